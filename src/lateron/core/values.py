@@ -1,0 +1,286 @@
+"""The values that the rooms of Lateron hand to each other.
+
+All are immutable. Times are ``Millis``: whole milliseconds of wall time since 1970 (UTC).
+Texts of HTTP headers are ``str`` whose characters are the bytes of the wire (latin-1), so that
+any byte survives; ``core.wire`` turns other text into that form and back.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import NewType, TypeAlias
+
+from msgspec import Struct
+
+Millis: TypeAlias = int  # Wall time or a span of it, in milliseconds.
+MessageId = NewType("MessageId", bytes)  # 16 bytes, ordered by creation time; ``msg_...`` outside.
+Tenant: TypeAlias = int  # Number of the user whose token made the request; 1 is the first.
+Headers: TypeAlias = tuple[tuple[str, str], ...]  # In order, duplicates kept.
+
+SECOND: Millis = 1000
+MINUTE: Millis = 60 * SECOND
+HOUR: Millis = 60 * MINUTE
+DAY: Millis = 24 * HOUR
+
+
+class State(IntEnum):
+    """Where a message is in its life; ``core.message.MOVES`` says which moves are legal."""
+
+    WAITING = 0  # For its time (delay, retry) or for room in its lane.
+    ACTIVE = 1  # A node holds it and an attempt is open.
+    DELIVERED = 5
+    FAILED = 6  # Retries spent, or told not to retry: a dead letter exists.
+    CANCELED = 7
+
+
+AT_REST = State.DELIVERED  # From this state on a message never changes again.
+
+
+class Kind(IntEnum):
+    """Why a message exists."""
+
+    PUBLISH = 0
+    CALLBACK = 1
+    FAILURE_CALLBACK = 2
+    REDRIVE = 3  # A retry of a dead letter.
+
+
+class EventKind(IntEnum):
+    """What the log says of a message; inside one attempt the numbers follow the order of events."""
+
+    CREATED = 0
+    ACTIVE = 1
+    CANCEL_REQUESTED = 2
+    DELIVERED = 3
+    ERROR = 4
+    RETRY = 5
+    FAILED = 6
+    CANCELED = 7
+
+
+class LaneKind(IntEnum):
+    """What a lane is named after."""
+
+    HOST = 0  # The destination's ``host:port``.
+    FLOW = 1  # A flow-control key.
+
+
+class Flow(Struct, frozen=True):
+    """The limits a publisher asks for under a flow-control key; ``None`` means no bound."""
+
+    key: str
+    parallelism: int | None = None  # Attempts open at once.
+    rate: int | None = None  # Attempts started per period.
+    period_ms: Millis = SECOND
+
+
+class Redaction(Struct, frozen=True, omit_defaults=True):
+    """What of a message is shown as ``REDACTED:<sha256>`` everywhere but at its destination."""
+
+    body: bool = False
+    all_headers: bool = False
+    headers: tuple[str, ...] = ()  # Lower-case names.
+
+
+class RetryPolicy(Struct, frozen=True, omit_defaults=True):
+    """How often and when a failed attempt is repeated."""
+
+    retries: int = 3  # Attempts after the first one.
+    expression: str | None = None  # ``Upstash-Retry-Delay``, as given; in milliseconds.
+    delays_ms: tuple[Millis, ...] = ()  # ``Lateron-Retry-Delays``: entry i before retry i, last repeats.
+
+
+class CallbackOptions(Struct, frozen=True, omit_defaults=True):
+    """How to publish the callback of a message; what a publish has, under its own prefix."""
+
+    url: str
+    method: str = "POST"
+    headers: Headers = ()  # What the callback's request carries beside ours.
+    retry: RetryPolicy | None = None  # None: those of the source message.
+    timeout_ms: Millis | None = None  # None: the default of the server.
+    delay_ms: Millis = 0
+    not_before: Millis | None = None  # Wins over the delay.
+    flow: Flow | None = None
+    labels: tuple[str, ...] = ()
+    redact: Redaction | None = None
+    failure_callback: CallbackOptions | None = None  # Only of a callback; nothing nests deeper.
+
+
+class Options(Struct, frozen=True, omit_defaults=True):
+    """What a publisher configured beside the request itself; stored with it, never changed."""
+
+    retry: RetryPolicy = RetryPolicy()
+    timeout_ms: Millis | None = None  # None: the default of the server.
+    not_before: Millis | None = None  # When the first attempt is due; set at creation.
+    callback: CallbackOptions | None = None
+    failure_callback: CallbackOptions | None = None
+    flow: Flow | None = None
+    labels: tuple[str, ...] = ()
+    redact: Redaction | None = None
+    caller_ip: str | None = None
+    hops: int = 0  # How many Lateron servers this chain has passed; at most 16.
+
+
+class Request(Struct, frozen=True):
+    """What will be sent, as published. Written once; the hot row of the message has none of it."""
+
+    url: str  # Byte for byte as given.
+    method: str
+    headers: Headers  # Only what is forwarded, and Content-Type.
+    body: bytes | None  # None: the publisher sent none; an empty body is sent either way.
+    options: Options
+
+
+class Publication(Struct, frozen=True):
+    """A message that a client asks for; the broker makes a ``Message`` of it."""
+
+    tenant: Tenant
+    request: Request
+    delay_ms: Millis = 0
+    not_before: Millis | None = None  # Wins over the delay.
+    dedup: bytes | None = None  # 32 bytes; equal ones inside the window are one message.
+    dedup_window_ms: Millis = 10 * MINUTE
+    kind: Kind = Kind.PUBLISH
+    parent: MessageId | None = None  # The message this one reports on, or was redriven from.
+
+
+class Message(Struct, frozen=True):
+    """The hot part of a message: what decides when and whether it is attempted."""
+
+    id: MessageId
+    tenant: Tenant
+    lane: int  # See ``core.flow.lane_id``.
+    state: State
+    due: Millis  # When its next attempt may start.
+    created: Millis
+    retries: int  # Retries allowed.
+    retried: int = 0  # Retries charged so far: ``Upstash-Retried`` of the current attempt.
+    attempt: int = 0  # Attempts started; numbers the attempts from 1.
+    rescues: int = 0  # Attempts lost with their node; not charged as retries.
+    version: int = 0  # The fence: raised by every start and every end of an attempt.
+    node: int | None = None  # The incarnation that holds it while ACTIVE.
+    started: Millis | None = None  # Start of the open attempt.
+    ended: Millis | None = None  # When it came to rest.
+    cancel: bool = False  # Cancellation was asked for while ACTIVE.
+    kind: Kind = Kind.PUBLISH
+    parent: MessageId | None = None
+
+
+class Claimed(Struct, frozen=True):
+    """A message this node must now attempt, with what to send."""
+
+    message: Message
+    request: Request
+    intact: bool = True  # False: the stored bytes do not match their digest; never send.
+
+
+class Phases(Struct, frozen=True):
+    """How long the parts of an attempt took, in microseconds; None: the attempt did not get there.
+
+    A reused connection has no dns, connect and tls.
+    """
+
+    dns: int | None = None
+    connect: int | None = None
+    tls: int | None = None
+    first_byte: int | None = None  # From the request's last byte written to the answer's first.
+    body: int | None = None  # From the first byte of the answer to its last.
+    total: int = 0  # Wall to wall.
+
+
+class Outcome(Struct, frozen=True):
+    """How one attempt ended. A failure is a value too.
+
+    ``status`` and ``headers`` are kept from an answer that began well and broke later.
+    """
+
+    status: int | None = None  # HTTP status of the answer; None: there was none.
+    error: str | None = None  # Error class, one of ``ERROR_CLASSES``; None: a complete answer.
+    detail: str = ""  # One sentence for people; no secrets, no newline.
+    headers: Headers = ()  # Of the answer, names as received.
+    body: bytes = b""  # Of the answer, as received (never decompressed), cut at the stored cap.
+    truncated: bool = False
+    phases: Phases = Phases()
+    peer: str | None = None  # Address and port we were connected to.
+    reused: bool = False  # Sent on a connection kept from an earlier attempt.
+
+
+ERROR_CLASSES = (
+    "dns",  # The name did not resolve.
+    "blocked",  # The guard refused every address.
+    "connect",  # Refused, unreachable, reset while connecting.
+    "tls",  # Handshake or certificate.
+    "timeout",  # Wall to wall.
+    "closed",  # The connection ended before the answer was complete.
+    "protocol",  # The answer is not HTTP/1.x as we accept it.
+    "too-large",  # Status line and headers over their cap.
+    "local",  # This machine had no descriptor or memory for it; costs no retry.
+    "corrupt",  # The stored request does not match its digest; never sent.
+    "node-lost",  # The node died before an answer was known; costs no retry.
+)
+
+
+class Attempt(Struct, frozen=True):
+    """One attempt as it is kept in the history."""
+
+    message: MessageId
+    number: int  # From 1.
+    node: int
+    started: Millis
+    ended: Millis
+    outcome: Outcome
+    retried: int = 0
+
+
+class Event(Struct, frozen=True):
+    """One line of the log of a message; ``(time, message, attempt, kind)`` is unique."""
+
+    tenant: Tenant
+    time: Millis
+    message: MessageId
+    attempt: int  # 0 before the first attempt.
+    kind: EventKind
+    next_due: Millis | None = None  # RETRY: when the next attempt is due.
+    note: str | None = None  # What the outcome does not say, e.g. why a retry delay was not used.
+
+
+class DeadLetter(Struct, frozen=True):
+    """A message in the user's hands: retries spent, kept until deleted, retried or past retention."""
+
+    tenant: Tenant
+    time: Millis
+    message: MessageId  # (time, message) names it; ``<ms>-<hex>`` outside.
+    attempt: int  # The attempt whose outcome made it fail.
+
+
+class Transition(Struct, frozen=True):
+    """What a decision changes; the caller stores all of it in one transaction, or none."""
+
+    message: Message
+    events: tuple[Event, ...] = ()
+    attempt: Attempt | None = None
+    dead_letter: DeadLetter | None = None
+    created: tuple[Publication, ...] = ()  # Callbacks to publish in the same transaction.
+
+
+class Filter(Struct, frozen=True):
+    """Which messages, events or dead letters are meant: OR inside a field, AND between fields.
+
+    An empty field does not restrict. Times are inclusive.
+    """
+
+    message_ids: tuple[MessageId, ...] = ()
+    dlq_ids: tuple[tuple[Millis, MessageId], ...] = ()
+    urls: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
+    paths: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    flow_keys: tuple[str, ...] = ()
+    topics: tuple[str, ...] = ()
+    queues: tuple[str, ...] = ()
+    schedules: tuple[str, ...] = ()
+    caller_ips: tuple[str, ...] = ()
+    statuses: tuple[int, ...] = ()  # Of the last answer; dead letters only.
+    kinds: tuple[EventKind, ...] = ()  # Events only.
+    from_time: Millis | None = None
+    to_time: Millis | None = None
