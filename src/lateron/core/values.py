@@ -161,7 +161,7 @@ class Message(Struct, frozen=True):
     node: int | None = None  # The incarnation that holds it while ACTIVE.
     started: Millis | None = None  # Start of the open attempt.
     ended: Millis | None = None  # When it came to rest.
-    cancel: bool = False  # Cancellation was asked for while ACTIVE.
+    cancel: Millis | None = None  # When cancellation was asked for while ACTIVE.
     kind: Kind = Kind.PUBLISH
     parent: MessageId | None = None
 
@@ -217,6 +217,7 @@ ERROR_CLASSES = (
     "local",  # This machine had no descriptor or memory for it; costs no retry.
     "corrupt",  # The stored request does not match its digest; never sent.
     "node-lost",  # The node died before an answer was known; costs no retry.
+    "internal",  # A fault inside this server, logged; costs a retry, so that it ends.
 )
 
 
@@ -284,3 +285,18 @@ class Filter(Struct, frozen=True):
     kinds: tuple[EventKind, ...] = ()  # Events only.
     from_time: Millis | None = None
     to_time: Millis | None = None
+
+
+class Overrides(Struct, frozen=True):
+    """What a retry of a dead letter changes of the original; None keeps it."""
+
+    method: str | None = None
+    headers: Headers | None = None  # Replaces all forwarded headers.
+    retry: RetryPolicy | None = None
+    timeout_ms: Millis | None = None
+    delay_ms: Millis | None = None
+    not_before: Millis | None = None
+    flow: Flow | None = None
+    labels: tuple[str, ...] | None = None
+    callback: CallbackOptions | None = None
+    failure_callback: CallbackOptions | None = None

@@ -1,0 +1,111 @@
+"""The two C tools as Python sees them: a receiver to start, a load to send, and what each cost.
+
+Both speak to loopback only and need Linux and gcc. Their CPU time is the yardstick of every figure:
+the machine has a slow and a fast mood, and the tools feel it as the server does.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+HERE = Path(__file__).parent
+TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+
+
+def build(target: Path = HERE / "out" / "bin") -> Path:
+    """Compile both tools where they are older than their sources; return their folder."""
+    subprocess.run(["bash", str(HERE / "tools" / "build.sh"), str(target)], check=True)
+    return target
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the CPU time a running process has used, user and system, in steps of a tick (10 ms)."""
+    # The name in the second field may hold spaces and parentheses; the rest begins after the last one.
+    fields = Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS_PER_SECOND
+
+
+def peak_memory_mb(pid: int) -> float:
+    """Return the largest resident size a running process has had."""
+    for line in Path(f"/proc/{pid}/status").read_text("ascii", errors="replace").splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) / 1024
+    return 0.0
+
+
+def get_json(port: int, method: str, path: str, headers: Mapping[str, str] | None = None) -> Any:
+    """Ask a server on loopback and return its JSON; raise ``OSError`` if it answers anything but 200."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        connection.request(method, path, headers=dict(headers or {}))
+        answer = connection.getresponse()
+        body = answer.read()
+        if answer.status != 200:
+            message = f"{method} {path}: {answer.status} {body[:200]!r}"
+            raise OSError(message)
+        return json.loads(body)
+    finally:
+        connection.close()
+
+
+class Receiver:
+    """A running receiver: answers 200 to everything and counts what it got."""
+
+    def __init__(self, tools: Path) -> None:
+        self._process = subprocess.Popen([str(tools / "receive"), "0"], stdout=subprocess.PIPE, text=True)
+        assert self._process.stdout is not None
+        self.port = int(self._process.stdout.readline())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+    def url(self, path: str = "/receive") -> str:
+        """Return the address to deliver to."""
+        return f"http://127.0.0.1:{self.port}{path}"
+
+    def stats(self) -> dict[str, Any]:
+        """Return what arrived since the last reset."""
+        return dict(get_json(self.port, "GET", "/__stats"))
+
+    def reset(self, first: int) -> None:
+        """Forget everything, and do not count messages numbered below ``first`` from now on."""
+        get_json(self.port, "POST", f"/__reset?min={first}")
+
+    def cpu_seconds(self) -> float:
+        """Return the CPU time used so far."""
+        return cpu_seconds(self._process.pid)
+
+
+def generate(tools: Path, url: str, headers: Mapping[str, str], **options: object) -> tuple[dict[str, Any], float]:
+    """Send a load and wait for its end; return the tool's report and the CPU seconds it used.
+
+    Options are those of the tool: ``count``, ``first``, ``rate``, ``connections``, ``size``, ``seconds``.
+    """
+    command = [str(tools / "generate"), "--url", url]
+    for name, content in headers.items():
+        command += ["--header", f"{name}: {content}"]
+    for option, value in options.items():
+        command += [f"--{option}", str(value)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    report = process.stdout.read()
+    # wait4 is the one call that tells what exactly this child has used.
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    process.stdout.close()
+    if process.returncode != 0:
+        raise subprocess.CalledProcessError(process.returncode, command, report)
+    return dict(json.loads(report)), usage.ru_utime + usage.ru_stime

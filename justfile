@@ -1,0 +1,41 @@
+# Shortcuts for people who have `just`; everything here is one plain command, and nothing needs it.
+
+# List the shortcuts.
+default:
+    @just --list
+
+# Make the environment: the locked tools and the package itself, editable.
+setup:
+    python3 -m venv .venv
+    .venv/bin/pip install --quiet -r requirements-dev.lock
+    .venv/bin/pip install --quiet --no-deps --no-build-isolation -e .
+
+# Every check that CI makes; also on a fresh Debian machine.
+ci:
+    bash .ci/run
+
+# The checks that take seconds.
+check:
+    .venv/bin/ruff check
+    .venv/bin/ruff format --check
+    .venv/bin/mypy
+    .venv/bin/lint-imports --no-logo
+    .venv/bin/pytest -q tests/test_tidy.py tests/test_patterns.py
+
+# All tests, or those you name.
+test *arguments:
+    .venv/bin/pytest {{arguments}}
+
+# Run all tests and write docs/promises.md.
+promises:
+    .venv/bin/pytest -q --write-promises
+
+# The figures of bench/RESULTS.md, on this machine.
+bench *arguments:
+    .venv/bin/python -m bench.run {{arguments}}
+
+# Lock the newest versions that pyproject.toml allows; needs pip-tools.
+lock:
+    .venv/bin/python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['dependency-groups']['dev'], sep='\n')" \
+      | .venv/bin/pip-compile --quiet --upgrade --generate-hashes --strip-extras --annotation-style line --no-header \
+        --no-emit-index-url --no-emit-find-links --no-emit-options --output-file requirements-dev.lock pyproject.toml -

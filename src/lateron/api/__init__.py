@@ -1,0 +1,1 @@
+"""The HTTP API: parse, authenticate, one call of the broker, render."""

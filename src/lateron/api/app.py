@@ -1,0 +1,163 @@
+"""The HTTP API as one ASGI application.
+
+A request goes through the same steps whatever it wants, and the first that says no answers::
+
+    route -> 404, 405 | 501 for what is not built     token -> 401     scope -> 403
+    rate -> 429     handler -> its answer, or an exception of ours, or 500 and a line in the log
+
+No answer holds a stack trace; every one holds the id under which the log has it. Nothing here decides
+about messages: a handler parses, makes one call of the writer, and renders.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from lateron.api import history, publish, resources
+from lateron.api.auth import Failures, Proxies, RateLimit, identify, require_change
+from lateron.api.call import Answer, Call, ClientGone, InFlight, Receive, Scope, Send, answer_to, refusal
+from lateron.api.ports import Ports
+from lateron.api.routes import Access, Family, Matched, Route, Router
+from lateron.errors import LateronError, NotSupported, Unauthorized
+from lateron.telemetry import Log
+
+log = Log("lateron.api")
+
+CATCH: Final = b"/_catch/"
+
+PUBLIC, READ, CHANGE = Access.PUBLIC, Access.READ, Access.CHANGE
+
+ROUTES: Final = (
+    Route("POST", "/v2/publish/{destination}", CHANGE, publish.publish, limited=False),
+    Route("POST", "/v2/batch", CHANGE, publish.batch, limited=False),
+    Route("GET", "/v2/messages", READ, resources.list_messages),
+    Route("DELETE", "/v2/messages", CHANGE, resources.cancel_messages),
+    Route("GET", "/v2/messages/{messageId}", READ, resources.get_message),
+    Route("DELETE", "/v2/messages/{messageId}", CHANGE, resources.cancel_message),
+    Route("GET", "/v2/events", READ, history.events),
+    Route("GET", "/v2/logs", READ, history.logs),
+    Route("GET", "/v2/dlq", READ, history.list_dead),
+    Route("DELETE", "/v2/dlq", CHANGE, history.delete_many_dead),
+    Route("POST", "/v2/dlq/retry", CHANGE, history.retry_many_dead),
+    Route("POST", "/v2/dlq/retry/{dlqId}", CHANGE, history.retry_dead),
+    Route("GET", "/v2/dlq/{dlqId}", READ, history.get_dead),
+    Route("DELETE", "/v2/dlq/{dlqId}", CHANGE, history.delete_dead),
+    Route("GET", "/v2/keys", READ, resources.get_keys),
+    Route("POST", "/v2/keys/rotate", CHANGE, resources.rotate_keys),
+    Route("POST", "/v2/rotate", CHANGE, resources.rotate_keys),
+    Route("GET", "/lateron/v1/messages/{messageId}", READ, history.story),
+    Route("GET", "/lateron/v1/info", READ, resources.info),
+    Route("GET", "/lateron/v1/catcher", READ, resources.list_catchers),
+    Route("DELETE", "/lateron/v1/catcher", CHANGE, resources.clear_catchers),
+    Route("GET", "/lateron/v1/catcher/{name}", READ, resources.list_caught),
+    Route("DELETE", "/lateron/v1/catcher/{name}", CHANGE, resources.clear_caught),
+    Route("GET", "/healthz", PUBLIC, resources.health),
+    Route("GET", "/readyz", PUBLIC, resources.readiness),
+    Route("GET", "/openapi.json", PUBLIC, resources.openapi),
+)
+
+_WORKFLOW: Final = "the workflow protocol is"
+FAMILIES: Final = (
+    Family("/v2/enqueue", "queues are"),
+    Family("/v2/queues", "queues are"),
+    Family("/v2/schedules", "schedules are"),
+    Family("/v2/topics", "URL groups are"),
+    Family("/v2/flowControl", "calls on flow control are"),
+    Family("/v2/globalParallelism", "calls on flow control are"),
+    Family("/v2/trigger", _WORKFLOW),
+    Family("/v2/batch/trigger", _WORKFLOW),
+    Family("/v2/wait", _WORKFLOW),
+    Family("/v2/notify", _WORKFLOW),
+    Family("/v2/waiters", _WORKFLOW),
+    Family("/v2/workflows", _WORKFLOW),
+    Family("/v2/workflows/hooks", _WORKFLOW, public=True),  # A webhook has no token.
+)
+
+
+class Api:
+    """The application; hand it to an ASGI server."""
+
+    def __init__(self, ports: Ports) -> None:
+        self._ports = ports
+        self._router = Router(ROUTES, FAMILIES)
+        self._proxies = Proxies(ports.trusted_proxies)
+        self._failures = Failures(ports.clock)
+        self._rate = RateLimit(ports.rate_limit, ports.clock)
+        self._in_flight = InFlight(ports.in_flight_bytes)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        assert scope["type"] == "http", "the server is configured without lifespan and WebSockets"
+        call = Call(scope, receive, self._ports.request_id(), self._in_flight)
+        try:
+            if call.path.startswith(CATCH) and self._ports.catcher is not None:
+                await self._ports.catcher(scope, receive, send)
+                return
+            answer = await self._answer(call)
+            self._ports.counters.add(f"api_answers_{answer.status // 100}xx")
+            await call.send(send, answer)
+        except ClientGone:
+            self._ports.counters.add("api_clients_gone")
+        finally:
+            call.close()
+
+    async def _answer(self, call: Call) -> Answer:
+        """Return the answer to a call, whatever happens."""
+        try:
+            return await self._served(call)
+        except LateronError as error:
+            if error.status >= 500 and not isinstance(error, NotSupported):
+                log.warning("request failed", request=call.id, method=call.method, error_text=str(error))
+            return answer_to(error)
+        except ClientGone:
+            raise
+        except Exception as error:  # noqa: BLE001 - A bug of ours costs one request, not the server.
+            log.error("request failed", request=call.id, method=call.method, error=error)  # noqa: TRY400 - It keeps the trace.
+            body = refusal(500, "internal error").body[:-1] + b',"requestId":"' + call.id.encode() + b'"}'
+            return Answer(500, body)
+
+    async def _served(self, call: Call) -> Answer:
+        ports = self._ports
+        found = self._router.match(call.path, call.query)
+        if found is None:
+            return refusal(404, "no such path; GET /openapi.json lists what there is")
+        call.caller_ip = self._proxies.caller(call.peer, call.forwarded_for)
+        if isinstance(found, Family):
+            return await self._unbuilt(call, found)
+        route = found.routes.get("GET" if call.method == "HEAD" else call.method)
+        if route is None:
+            return _wrong_method(call, found)
+        call.params, call.rest = found.params, found.rest
+        if route.access is not Access.PUBLIC:
+            await self._enter(call, route.access)
+            answer = self._rate.take(call.who) if route.limited else None
+            if answer is not None:
+                return answer
+        return await route.handler(ports, call)
+
+    async def _unbuilt(self, call: Call, family: Family) -> Answer:
+        """Refuse what is not built, after the same checks as all else."""
+        if not family.public:
+            await self._enter(call, Access.READ if call.method in {"GET", "HEAD"} else Access.CHANGE)
+        raise NotSupported(f"{family.what} not supported yet: {call.method} {family.prefix}")
+
+    async def _enter(self, call: Call, access: Access) -> None:
+        """Find out who is calling and whether he may.
+
+        Raises:
+            Unauthorized: Nobody we know.
+            Forbidden: Somebody who may not.
+        """
+        try:
+            call.identity = identify(call, self._ports.authenticate, self._ports.query_token)
+        except Unauthorized:
+            if self._failures.slow_down(call.caller_ip):
+                await self._ports.pause()
+            raise
+        if access is Access.CHANGE:
+            require_change(call.identity)
+
+
+def _wrong_method(call: Call, found: Matched) -> Answer:
+    allowed = ", ".join(sorted(found.routes))
+    return refusal(405, f"{call.method} is not allowed here; allowed: {allowed}", ((b"allow", allowed.encode()),))

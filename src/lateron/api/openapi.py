@@ -1,0 +1,546 @@
+"""The description of the API in OpenAPI 3.1, as served by ``GET /openapi.json``.
+
+It is written by hand, because it is documentation: summaries, reasons, examples. A test compares it with
+the table of routes in both directions, and with real answers, so it cannot say less or more than there is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any, Final, TypeAlias
+
+from lateron import __version__
+
+Json: TypeAlias = dict[str, Any]
+
+_ID: Final = "msg_019a8e7d5c0041c2b3d4e5f60718293a"
+_DLQ_ID: Final = "1763800000000-019a8e7d5c0041c2b3d4e5f60718293a"
+_NOW: Final = 1763800000000
+
+_ABOUT: Final = """A self-hosted HTTP message queue that speaks the QStash API. POST a message with its
+destination in the path; it is on disk before it is answered 2xx, and is then delivered over HTTP with retries,
+callbacks and a dead letter queue.
+
+Not built yet, and answered 501: queues, schedules, URL groups, calls on flow control, the workflow protocol."""
+
+_ERRORS: Final = {
+    400: (
+        "Something in the request cannot be read; the text names it.",
+        "Upstash-Delay: expected a duration, got 'soon'",
+    ),
+    401: ("No valid token.", "unauthorized: send a valid token as Authorization: Bearer <token>"),
+    403: ("The token may only read.", "forbidden: this token may only read"),
+    404: ("It does not exist, or not any more.", f"message {_ID} not found"),
+    412: ("The quota of this server does not allow it.", "Upstash-Retries: the quota allows at most 5, got 1000"),
+    413: ("The body is too large to be read.", "body: at most 104857600 bytes"),
+    429: ("Too many management calls; see Burst-RateLimit-*.", "rate limit: at most 100 calls a second"),
+    500: ("A bug of ours; the log has it under requestId.", "internal error"),
+    501: ("A part of the API that is not built yet.", "queues are not supported yet: POST /v2/enqueue"),
+    503: ("Overloaded or not ready; see Retry-After.", "too much is under way; try again soon"),
+    507: ("The disk is full; nothing was stored.", "the storage is full; nothing was stored"),
+}
+
+_PUBLISH_OPTIONS: Final = (
+    ("Content-Type", "Passed on to the destination.", "application/json"),
+    ("Upstash-Method", "GET, POST, PUT, PATCH or DELETE; POST by default.", "POST"),
+    ("Upstash-Forward-*", "A header for the destination, without the prefix.", None),
+    ("Upstash-Header-Forward", "true forwards all headers but credentials and framing.", "true"),
+    ("Upstash-Retries", "Attempts after the first; 3 by default.", "3"),
+    ("Upstash-Retry-Delay", "Milliseconds before a retry, as an expression of `retried`.", "pow(2, retried) * 1000"),
+    ("Lateron-Retry-Delays", "The waits before each retry, as a list; the last repeats.", "10s, 1m, 10m, 1h"),
+    ("Upstash-Delay", "How long to wait before the first attempt.", "1h30m"),
+    ("Upstash-Not-Before", "Unix second of the first attempt; wins over the delay.", "1763900000"),
+    ("Upstash-Timeout", "How long an attempt may take.", "30s"),
+    ("Upstash-Callback", "URL that gets the outcome of each attempt.", "https://example.com/done"),
+    ("Upstash-Failure-Callback", "URL that is told when all retries have failed.", "https://example.com/failed"),
+    ("Upstash-Callback-*", "Configures the callback as the same header does the message.", None),
+    ("Upstash-Failure-Callback-*", "Configures the failure callback.", None),
+    ("Upstash-Deduplication-Id", "Equal ids inside the window are one message.", "order-1234"),
+    ("Upstash-Content-Based-Deduplication", "true: equal messages inside the window are one.", "true"),
+    ("Upstash-Flow-Control-Key", "Messages of one key share limits.", "user-1"),
+    ("Upstash-Flow-Control-Value", "parallelism, rate and period of the key.", "parallelism=5, rate=10, period=1m"),
+    ("Upstash-Label", "Labels to find it by, separated by commas.", "billing"),
+    ("Upstash-Redact-Fields", "What is only ever shown as its hash.", "body, header[Authorization]"),
+)
+
+_FILTERS: Final = {
+    "messageIds": "Ids of messages.",
+    "dlqIds": "Ids of dead letters.",
+    "url": "Exact destination.",
+    "host": "Host name of the destination.",
+    "path": "Exact path of the destination.",
+    "label": "A label.",
+    "flowControlKey": "A flow-control key.",
+    "callerIp": "Address of the publisher.",
+    "state": "State of the log's line; IN_PROGRESS is ACTIVE, RETRY and ERROR.",
+    "responseStatus": "Status of the last answer, 0 if there was none.",
+    "fromDate": "Not before this time, in milliseconds.",
+    "toDate": "Not after this time, in milliseconds.",
+    "count": "At most so many.",
+    "cursor": "The cursor of the page before.",
+    "order": "latestFirst or earliestFirst.",
+}
+_COMMON: Final = ("url", "label", "flowControlKey", "callerIp", "fromDate", "toDate", "count")
+_NUMBERS: Final = frozenset(("fromDate", "toDate", "count", "responseStatus"))
+_LISTS: Final = frozenset(
+    ("messageIds", "dlqIds", "url", "host", "path", "label", "flowControlKey", "callerIp", "state")
+)
+
+
+@lru_cache(maxsize=1)
+def document() -> Json:
+    """Return the whole document; do not change it."""
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Lateron",
+            "version": __version__,
+            "summary": "HTTP message queue, compatible with the QStash API",
+            "description": _ABOUT,
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "servers": [{"url": "/"}],
+        "security": [{"bearer": []}, {"query": []}],
+        "tags": [
+            {"name": name} for name in ("Publish", "Messages", "Log", "Dead letters", "Keys", "Server", "Catcher")
+        ],
+        "paths": {**_publish_paths(), **_message_paths(), **_dead_letter_paths(), **_other_paths()},
+        "components": {
+            "securitySchemes": {
+                "bearer": {"type": "http", "scheme": "bearer"},
+                "query": {"type": "apiKey", "in": "query", "name": "qstash_token"},
+            },
+            "schemas": _schemas(),
+            "responses": {str(status): _error(status) for status in _ERRORS},
+        },
+    }
+
+
+def _publish_paths() -> Json:
+    headers = [
+        {"name": name, "in": "header", "description": about, "schema": {"type": "string"}}
+        | ({} if example is None else {"example": example})
+        for name, about, example in _PUBLISH_OPTIONS
+        if "*" not in name and name != "Content-Type"
+    ]
+    told = "\n".join(f"* `{name}`: {about}" for name, about, _ in _PUBLISH_OPTIONS)
+    return {
+        "/v2/publish/{destination}": {
+            "post": _operation(
+                "Publish",
+                "publish",
+                "Publish a message",
+                "The destination is a URL, as it is or percent-encoded; its query stays with it. Each header below may "
+                f"also be a query parameter in lower case.\n\n{told}",
+                [
+                    _path("destination", "The URL to deliver to.", "https://example.com/orders?x=1"),
+                    *headers,
+                ],
+                {
+                    201: ("Stored.", _ref("Published"), {"messageId": _ID}),
+                    202: (
+                        "A duplicate; the id is that of the first message.",
+                        _ref("Published"),
+                        {"messageId": _ID, "deduplicated": True},
+                    ),
+                },
+                (400, 401, 403, 404, 412, 413, 501, 503, 507),
+                body={"*/*": {"schema": {}, "example": "any bytes"}},
+            )
+        },
+        "/v2/batch": {
+            "post": _operation(
+                "Publish",
+                "batch",
+                "Publish many messages",
+                "One transaction, one answer per message in order. An item that cannot be read is answered in its "
+                "place and does no harm to the others.",
+                [],
+                {
+                    200: ("No item was stored.", _array("BatchItem"), [{"error": "message 0: ...", "status": 400}]),
+                    201: ("At least one item was stored.", _array("BatchItem"), [{"messageId": _ID}]),
+                },
+                (400, 401, 403, 413, 501, 503, 507),
+                body={
+                    "application/json": {
+                        "schema": _array("BatchMessage"),
+                        "example": [
+                            {"destination": "https://example.com", "headers": {"Upstash-Delay": "5s"}, "body": "hi"}
+                        ],
+                    }
+                },
+            )
+        },
+    }
+
+
+def _message_paths() -> Json:
+    one = [_path("messageId", "Id of the message.", _ID)]
+    ids = {
+        "application/json": {
+            "schema": _object({"messageIds": _strings()}, ["messageIds"]),
+            "example": {"messageIds": [_ID]},
+        }
+    }
+    cancelled = _object({"cancelled": {"type": "integer"}}, ["cancelled"])
+    return {
+        "/v2/messages": {
+            "get": _operation(
+                "Messages",
+                "listMessages",
+                "List messages that are not at rest",
+                "Newest first. With each message comes what it waits for. An extension of ours.",
+                _filters(("messageIds", "host", "path", *_COMMON, "cursor")),
+                {200: ("A page.", _page("messages", "Message"), {"messages": []})},
+                (400, 401, 429),
+            ),
+            "delete": _operation(
+                "Messages",
+                "cancelMessages",
+                "Cancel messages",
+                "Selected by a body or by the query, not both; without either, all that are not at rest.",
+                _filters(("messageIds", "host", "path", *_COMMON)),
+                {200: ("How many were cancelled.", cancelled, {"cancelled": 2})},
+                (400, 401, 403, 413, 429, 503, 507),
+                body=ids,
+                optional=True,
+            ),
+        },
+        "/v2/messages/{messageId}": {
+            "get": _operation(
+                "Messages",
+                "getMessage",
+                "Show a message",
+                "Until ten minutes after its end.",
+                one,
+                {200: ("The message.", _ref("Message"), _MESSAGE)},
+                (401, 404, 429),
+            ),
+            "delete": _operation(
+                "Messages",
+                "cancelMessage",
+                "Cancel a message",
+                "An attempt that is under way may still deliver it.",
+                one,
+                {200: ("Cancelled.", cancelled, {"cancelled": 1})},
+                (401, 403, 404, 429, 503, 507),
+            ),
+        },
+        "/lateron/v1/messages/{messageId}": {
+            "get": _operation(
+                "Messages",
+                "getStory",
+                "Show all that is kept of a message",
+                "Every attempt with its answer and the microseconds of each phase, and every line of its log, as "
+                "long as the history is kept.",
+                one,
+                {200: ("The story.", _ref("Story"), {**_MESSAGE, "attempts": [], "events": []})},
+                (401, 404, 429),
+            )
+        },
+        "/v2/events": {"get": _log("events", "getEvents")},
+        "/v2/logs": {"get": _log("logs", "getLogs")},
+    }
+
+
+def _log(name: str, operation_id: str) -> Json:
+    return _operation(
+        "Log",
+        operation_id,
+        "List the log",
+        "Values of one filter are alternatives, different filters all apply. Bodies over 64 KB are left out.",
+        _filters(("messageIds", "host", "path", "state", *_COMMON, "order", "cursor")),
+        {200: ("A page; the last has no cursor.", _page(name, "Event"), {name: [_EVENT]})},
+        (400, 401, 429, 501),
+    )
+
+
+def _dead_letter_paths() -> Json:
+    one = [_path("dlqId", "Id of the dead letter.", _DLQ_ID)]
+    names = ("dlqIds", "messageIds", "responseStatus", *_COMMON, "cursor")
+    ids = {
+        "application/json": {"schema": _object({"dlqIds": _strings()}, ["dlqIds"]), "example": {"dlqIds": [_DLQ_ID]}}
+    }
+    text = {"type": "string"}
+    deleted = _object({"deleted": {"type": "integer"}, "cursor": text}, ["deleted"])
+    responses = _object({"responses": _array("Published"), "cursor": text}, ["responses"])
+    tag = "Dead letters"
+    return {
+        "/v2/dlq": {
+            "get": _operation(
+                tag,
+                "listDeadLetters",
+                "List dead letters",
+                "Newest first, at most 100 on a page.",
+                _filters(names),
+                {200: ("A page; the last has no cursor.", _page("messages", "DeadLetter"), {"messages": []})},
+                (400, 401, 429, 501),
+            ),
+            "delete": _operation(
+                tag,
+                "deleteDeadLetters",
+                "Delete dead letters",
+                "Selected by a body or by the query; without either, the newest up to the count (100).",
+                _filters(names),
+                {200: ("How many.", deleted, {"deleted": 1})},
+                (400, 401, 403, 413, 429, 501, 503, 507),
+                body=ids,
+                optional=True,
+            ),
+        },
+        "/v2/dlq/{dlqId}": {
+            "get": _operation(
+                tag,
+                "getDeadLetter",
+                "Show a dead letter",
+                "With the answer that made it one.",
+                one,
+                {200: ("The dead letter.", _ref("DeadLetter"), {**_MESSAGE, "dlqId": _DLQ_ID, "responseStatus": 500})},
+                (401, 404, 429),
+            ),
+            "delete": _operation(
+                tag,
+                "deleteDeadLetter",
+                "Delete a dead letter",
+                "Its history stays until its own retention.",
+                one,
+                {200: ("Deleted.", deleted, {"deleted": 1})},
+                (401, 403, 404, 429, 503, 507),
+            ),
+        },
+        "/v2/dlq/retry": {
+            "post": _operation(
+                tag,
+                "retryDeadLetters",
+                "Publish dead letters anew",
+                "Each becomes a new message and leaves the queue, in one transaction. Headers that configure a publish "
+                "replace those of the original.",
+                _filters(names),
+                {200: ("The new messages.", responses, {"responses": [{"messageId": _ID}]})},
+                (400, 401, 403, 412, 413, 429, 501, 503, 507),
+                body=ids,
+                optional=True,
+            )
+        },
+        "/v2/dlq/retry/{dlqId}": {
+            "post": _operation(
+                tag,
+                "retryDeadLetter",
+                "Publish a dead letter anew",
+                "It becomes a new message and leaves the queue. Headers that configure a publish replace those of the "
+                "original.",
+                one,
+                {201: ("The new message.", _ref("Published"), {"messageId": _ID})},
+                (400, 401, 403, 404, 412, 429, 501, 503, 507),
+            )
+        },
+    }
+
+
+def _other_paths() -> Json:
+    keys = {200: ("The keys.", _ref("Keys"), {"current": "sig_...", "next": "sig_..."})}
+    rotated = "New attempts are signed with the old next key. Receivers that try both keys notice nothing."
+    status = {200: ("Yes.", _object({"status": {"type": "string"}}, ["status"]), {"status": "ok"})}
+    free = {"type": "object"}
+    name = [_path("name", "Name of the catcher.", "orders")]
+    names = _object({"names": {"type": "array", "items": free}}, ["names"])
+    caught = _object({"requests": {"type": "array", "items": free}}, ["requests"])
+    deleted = {200: ("How many.", _object({"deleted": {"type": "integer"}}, ["deleted"]), {"deleted": 3})}
+    listed = {200: ("The names.", names, {"names": [{"name": "orders", "requests": 1, "bytes": 2, "last": _NOW}]})}
+    shown = {200: ("The requests.", caught, {"requests": [{"number": 1, "time": _NOW, "method": "POST"}]})}
+    info = {200: ("The server.", free, {"name": "lateron", "version": __version__, "user": "me", "scope": "admin"})}
+    ready = _operation("Server", "readiness", "Whether work may be sent here", "503 says why not.", [], status, (503,))
+    openapi = {200: ("OpenAPI 3.1.", free, {"openapi": "3.1.0"})}
+    forget = (401, 403, 404, 429)
+    return {
+        "/v2/keys": {"get": _operation("Keys", "getKeys", "Show the signing keys", "", [], keys, (401, 429))},
+        "/v2/keys/rotate": {
+            "post": _operation("Keys", "rotateKeys", "Rotate the keys", rotated, [], keys, (401, 403, 429, 503, 507))
+        },
+        "/v2/rotate": {
+            "post": _operation(
+                "Keys", "rotateKeysToo", "Rotate the keys (other path)", rotated, [], keys, (401, 403, 429, 503, 507)
+            )
+        },
+        "/lateron/v1/info": {
+            "get": _operation("Server", "info", "What this server is, and who you are", "", [], info, (401, 429))
+        },
+        "/healthz": {
+            "get": _public(_operation("Server", "health", "Whether the process is alive", "", [], status, ()))
+        },
+        "/readyz": {"get": _public(ready)},
+        "/openapi.json": {"get": _public(_operation("Server", "openapi", "This document", "", [], openapi, ()))},
+        "/lateron/v1/catcher": {
+            "get": _operation("Catcher", "listCatchers", "Names with caught requests", "", [], listed, (401, 404, 429)),
+            "delete": _operation("Catcher", "clearCatchers", "Forget all caught requests", "", [], deleted, forget),
+        },
+        "/lateron/v1/catcher/{name}": {
+            "get": _operation(
+                "Catcher",
+                "listCaught",
+                "Show what was sent to /_catch/{name}",
+                "Newest first, with a verdict on each signature. The query of the caught request chooses its answer: "
+                "`status`, `body`, `delay`, `retry-after`, `nonretryable`.",
+                name,
+                shown,
+                (401, 404, 429),
+            ),
+            "delete": _operation("Catcher", "clearCaught", "Forget what was caught", "", name, deleted, forget),
+        },
+    }
+
+
+def _schemas() -> Json:
+    text, number, flag = {"type": "string"}, {"type": "integer"}, {"type": "boolean"}
+    headers = {"type": "object", "additionalProperties": _strings()}
+    message = {
+        "messageId": text,
+        "url": text,
+        "method": text,
+        "header": headers,
+        "body": text,
+        "bodyBase64": text,
+        "maxRetries": number,
+        "notBefore": number,
+        "createdAt": number,
+        "callback": text,
+        "failureCallback": text,
+        "callbackHeader": headers,
+        "failureCallbackHeader": headers,
+        "callerIP": text,
+        "retryDelayExpression": text,
+        "timeout": number,
+        "label": text,
+        "labels": _strings(),
+        "flowControlKey": text,
+        "parallelism": number,
+        "rate": number,
+        "period": number,
+    }
+    answer = {"responseStatus": number, "responseHeader": headers, "responseBody": text, "responseBodyBase64": text}
+    always = ["messageId", "url", "method", "maxRetries", "notBefore", "createdAt"]
+    waiting = {
+        "state": text,
+        "waitingFor": {**text, "description": "Why it has not gone out yet."},
+        "waitingUntil": number,
+        "heldBy": text,
+        "nextDeliveryTime": number,
+    }
+    whole = _object({**message, **waiting}, always)
+    event = {**message, **answer, "time": number, "state": text, "error": text, "nextDeliveryTime": number}
+    free = {"type": "array", "items": {"type": "object"}}
+    batch = {
+        "destination": text,
+        "headers": {"type": "object", "additionalProperties": {"anyOf": [text, _strings()]}},
+        "body": {"description": "Text, or JSON that is sent as such."},
+        "callback": {"type": ["string", "null"]},
+        "failureCallback": {"type": ["string", "null"]},
+    }
+    return {
+        "Error": _object({"error": text, "requestId": text}, ["error"]),
+        "Published": _object({"messageId": text, "url": text, "deduplicated": flag}, ["messageId"]),
+        "BatchItem": {"anyOf": [_ref("Published"), _object({"error": text, "status": number}, ["error"])]},
+        "BatchMessage": _object(batch, ["destination"]),
+        "Message": whole,
+        "Story": _object({**message, **waiting, "attempts": free, "events": free}, [*always, "attempts", "events"]),
+        "Event": _object(event, ["time", "messageId", "state", "url"]),
+        "DeadLetter": _object({**message, **answer, "dlqId": text}, [*always, "dlqId", "responseStatus"]),
+        "Keys": _object({"current": text, "next": text}, ["current", "next"]),
+    }
+
+
+def _operation(
+    tag: str,
+    operation_id: str,
+    summary: str,
+    description: str,
+    parameters: Sequence[Json],
+    answers: Mapping[int, tuple[str, Json, Any]],
+    errors: Sequence[int],
+    body: Json | None = None,
+    *,
+    optional: bool = False,
+) -> Json:
+    """Return an operation; ``answers`` are description, schema and example by status."""
+    responses: Json = {
+        str(status): {
+            "description": about,
+            "content": {"application/json": {"schema": schema, "example": example}},
+        }
+        for status, (about, schema, example) in answers.items()
+    }
+    responses.update({str(status): {"$ref": f"#/components/responses/{status}"} for status in (*errors, 500)})
+    operation: Json = {"tags": [tag], "operationId": operation_id, "summary": summary}
+    if description:
+        operation["description"] = description
+    if parameters:
+        operation["parameters"] = list(parameters)
+    if body is not None:
+        operation["requestBody"] = {"required": False, "content": body} if optional else {"content": body}
+    operation["responses"] = responses
+    return operation
+
+
+def _public(operation: Json) -> Json:
+    return {**operation, "security": []}
+
+
+def _error(status: int) -> Json:
+    about, example = _ERRORS[status]
+    content = {"error": example} | ({"requestId": "4f0c-1a"} if status == 500 else {})
+    return {"description": about, "content": {"application/json": {"schema": _ref("Error"), "example": content}}}
+
+
+def _path(name: str, about: str, example: str) -> Json:
+    return {
+        "name": name,
+        "in": "path",
+        "required": True,
+        "description": about,
+        "schema": {"type": "string"},
+        "example": example,
+    }
+
+
+def _filters(names: Sequence[str]) -> list[Json]:
+    found = []
+    for name in names:
+        schema: Json = (
+            {"type": "integer", "minimum": 1 if name == "count" else 0} if name in _NUMBERS else {"type": "string"}
+        )
+        if name in _LISTS:
+            schema = {"type": "array", "items": schema}
+        found.append({"name": name, "in": "query", "description": _FILTERS[name], "schema": schema})
+    return found
+
+
+def _ref(name: str) -> Json:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _array(name: str) -> Json:
+    return {"type": "array", "items": _ref(name)}
+
+
+def _strings() -> Json:
+    return {"type": "array", "items": {"type": "string"}}
+
+
+def _object(properties: Json, required: list[str]) -> Json:
+    return {"type": "object", "properties": properties, "required": required}
+
+
+def _page(name: str, item: str) -> Json:
+    return _object({name: _array(item), "cursor": {"type": "string"}}, [name])
+
+
+_MESSAGE: Final = {
+    "messageId": _ID,
+    "url": "https://example.com/orders",
+    "method": "POST",
+    "maxRetries": 3,
+    "notBefore": _NOW,
+    "createdAt": _NOW,
+}
+_EVENT: Final = {"time": _NOW, "messageId": _ID, "state": "DELIVERED", "url": "https://example.com/orders"}

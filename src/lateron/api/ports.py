@@ -1,0 +1,66 @@
+"""What the API is given: everything outside of it, so that it can be composed and tested."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network
+from typing import Any, Final, Protocol
+
+from lateron.api.call import Receive, Scope, Send
+from lateron.broker.resources import Identity
+from lateron.broker.views import KeyPair
+from lateron.core.destination import Destination
+from lateron.core.quota import Quota
+from lateron.core.values import MINUTE, Millis, Tenant
+from lateron.runtime import Clock
+from lateron.telemetry import Counters
+from lateron.writer import Writer
+
+IN_FLIGHT_BYTES: Final = 512 << 20  # Of request bodies, all calls together.
+
+
+async def a_second() -> None:
+    """Let a second pass."""
+    await asyncio.sleep(1.0)
+
+
+class CatchingRoom(Protocol):
+    """The request catcher; see ``lateron.catcher``."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Record a request and answer it."""
+
+    def names(self, tenant: Tenant) -> list[dict[str, Any]]:
+        """List names under which something was caught."""
+
+    def requests(self, tenant: Tenant, name: str) -> list[dict[str, Any]]:
+        """List what was caught under a name."""
+
+    def clear(self, tenant: Tenant, name: str | None = None) -> int:
+        """Forget what was caught."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ports:
+    """The outside, as functions and rooms."""
+
+    writer: Writer
+    clock: Clock
+    quota: Quota
+    authenticate: Callable[[bytes], Identity | None]  # The bytes of a token -> whose it is.
+    keys: Callable[[Tenant], KeyPair | None]
+    rotate_keys: Callable[[Tenant], Awaitable[KeyPair]]  # Returns once the new keys are stored.
+    check_destination: Callable[[Destination], None]  # Raises InvalidDestination for an address that we refuse.
+    request_id: Callable[[], str]
+    info: Callable[[], Mapping[str, Any]] = dict  # What the server says of itself; no secrets.
+    not_ready: Callable[[], str | None] = lambda: None  # Why work should go elsewhere now; None: it should not.
+    query_token: Callable[[Identity], bool] = lambda _: True  # Whether a token may come as ?qstash_token=.
+    trusted_proxies: Sequence[IPv4Network | IPv6Network] = ()
+    catcher: CatchingRoom | None = None
+    dedup_window_ms: Millis = 10 * MINUTE
+    rate_limit: int | None = None  # Management calls a second and token.
+    in_flight_bytes: int = IN_FLIGHT_BYTES
+    counters: Counters = field(default_factory=Counters)
+    pause: Callable[[], Awaitable[object]] = a_second  # Before an answer to who guesses tokens.

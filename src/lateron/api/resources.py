@@ -1,0 +1,181 @@
+"""Messages, keys, the catcher, and what the server says of itself."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, Final
+
+from lateron import __version__
+from lateron.api.call import Answer, Call, encode, json_answer, refusal
+from lateron.api.openapi import document
+from lateron.api.ports import CatchingRoom, Ports
+from lateron.broker.history import History
+from lateron.broker.views import KeyPair, MessageView
+from lateron.core import filters
+from lateron.core.ids import parse_message_id
+from lateron.core.render import message_object
+from lateron.core.values import Filter, MessageId, Millis, Tenant
+from lateron.errors import NotFound, RequestError
+from lateron.telemetry import Log
+
+log = Log("lateron.api")
+
+PENDING_DEFAULT: Final = 100
+PENDING_MAX: Final = 1000
+
+
+async def get_message(ports: Ports, call: Call) -> Answer:
+    """Show a message until shortly after its end."""
+    read = partial(_message, call.who.tenant, message_id(call), ports.clock.wall())
+    return Answer(200, await ports.writer.read(read))
+
+
+async def list_messages(ports: Ports, call: Call) -> Answer:
+    """List messages that do not rest yet, newest first; ours, QStash has no such list."""
+    chosen = filters.parse_filter(filters.parse_query(call.query), filters.MESSAGE_FILTERS)
+    count = min(chosen.count or PENDING_DEFAULT, PENDING_MAX)
+    read = partial(_pending, call.who.tenant, chosen, count, ports.clock.wall())
+    return Answer(200, await ports.writer.read(read))
+
+
+async def cancel_message(ports: Ports, call: Call) -> Answer:
+    """Cancel one message."""
+    cancelled = await ports.writer.cancel(call.who.tenant, Filter(message_ids=(message_id(call),)))
+    if not cancelled:
+        raise NotFound("message", call.params["messageId"])
+    return json_answer({"cancelled": cancelled})
+
+
+async def cancel_messages(ports: Ports, call: Call) -> Answer:
+    """Cancel all messages that a body or a query selects; without either, all there are."""
+    body = await call.small_body()
+    chosen = filters.parse_filter(filters.parse_query(call.query), filters.MESSAGE_FILTERS - {"cursor"})
+    selection = either(filters.parse_selection(body, "messageIds"), chosen.filter)
+    return json_answer({"cancelled": await ports.writer.cancel(call.who.tenant, selection, chosen.count)})
+
+
+async def get_keys(ports: Ports, call: Call) -> Answer:
+    """Show the signing keys."""
+    keys = ports.keys(call.who.tenant)
+    if keys is None:
+        raise NotFound("signing keys of", call.who.user)
+    return _keys(keys)
+
+
+async def rotate_keys(ports: Ports, call: Call) -> Answer:
+    """Make the next key the current one."""
+    keys = await ports.rotate_keys(call.who.tenant)
+    log.info("signing keys rotated", tenant=call.who.tenant, user=call.who.user, caller=call.caller_ip)
+    return _keys(keys)
+
+
+async def info(ports: Ports, call: Call) -> Answer:
+    """Say which server this is, and as whom the caller is known."""
+    who = {"user": call.who.user, "scope": call.who.scope}
+    content = {
+        "name": "lateron",
+        "version": __version__,
+        "quota": ports.quota.name,
+        "catcher": ports.catcher is not None,
+    }
+    return json_answer({**content, **who, **ports.info()})
+
+
+async def health(_ports: Ports, _call: Call) -> Answer:
+    """Say that the event loop runs."""
+    return json_answer({"status": "ok"})
+
+
+async def readiness(ports: Ports, _call: Call) -> Answer:
+    """Say whether work may be sent here."""
+    reason = ports.not_ready()
+    return json_answer({"status": "ok"}) if reason is None else refusal(503, f"not ready: {reason}")
+
+
+async def openapi(_ports: Ports, _call: Call) -> Answer:
+    """Describe this API."""
+    return json_answer(document())
+
+
+async def list_catchers(ports: Ports, call: Call) -> Answer:
+    """List the names under which requests were caught."""
+    return json_answer({"names": _catcher(ports).names(call.who.tenant)})
+
+
+async def list_caught(ports: Ports, call: Call) -> Answer:
+    """List the requests that were caught under a name, newest first."""
+    return json_answer({"requests": _catcher(ports).requests(call.who.tenant, call.params["name"])})
+
+
+async def clear_catchers(ports: Ports, call: Call) -> Answer:
+    """Forget all that was caught."""
+    return json_answer({"deleted": _catcher(ports).clear(call.who.tenant)})
+
+
+async def clear_caught(ports: Ports, call: Call) -> Answer:
+    """Forget what was caught under a name."""
+    return json_answer({"deleted": _catcher(ports).clear(call.who.tenant, call.params["name"])})
+
+
+def message_id(call: Call) -> MessageId:
+    """Return the message that the path names.
+
+    Raises:
+        NotFound: No message can have that name.
+    """
+    text = call.params["messageId"]
+    try:
+        return parse_message_id(text)
+    except ValueError:
+        raise NotFound("message", text[:100]) from None
+
+
+def either(ids: Filter | None, query: Filter) -> Filter:
+    """Return the one way in which a call selects.
+
+    Raises:
+        RequestError: It uses both; which of them is meant cannot be guessed when things are deleted.
+    """
+    if ids is None:
+        return query
+    if query != Filter():
+        raise RequestError("select by the body or by the query, not by both")
+    return ids
+
+
+def message_view(view: MessageView) -> dict[str, Any]:
+    """Return the object of a message, with what it waits for."""
+    waiting = view.waiting
+    if waiting is None:
+        return message_object(view.message, view.request)
+    return message_object(
+        view.message,
+        view.request,
+        waiting_for=waiting.reason,
+        waiting_until=waiting.until,
+        held_by=waiting.held_by,
+    )
+
+
+def _message(tenant: Tenant, message: MessageId, now: Millis, history: History) -> bytes:
+    return encode(message_view(history.message(tenant, message, now)))
+
+
+def _pending(tenant: Tenant, chosen: filters.Selection, count: int, now: Millis, history: History) -> bytes:
+    page = history.pending(tenant, chosen.filter, chosen.cursor, count, now)
+    return encode(listed("messages", [message_view(view) for view in page.items], page.cursor))
+
+
+def listed(name: str, items: list[dict[str, Any]], cursor: str | None) -> dict[str, Any]:
+    """Return a page of a list; the last one has no cursor."""
+    return {name: items} if cursor is None else {name: items, "cursor": cursor}
+
+
+def _keys(keys: KeyPair) -> Answer:
+    return json_answer({"current": keys.current, "next": keys.next})
+
+
+def _catcher(ports: Ports) -> CatchingRoom:
+    if ports.catcher is None:
+        raise NotFound("catcher:", "it is switched off (--catcher)")
+    return ports.catcher

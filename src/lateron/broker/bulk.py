@@ -1,0 +1,254 @@
+"""What is done to many messages at once: cancel, retry and delete dead letters, retention.
+
+Each call is one transaction over at most ``PAGE`` candidates and returns where to go on, so that a
+million messages never hold the store. The caller repeats it until there is nothing left; a crash between
+two calls leaves whole items done and the rest untouched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import count
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from lateron.broker.ledger import Ledger
+from lateron.broker.messages import PAGE, MessageBroker, earlier
+from lateron.core import message as life
+from lateron.core.filters import matches
+from lateron.core.flow import lane_of
+from lateron.core.values import (
+    DeadLetter,
+    Filter,
+    Message,
+    MessageId,
+    Millis,
+    Overrides,
+    State,
+    Tenant,
+)
+from lateron.store.sql import FIRST, LAST, Verbs
+
+LAST_TIME: Millis = 1 << 62
+
+
+class Cancelled(Struct, frozen=True):
+    """What one piece of a cancellation did; ``after`` is where to go on, None at the end."""
+
+    count: int
+    after: bytes | None = None
+
+
+class Redriven(Struct, frozen=True):
+    """The new messages of one piece of a retry of dead letters; ``before`` is where to go on."""
+
+    messages: tuple[MessageId, ...]
+    before: tuple[Millis, bytes] | None = None
+
+
+class Deleted(Struct, frozen=True):
+    """What one piece of a deletion of dead letters did; ``before`` is where to go on."""
+
+    count: int
+    before: tuple[Millis, bytes] | None = None
+
+
+class Broker(MessageBroker):
+    """All that changes messages: the hot verbs of ``MessageBroker``, and those for many at once."""
+
+    def cancel(
+        self, tenant: Tenant, selection: Filter, now: Millis, limit: int | None = None, after: bytes = FIRST
+    ) -> Cancelled:
+        """Cancel messages that match and do not rest.
+
+        Args:
+            tenant: Whose.
+            selection: Which; an empty filter means all.
+            now: Time of the cancellation.
+            limit: At most so many; None means no bound.
+            after: Where the last piece ended.
+
+        Returns:
+            How many were cancelled, or will be once their open attempt has ended.
+        """
+        with self._store.transaction() as tx:
+            page = self._open_page(tx, tenant, selection, after)
+            matching = self._matching(tx, page, selection)
+            ledger = Ledger(tx, self._node, self._limits.host_parallelism, now)
+            ledger.hold_known(message.lane for message in matching)
+            done, last = 0, page[-1].id if len(page) >= PAGE and not selection.message_ids else None
+            for message in matching:
+                if limit is not None and done >= limit:
+                    last = None
+                    break
+                transition = life.cancel(message, now)
+                if transition is None:
+                    continue
+                done += 1
+                if transition.message.state is State.ACTIVE:
+                    ledger.record(transition)
+                else:
+                    ledger.leave(transition)
+            ledger.write()
+            alarm = ledger.next_due()
+        self._alarm = earlier(self._alarm, alarm)
+        return Cancelled(done, None if limit is not None and done >= limit else last)
+
+    def redrive(
+        self,
+        tenant: Tenant,
+        selection: Filter,
+        overrides: Overrides,
+        now: Millis,
+        limit: int = PAGE,
+        before: tuple[Millis, bytes] = (LAST_TIME, LAST),
+    ) -> Redriven:
+        """Publish dead letters anew and take them out of the queue, in one transaction.
+
+        A record whose stored request is damaged stays where it is.
+        """
+        with self._store.transaction() as tx:
+            letters, cursor = self._letters(tx, tenant, selection, before, limit)
+            stored = tx.load_messages([letter.message for letter in letters])
+            requests = tx.load_requests([letter.message for letter in letters])
+            # Whoever deletes the record makes the message: two retries of one record make one.
+            ours = [d for d in letters if requests[d.message].intact and tx.delete_dead_letters([d])]
+            made = []
+            for letter in ours:
+                publication = life.redrive(stored[letter.message], requests[letter.message].request, overrides)
+                made.append((publication, life.create(publication, self._new_id(now), now)))
+            ledger = Ledger(tx, self._node, self._limits.host_parallelism, now)
+            ledger.hold({m.lane: (m.tenant, lane_of(m.tenant, request)) for _, (m, request, _) in made})
+            ledger.limit((new[0].lane, publication) for publication, new in made)
+            for _, new in made:
+                ledger.enter(new, room=False)
+            ledger.write()
+            alarm = ledger.next_due()
+        self._alarm = earlier(self._alarm, alarm)
+        return Redriven(tuple(new[0].id for _, new in made), cursor)
+
+    def delete_dead(
+        self,
+        tenant: Tenant,
+        selection: Filter,
+        limit: int = PAGE,
+        before: tuple[Millis, bytes] = (LAST_TIME, LAST),
+    ) -> Deleted:
+        """Delete dead letters that match; their history stays until its own retention."""
+        with self._store.transaction() as tx:
+            letters, cursor = self._letters(tx, tenant, selection, before, limit)
+            return Deleted(tx.delete_dead_letters(letters), cursor)
+
+    def sweep(self, now: Millis, *, over_size: bool = False) -> bool:
+        """Delete one piece of what has passed its retention; never a message that does not rest.
+
+        Args:
+            now: Retention is counted back from here.
+            over_size: The store is larger than its limit: the oldest history goes, whatever its age.
+
+        Returns:
+            Whether there may be more.
+        """
+        limits = self._limits
+        history = now if over_size else now - limits.history_retention_ms
+        letters = now - limits.dead_letter_retention_ms
+        with self._store.transaction() as tx:
+            gone = [
+                *tx.ended_before(State.DELIVERED, min(history, now - limits.message_retention_ms), PAGE),
+                *tx.ended_before(State.CANCELED, min(history, now - limits.message_retention_ms), PAGE),
+                # A dead letter needs its message; both go together.
+                *tx.ended_before(State.FAILED, min(letters, now - limits.message_retention_ms), PAGE),
+            ]
+            tx.delete_messages(gone)
+            for tenant in self._tenants:
+                tx.delete_events(tenant, now - limits.history_retention_ms, PAGE * 4)
+                tx.expire_dead_letters(tenant, letters, PAGE)
+            tx.expire_dedup(now, PAGE)
+            tx.collect_lanes(now, PAGE)
+            tx.forget_nodes(now - limits.history_retention_ms)
+        return len(gone) >= PAGE
+
+    def _open_page(self, tx: Verbs, tenant: Tenant, selection: Filter, after: bytes) -> list[Message]:
+        """Read candidates: those named, or a page of all that do not rest."""
+        if not selection.message_ids:
+            return tx.open_after(tenant, after, PAGE)
+        named = tx.load_messages(list(dict.fromkeys(selection.message_ids)))
+        return [message for message in named.values() if message.tenant == tenant]
+
+    def _matching(self, tx: Verbs, page: Sequence[Message], selection: Filter) -> list[Message]:
+        if selection == Filter() or not page:
+            return list(page)
+        requests = tx.load_requests([message.id for message in page])
+        return [message for message in page if matches(selection, message, requests[message.id].request)]
+
+    def _letters(
+        self, tx: Verbs, tenant: Tenant, selection: Filter, before: tuple[Millis, bytes], limit: int
+    ) -> tuple[list[DeadLetter], tuple[Millis, bytes] | None]:
+        """Choose up to ``limit`` dead letters; say where to go on if there may be more."""
+        return choose_dead_letters(tx, tenant, selection, before, limit)
+
+
+def choose_dead_letters(
+    tx: Verbs, tenant: Tenant, selection: Filter, before: tuple[Millis, bytes], limit: int
+) -> tuple[list[DeadLetter], tuple[Millis, bytes] | None]:
+    """Read dead letters that match, newest first.
+
+    Args:
+        tx: Where to read.
+        tenant: Whose.
+        selection: Which.
+        before: Where the last page ended.
+        limit: At most so many.
+
+    Returns:
+        The letters, and where to go on; None if no more can match.
+    """
+    if selection.dlq_ids:
+        named = [tx.dead_letter(tenant, time, message) for time, message in dict.fromkeys(selection.dlq_ids)]
+        found = [letter for letter in named if letter is not None and (letter.time, letter.message) < before]
+        found.sort(key=lambda letter: (letter.time, letter.message), reverse=True)
+        chosen = _matching_letters(tx, found, selection)
+        more = len(chosen) > limit
+        chosen = chosen[:limit]
+        return chosen, (chosen[-1].time, chosen[-1].message) if more else None
+    if selection.to_time is not None:
+        before = min(before, (selection.to_time, LAST))
+    chosen = []
+    for _ in count():
+        page = tx.dead_letters_before(tenant, before, selection.from_time or 0, PAGE)
+        for letter in _matching_letters(tx, page, selection):
+            if len(chosen) == limit:
+                return chosen, (chosen[-1].time, chosen[-1].message)
+            chosen.append(letter)
+        if len(page) < PAGE:
+            return chosen, None
+        before = (page[-1].time, page[-1].message)
+    raise AssertionError("unreachable")
+
+
+def _matching_letters(tx: Verbs, page: Sequence[DeadLetter], selection: Filter) -> list[DeadLetter]:
+    if selection == Filter() or not page:
+        return list(page)
+    # Times and statuses are those of the letter; the message must match in all else.
+    of_message = replace(selection, dlq_ids=(), statuses=(), from_time=None, to_time=None)
+    messages = tx.read_messages([letter.message for letter in page])
+    requests = tx.load_requests([letter.message for letter in page])
+    found = []
+    for letter in page:
+        if not matches(of_message, messages[letter.message], requests[letter.message].request):
+            continue
+        if selection.statuses:
+            attempt = tx.attempt_of(letter.message, letter.attempt)
+            status = 0 if attempt is None or attempt.outcome.status is None else attempt.outcome.status
+            if status not in selection.statuses:
+                continue
+        if _inside(selection, letter.time):
+            found.append(letter)
+    return found
+
+
+def _inside(selection: Filter, time: Millis) -> bool:
+    early = selection.from_time is not None and time < selection.from_time
+    late = selection.to_time is not None and time > selection.to_time
+    return not early and not late

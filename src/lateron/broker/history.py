@@ -1,0 +1,298 @@
+"""What a reader sees: messages, their log, dead letters; never a change.
+
+Every call reads one state of the store. Lists are paged by key: a cursor names the last row seen, so a
+row that was there throughout is returned exactly once, whatever is written meanwhile. A page ends early
+when it would be large, and gives a cursor.
+"""
+
+from __future__ import annotations
+
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from binascii import Error as Base64Error
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
+
+from msgspec import DecodeError, msgpack
+from msgspec.structs import replace
+
+from lateron.broker.bulk import LAST_TIME, choose_dead_letters
+from lateron.broker.messages import PAGE
+from lateron.broker.views import DeadView, EventView, Limits, MessageView, Page, Story, Waiting
+from lateron.core import flow
+from lateron.core.filters import matches
+from lateron.core.flow import Lane
+from lateron.core.ids import dlq_text, message_text
+from lateron.core.values import (
+    AT_REST,
+    DeadLetter,
+    Event,
+    EventKind,
+    Filter,
+    Message,
+    MessageId,
+    Millis,
+    State,
+    Tenant,
+)
+from lateron.errors import InvalidValue, NotFound
+from lateron.store.sql import LAST, EventKey, Store, StoredRequest, Verbs
+
+PAGE_BYTES = 8 << 20  # Of bodies on one page.
+LISTED_BODY = 64 << 10  # A larger body is left out of lists, so it does not count.
+SCANNED = 20_000  # Rows looked at for one page; a rare match costs several pages, not one long read.
+
+T = TypeVar("T")
+
+LetterKey = tuple[Millis, bytes]  # (time, message) of the last dead letter seen.
+
+_MESSAGE_KEY = msgpack.Decoder(bytes)
+_EVENT_KEY = msgpack.Decoder(EventKey)
+_LETTER_KEY = msgpack.Decoder(LetterKey)
+
+
+class History:
+    """Reads for the API; see the module."""
+
+    def __init__(self, store: Store, limits: Limits) -> None:
+        self._store = store
+        self._limits = limits
+
+    def message(self, tenant: Tenant, message_id: MessageId, now: Millis) -> MessageView:
+        """Return a message until shortly after its end.
+
+        Raises:
+            NotFound: No such message of this tenant, or it ended longer ago than it stays readable.
+        """
+        with self._store.transaction() as tx:
+            view = self._view(tx, tenant, message_id, now)
+        ended = view.message.ended
+        if ended is not None and now - ended > self._limits.message_retention_ms:
+            raise NotFound("message", message_text(message_id))
+        return view
+
+    def story(self, tenant: Tenant, message_id: MessageId, now: Millis) -> Story:
+        """Return all that is kept of a message, as long as its history is.
+
+        Raises:
+            NotFound: No such message of this tenant, or past its retention.
+        """
+        with self._store.transaction() as tx:
+            view = self._view(tx, tenant, message_id, now)
+            attempts = tuple(tx.attempts_of(message_id))
+            return Story(view, attempts, tuple(_events_of(tx, tenant, view.message)))
+
+    def pending(
+        self, tenant: Tenant, selection: Filter, cursor: str | None, count: int, now: Millis
+    ) -> Page[MessageView]:
+        """List messages that do not rest, newest first."""
+        before = LAST if cursor is None else _decoded(cursor, _MESSAGE_KEY)
+        chosen: list[tuple[Message, StoredRequest]] = []
+        with self._store.transaction() as tx:
+            following: bytes | None = None
+            if selection.message_ids:
+                named = tx.read_messages(list(dict.fromkeys(selection.message_ids)))
+                open_ones = [m for m in named.values() if m.tenant == tenant and m.state < AT_REST and m.id < before]
+                pages = iter([sorted(open_ones, key=lambda m: m.id, reverse=True)])
+            else:
+                pages = _pages_of_open(tx, tenant, before)
+            for message, stored in _matching(tx, pages, selection):
+                if len(chosen) == count:
+                    following = chosen[-1][0].id
+                    break
+                chosen.append((message, stored))
+            lanes = tx.read_lanes(sorted({message.lane for message, _ in chosen}))
+        views = tuple(
+            MessageView(message, stored.request, waiting(message, lanes.get(message.lane), now))
+            for message, stored in chosen
+        )
+        return Page(views, None if following is None else _encoded(following))
+
+    def events(
+        self, tenant: Tenant, selection: Filter, cursor: str | None, count: int, *, newest_first: bool = True
+    ) -> Page[EventView]:
+        """List the log, newest first unless asked otherwise; times are inclusive."""
+        start = None if cursor is None else _decoded(cursor, _EVENT_KEY)
+        views: list[EventView] = []
+        size, seen = 0, 0
+        with self._store.transaction() as tx:
+            reader = _Requests(tx)
+            last: EventKey | None = None
+            for event in _events(tx, tenant, selection, start, newest_first=newest_first):
+                if len(views) == count or size > PAGE_BYTES or seen >= SCANNED:
+                    return Page(tuple(views), None if last is None else _encoded(last))
+                seen += 1
+                last = _key(event)
+                view = reader.view(event, selection)
+                if view is not None:
+                    views.append(view)
+                    size += _size(view)
+        return Page(tuple(views))
+
+    def dead_letters(self, tenant: Tenant, selection: Filter, cursor: str | None, count: int) -> Page[DeadView]:
+        """List dead letters, newest first."""
+        before = (LAST_TIME, LAST) if cursor is None else _decoded(cursor, _LETTER_KEY)
+        with self._store.transaction() as tx:
+            letters, following = choose_dead_letters(tx, tenant, selection, before, count)
+            views, size = list[DeadView](), 0
+            for letter in letters:
+                if size > PAGE_BYTES:
+                    last = views[-1].dead
+                    return Page(tuple(views), _encoded((last.time, last.message)))
+                view = _dead_view(tx, letter)
+                views.append(view)
+                size += len(view.request.body or b"") + len(view.attempt.outcome.body)
+        return Page(tuple(views), None if following is None else _encoded(following))
+
+    def dead_letter(self, tenant: Tenant, time: Millis, message_id: MessageId) -> DeadView:
+        """Return one dead letter.
+
+        Raises:
+            NotFound: It is not there (any more).
+        """
+        with self._store.transaction() as tx:
+            letter = tx.dead_letter(tenant, time, message_id)
+            if letter is None:
+                raise NotFound("dead letter", dlq_text(time, message_id))
+            return _dead_view(tx, letter)
+
+    def _view(self, tx: Verbs, tenant: Tenant, message_id: MessageId, now: Millis) -> MessageView:
+        message = tx.read_message(tenant, message_id)
+        if message is None:
+            raise NotFound("message", message_text(message_id))
+        stored = tx.load_requests([message_id])[message_id]
+        lane = tx.read_lanes([message.lane]).get(message.lane)
+        return MessageView(message, stored.request, waiting(message, lane, now))
+
+
+def waiting(message: Message, lane: Lane | None, now: Millis) -> Waiting | None:
+    """Say why a message has not gone out yet; None if it is under way or rests.
+
+    A message passes its time first, then its lane, then waits for a node with room.
+    """
+    if message.state is not State.WAITING:
+        return None
+    if message.due > now:
+        return Waiting("retry" if message.attempt else "delay", message.due)
+    shut = None if lane is None else flow.closed(lane, now)
+    if lane is None or shut is None:
+        return Waiting("node")
+    return Waiting(shut.reason, shut.until, lane.name)
+
+
+class _Requests:
+    """Joins lines of the log with what they speak of; a message is read once for all its lines."""
+
+    def __init__(self, tx: Verbs) -> None:
+        self._tx = tx
+        self._known: dict[MessageId, tuple[Message, StoredRequest] | None] = {}
+
+    def view(self, event: Event, selection: Filter) -> EventView | None:
+        """Return the line as a reader sees it, or None if it does not match or its message is gone."""
+        if event.message not in self._known:
+            message = self._tx.read_message(event.tenant, event.message)
+            stored = self._tx.load_requests([event.message]).get(event.message) if message else None
+            known = None if message is None or stored is None else (message, stored)
+            if len(self._known) > PAGE:
+                self._known.clear()  # Bodies are held here.
+            self._known[event.message] = known
+        known = self._known[event.message]
+        if known is None or (selection.kinds and event.kind not in selection.kinds):
+            return None
+        message, stored = known
+        of_message = replace(selection, kinds=(), from_time=None, to_time=None, message_ids=())
+        if not matches(of_message, message, stored.request):
+            return None
+        ended = event.kind in _ENDS
+        attempt = self._tx.attempt_of(event.message, event.attempt) if ended else None
+        return EventView(event, stored.request, message, attempt)
+
+
+_ENDS = frozenset({EventKind.DELIVERED, EventKind.ERROR, EventKind.RETRY, EventKind.FAILED})
+
+
+def _events(
+    tx: Verbs, tenant: Tenant, selection: Filter, start: EventKey | None, *, newest_first: bool
+) -> Iterator[Event]:
+    """Walk the log of a tenant, or of the messages named."""
+    earliest = selection.from_time or 0
+    latest = LAST_TIME if selection.to_time is None else selection.to_time
+    if selection.message_ids:
+        found = []
+        for message_id in dict.fromkeys(selection.message_ids):
+            message = tx.read_message(tenant, message_id)
+            if message is not None:
+                found += _events_of(tx, tenant, message)
+        found.sort(key=_key, reverse=newest_first)
+        for event in found:
+            beyond = start is None or (_key(event) < start if newest_first else _key(event) > start)
+            if beyond and earliest <= event.time <= latest:
+                yield event
+        return
+    while True:
+        if newest_first:
+            page = tx.events_before(tenant, start or (latest, LAST, 0, 0), earliest, PAGE)
+        else:
+            page = tx.events_after(tenant, start or (earliest, b"", 0, -1), latest, PAGE)
+        yield from page
+        if len(page) < PAGE:
+            return
+        start = _key(page[-1])
+
+
+def _events_of(tx: Verbs, tenant: Tenant, message: Message) -> list[Event]:
+    """Return the log of one message.
+
+    The log is clustered by time; when something happened to a message stands in its own row and in its
+    attempts, so no second index is needed.
+    """
+    times = {message.created, message.started, message.ended, message.cancel}
+    for attempt in tx.attempts_of(message.id):
+        times |= {attempt.started, attempt.ended}
+    found = [e for time in times if time is not None for e in tx.events_of(tenant, time, message.id)]
+    return sorted(found, key=_key)
+
+
+def _pages_of_open(tx: Verbs, tenant: Tenant, before: bytes) -> Iterator[list[Message]]:
+    while True:
+        page = tx.open_before(tenant, before, PAGE)
+        yield page
+        if len(page) < PAGE:
+            return
+        before = page[-1].id
+
+
+def _matching(tx: Verbs, pages: Iterator[list[Message]], selection: Filter) -> Iterator[tuple[Message, StoredRequest]]:
+    for page in pages:
+        requests = tx.load_requests([message.id for message in page])
+        for message in page:
+            stored = requests[message.id]
+            if matches(selection, message, stored.request):
+                yield message, stored
+
+
+def _dead_view(tx: Verbs, letter: DeadLetter) -> DeadView:
+    message = tx.read_message(letter.tenant, letter.message)
+    attempt = tx.attempt_of(letter.message, letter.attempt)
+    assert message is not None, f"dead letter {letter.message.hex()} without its message"
+    assert attempt is not None, f"dead letter {letter.message.hex()} without its attempt"
+    return DeadView(letter, message, tx.load_requests([letter.message])[letter.message].request, attempt)
+
+
+def _key(event: Event) -> EventKey:
+    return (event.time, event.message, event.attempt, event.kind.value)
+
+
+def _size(view: EventView) -> int:
+    bodies: Sequence[bytes | None] = (view.request.body, view.attempt.outcome.body if view.attempt else None)
+    return 500 + sum(len(body) for body in bodies if body is not None and len(body) <= LISTED_BODY)
+
+
+def _encoded(key: object) -> str:
+    return urlsafe_b64encode(msgpack.encode(key)).decode().rstrip("=")
+
+
+def _decoded(cursor: str, decoder: msgpack.Decoder[T]) -> T:
+    try:
+        return decoder.decode(urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+    except (DecodeError, Base64Error, ValueError) as error:
+        raise InvalidValue("cursor", cursor, "a cursor that an earlier page gave") from error

@@ -1,0 +1,180 @@
+"""What one transaction has in hand: its lanes, and all that it will write.
+
+A lane is read once, changed in memory as the items of the batch pass through it one after another, and
+written once: two writes of a hot row in one transaction rot it on PostgreSQL. All limits that a batch
+brings are applied before the first of its items is admitted; otherwise its first items would start
+under limits that its last item lowers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from msgspec.structs import replace
+
+from lateron.core import flow
+from lateron.core import message as life
+from lateron.core.flow import Lane, LaneName
+from lateron.core.values import (
+    Attempt,
+    Claimed,
+    DeadLetter,
+    Event,
+    LaneKind,
+    Message,
+    MessageId,
+    Millis,
+    Publication,
+    Request,
+    State,
+    Tenant,
+    Transition,
+)
+from lateron.store.sql import Verbs
+
+
+class Ledger:
+    """Collects the changes of one transaction; ``write`` stores them in the order of the locks."""
+
+    def __init__(self, tx: Verbs, node: int, host_parallelism: int | None, now: Millis) -> None:
+        self.now = now
+        self._tx = tx
+        self._node = node
+        self._host_parallelism = host_parallelism
+        self._lanes: dict[int, Lane] = {}
+        self._as_read: dict[int, Lane] = {}
+        self._inserts: list[tuple[Message, Request]] = []
+        self._saves: dict[MessageId, Message] = {}
+        self._events: list[Event] = []
+        self._attempts: list[Attempt] = []
+        self._letters: list[DeadLetter] = []
+
+    def hold(self, names: dict[int, tuple[Tenant, LaneName]]) -> None:
+        """Take lanes in hand that may be new, by id."""
+        self.hold_known(names)
+        for lane_id, (tenant, name) in names.items():
+            lane = self._lanes.get(lane_id)
+            if lane is None:
+                self._lanes[lane_id] = self._capped(Lane(lane_id, tenant, name.kind, name.name))
+            else:
+                same = (lane.tenant, lane.kind, lane.name) == (tenant, name.kind, name.name)
+                assert same, f"lanes {lane.name!r} and {name.name!r} share the number {lane_id}"
+
+    def hold_known(self, ids: Iterable[int]) -> None:
+        """Take lanes in hand that exist, because messages are in them."""
+        missing = sorted({i for i in ids if i not in self._lanes})
+        if missing:
+            self.hold_lanes(self._tx.load_lanes(missing).values())
+
+    def hold_lanes(self, lanes: Iterable[Lane]) -> None:
+        """Take lanes in hand that were just read."""
+        for lane in lanes:
+            if lane.id not in self._lanes:
+                self._as_read[lane.id] = lane
+                self._lanes[lane.id] = self._capped(lane)
+
+    def limit(self, publications: Iterable[tuple[int, Publication]]) -> None:
+        """Apply the limits that new messages bring to their lanes."""
+        for lane_id, publication in publications:
+            wanted = publication.request.options.flow
+            if wanted is not None:
+                self._lanes[lane_id] = flow.limited(self._lanes[lane_id], wanted, self.now)
+
+    def due(self) -> list[Lane]:
+        """Return the lanes in hand that are due."""
+        return [lane for lane in self._lanes.values() if lane.next_due is not None and lane.next_due <= self.now]
+
+    def lane(self, lane_id: int) -> Lane:
+        """Return a lane in hand as it stands now."""
+        return self._lanes[lane_id]
+
+    def enter(self, made: tuple[Message, Request, Event], *, room: bool) -> Claimed | None:
+        """Let a new message in: ACTIVE at once if nothing stands before it, else waiting in its lane.
+
+        Returns:
+            The message to attempt, if it starts.
+        """
+        message, request, created = made
+        self._events.append(created)
+        lane = self._lanes[message.lane]
+        if room and message.due <= self.now and lane.waiting == 0 and flow.room(lane, self.now) > 0:
+            self._lanes[lane.id] = flow.started(lane, self.now, 1)
+            begun = life.start(message, self._node, self.now)
+            self._events += begun.events
+            self._inserts.append((begun.message, request))
+            return Claimed(begun.message, request)
+        self._lanes[lane.id] = flow.joined(lane, message.due)
+        self._inserts.append((message, request))
+        return None
+
+    def end(self, transition: Transition) -> None:
+        """Record the end of an attempt: its lane has room again, and the message rests or waits anew."""
+        self.record(transition)
+        message = transition.message
+        lane = flow.released(self._lanes[message.lane], self.now)
+        self._lanes[lane.id] = flow.joined(lane, message.due) if message.state is State.WAITING else lane
+
+    def leave(self, transition: Transition) -> None:
+        """Record that a waiting message waits no more and did not start."""
+        self.record(transition)
+        lane = self._lanes[transition.message.lane]
+        self._lanes[lane.id] = flow.left(lane, 1)
+
+    def start(self, lane_id: int, heads: list[Message], following: Millis | None) -> list[Message]:
+        """Start the first waiting messages of a lane; ``following`` is when the next of them is due."""
+        started = []
+        for head in heads:
+            transition = life.start(head, self._node, self.now)
+            self.record(transition)
+            started.append(transition.message)
+        lane = flow.started(flow.left(self._lanes[lane_id], len(heads)), self.now, len(heads))
+        self._lanes[lane_id] = flow.woken(lane, following, self.now)
+        return started
+
+    def rest(self, lane_id: int, following: Millis | None) -> None:
+        """Set when to look at a lane again, its head having been read and not started."""
+        self._lanes[lane_id] = flow.woken(self._lanes[lane_id], following, self.now)
+
+    def record(self, transition: Transition) -> None:
+        """Note what a decision changes, lanes apart."""
+        self._saves[transition.message.id] = transition.message
+        self._events += transition.events
+        if transition.attempt is not None:
+            self._attempts.append(transition.attempt)
+        if transition.dead_letter is not None:
+            self._letters.append(transition.dead_letter)
+
+    def write_messages(self) -> None:
+        """Store messages, so that a claim in the same transaction sees them."""
+        tx = self._tx
+        if self._inserts:
+            tx.insert_messages([message for message, _ in self._inserts])
+            tx.insert_requests(self._inserts)
+            self._inserts.clear()
+        if self._saves:
+            tx.save_messages(list(self._saves.values()))
+            self._saves.clear()
+
+    def write(self) -> None:
+        """Store everything."""
+        self.write_messages()
+        tx = self._tx
+        if self._attempts:
+            tx.insert_attempts(self._attempts)
+        if self._letters:
+            tx.insert_dead_letters(self._letters)
+        if self._events:
+            tx.insert_events(self._events)
+        changed = [lane for lane in self._lanes.values() if self._as_read.get(lane.id) != lane]
+        if changed:
+            tx.save_lanes(sorted(changed, key=lambda lane: lane.id))
+
+    def next_due(self) -> Millis | None:
+        """Return when the first lane in hand is due."""
+        return min((lane.next_due for lane in self._lanes.values() if lane.next_due is not None), default=None)
+
+    def _capped(self, lane: Lane) -> Lane:
+        """Give a host's lane the operator's cap of today, whatever it was when the row was written."""
+        if lane.kind is not LaneKind.HOST or lane.parallelism == self._host_parallelism:
+            return lane
+        return flow.poke(replace(lane, parallelism=self._host_parallelism, next_due=None), self.now)

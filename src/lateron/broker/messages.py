@@ -1,0 +1,274 @@
+"""The way of a message: publish, claim, settle, rescue; read this file from the top to follow it.
+
+``turn`` is the hot verb: everything that came together while the last transaction was under way (results
+of attempts, new publications, room for more attempts) becomes one transaction and one fsync. A batch
+behaves as its items one after another: results first, then publications in their order, then claims. If
+deciding a batch fails, it is rolled back and its items run alone, so that a guilty one harms nobody else.
+
+A claim asks for due *lanes*, not for due messages, so a lane that is full or paused costs nothing,
+whatever waits in it. Tenants share by turns, inside a tenant lanes do.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+
+from lateron.broker.ledger import Ledger
+from lateron.broker.views import Accepted, Limits, Result, Turn, Turned
+from lateron.core import flow
+from lateron.core import message as life
+from lateron.core.flow import Lane, lane_of
+from lateron.core.values import (
+    Claimed,
+    Event,
+    Message,
+    MessageId,
+    Millis,
+    Publication,
+    Request,
+    Tenant,
+    Transition,
+)
+from lateron.errors import LateronError, ServiceError
+from lateron.store.sql import FIRST, Store, Verbs
+
+PAGE = 500  # Rows of one piece of bulk work.
+
+log = logging.getLogger("lateron.broker")
+
+Made = tuple[Message, Request, Event]
+
+
+class Undecided(ServiceError):
+    """Deciding this one item failed: a bug of ours. Nothing of it was stored, and nobody else is harmed."""
+
+    status = 500
+
+
+class MessageBroker:
+    """Publishes, claims and settles for one node incarnation.
+
+    Args:
+        store: Where transactions are begun.
+        new_id: Makes message ids, ascending with time.
+        node: This incarnation: a number that no start of any node has had before.
+        limits: What the operator has set.
+    """
+
+    def __init__(self, store: Store, new_id: Callable[[Millis], MessageId], node: int, limits: Limits) -> None:
+        self._store = store
+        self._new_id = new_id
+        self._node = node
+        self._limits = limits
+        self._tenants: tuple[Tenant, ...] = ()
+        # When the first lane of the store is due; may be early, never late. 0: not known yet, look.
+        self._alarm: Millis | None = 0
+
+    def open(self, label: str, now: Millis) -> None:
+        """Announce this node, and rescue at once what every other incarnation held.
+
+        On SQLite the lock of the operating system proves that all of them are dead. Call it before the
+        first turn; a crash in the midst of it leaves the rest to the next start.
+        """
+        with self._store.transaction() as tx:
+            tx.insert_node(self._node, label, now)
+            self._tenants = tuple(tx.tenants())
+            others = tx.other_nodes(self._node)
+        for other in others:
+            while self._rescue_page(other, now):
+                pass
+            with self._store.transaction() as tx:
+                tx.bury_node(other)
+
+    def add_tenant(self, tenant: Tenant, name: str, now: Millis) -> None:
+        """Make a tenant known; its lanes take their turns from here on."""
+        with self._store.transaction() as tx:
+            tx.insert_tenant(tenant, name, now)
+            known = tuple(tx.tenants())
+        self._tenants = known
+
+    def turn(self, turn: Turn, now: Millis) -> Turned:
+        """Settle results, publish, and claim what may start now.
+
+        Args:
+            turn: What came together.
+            now: The time of every decision in it.
+
+        Returns:
+            Answers to the publications in their order, and the messages that are ACTIVE for this node.
+
+        Raises:
+            StorageFull: Nothing was stored.
+            StoreFailed: Whether the turn is stored is unknown; the process must end.
+        """
+        try:
+            return self._turn(turn, now)
+        except LateronError:
+            raise
+        except Exception:
+            if len(turn.publishes) + len(turn.results) <= 1:
+                raise
+            log.exception("deciding a batch failed; its items run alone")
+            return self._one_by_one(turn, now)
+
+    def _turn(self, turn: Turn, now: Millis) -> Turned:
+        room, claimed = turn.room, list[Claimed]()
+        due = self._alarm is not None and self._alarm <= now
+        with self._store.transaction() as tx:
+            ledger = Ledger(tx, self._node, self._limits.host_parallelism, now)
+            ended, stale = self._decide(tx, turn.results, now)
+            accepted, made = self._accept(tx, turn.publishes, ended, now)
+            self._hold(ledger, ended, made)
+            for transition in ended:
+                ledger.end(transition)
+            for _, item in made:
+                # A message is not born ACTIVE while others are due: they have waited longer.
+                begun = ledger.enter(item, room=not due and room > len(claimed))
+                if begun is not None:
+                    claimed.append(begun)
+            if room > len(claimed) and (due or ledger.due()):
+                claimed += self._claim(tx, ledger, room - len(claimed))
+                due = True
+            ledger.write()
+            alarm = self._next_due(tx) if due else earlier(self._alarm, ledger.next_due())
+        self._alarm = alarm  # Only now: the transaction may have been rolled back.
+        return Turned(tuple(accepted), tuple(claimed), len(ended), stale, alarm)
+
+    def _one_by_one(self, turn: Turn, now: Millis) -> Turned:
+        """Run the items of a batch that could not be decided; answer the guilty one with an error."""
+        accepted: list[tuple[Accepted, ...] | LateronError] = []
+        claimed, settled, stale = list[Claimed](), 0, 0
+        for result in turn.results:
+            try:
+                done = self._turn(Turn(results=(result,)), now)
+                settled, stale = settled + done.settled, stale + done.stale
+            except LateronError:
+                raise
+            except Exception:
+                # The attempt's end is not recorded; the message is rescued at the next start.
+                log.exception("a result could not be settled: message %s", result.claimed.message.id.hex())
+        for items in turn.publishes:
+            try:
+                done = self._turn(Turn(publishes=(items,), room=turn.room - len(claimed)), now)
+                accepted += done.accepted
+                claimed += done.claimed
+            except LateronError:
+                raise
+            except Exception:
+                log.exception("a publication could not be decided")
+                accepted.append(Undecided("the publication could not be decided"))
+        return Turned(tuple(accepted), tuple(claimed), settled, stale, self._alarm)
+
+    def _decide(self, tx: Verbs, results: Sequence[Result], now: Millis) -> tuple[list[Transition], int]:
+        """Decide how attempts ended; a result that came too late changes nothing."""
+        stored = tx.load_messages([r.claimed.message.id for r in results]) if results else {}
+        ended, stale = list[Transition](), 0
+        for result in results:
+            current = stored.get(result.claimed.message.id)
+            if current is None or life.stale(result.claimed, current):
+                stale += 1
+                continue
+            if result.outcome is None:
+                transition = life.give_back(current, now)
+            else:
+                transition = life.settle(current, result.claimed.request, result.outcome, now)
+            stored[current.id] = transition.message  # A second result for it is stale.
+            ended.append(transition)
+        return ended, stale
+
+    def _accept(
+        self, tx: Verbs, publishes: Sequence[tuple[Publication, ...]], ended: Sequence[Transition], now: Millis
+    ) -> tuple[list[tuple[Accepted, ...] | LateronError], list[tuple[Publication, Made]]]:
+        """Make the messages of publications and callbacks; answer duplicates with the id of the first."""
+        holders = self._take_keys(tx, publishes, now)
+        made = [(p, self._make(p, now)) for transition in ended for p in transition.created]
+        accepted: list[tuple[Accepted, ...] | LateronError] = []
+        for items in publishes:
+            answers = []
+            for item in items:
+                key = None if item.dedup is None else (item.tenant, item.dedup)
+                if key is not None and not holders[key][1]:
+                    answers.append(Accepted(holders[key][0], duplicate=True))
+                    continue
+                new = self._make(item, now, None if key is None else holders[key][0])
+                made.append((item, new))
+                answers.append(Accepted(new[0].id))
+                if key is not None:
+                    holders[key] = (new[0].id, False)
+            accepted.append(tuple(answers))
+        return accepted, made
+
+    def _take_keys(
+        self, tx: Verbs, publishes: Sequence[tuple[Publication, ...]], now: Millis
+    ) -> dict[tuple[Tenant, bytes], tuple[MessageId, bool]]:
+        """Take the dedup keys of publications; each with the message that holds it, and whether it is new."""
+        rows: dict[tuple[Tenant, bytes], tuple[Tenant, bytes, MessageId, Millis, Millis]] = {}
+        for items in publishes:
+            for item in items:
+                if item.dedup is not None and (item.tenant, item.dedup) not in rows:
+                    until = now + item.dedup_window_ms
+                    rows[item.tenant, item.dedup] = (item.tenant, item.dedup, self._new_id(now), now, until)
+        if not rows:
+            return {}
+        mine = tx.insert_dedup(list(rows.values()))
+        return {key: (row[2], True) if key in mine else (tx.dedup_holder(*key), False) for key, row in rows.items()}
+
+    def _make(self, publication: Publication, now: Millis, message_id: MessageId | None = None) -> Made:
+        return life.create(publication, message_id or self._new_id(now), now)
+
+    def _hold(self, ledger: Ledger, ended: Sequence[Transition], made: Sequence[tuple[Publication, Made]]) -> None:
+        """Take all lanes of the batch in hand, and apply all limits it brings."""
+        ledger.hold({item[0].lane: (item[0].tenant, lane_of(item[0].tenant, item[1])) for _, item in made})
+        ledger.hold_known(transition.message.lane for transition in ended)
+        ledger.limit((item[0].lane, publication) for publication, item in made)
+
+    def _claim(self, tx: Verbs, ledger: Ledger, room: int) -> list[Claimed]:
+        """Start what is due, tenants and lanes by turns, at most ``room``."""
+        ledger.write_messages()
+        lanes = self._due_lanes(tx, ledger, room)
+        granted = flow.shares([min(flow.room(lane, ledger.now), lane.waiting) for lane in lanes], room)
+        # One head more than may start says when to look again.
+        heads = tx.take([(lane.id, n + 1) for lane, n in zip(lanes, granted, strict=True)]) if lanes else []
+        by_lane: dict[int, list[tuple[MessageId, Millis]]] = {lane.id: [] for lane in lanes}
+        for lane_id, message_id, due in heads:
+            by_lane[lane_id].append((message_id, due))
+        messages = tx.load_messages([message_id for _, message_id, due in heads if due <= ledger.now])
+        started: list[Message] = []
+        for lane, n in zip(lanes, granted, strict=True):
+            mine = by_lane[lane.id]
+            ready = [messages[message_id] for message_id, due in mine[:n] if due <= ledger.now]
+            following = mine[len(ready)][1] if len(mine) > len(ready) else None
+            if ready:
+                started += ledger.start(lane.id, ready, following)
+            else:
+                ledger.rest(lane.id, following)
+        return tx.claimed(started)
+
+    def _due_lanes(self, tx: Verbs, ledger: Ledger, limit: int) -> list[Lane]:
+        """Return due lanes, tenants in turn, each tenant's longest due first; lanes in hand as they stand."""
+        for tenant in self._tenants:
+            ledger.hold_lanes(tx.due_lanes(tenant, ledger.now, limit))
+        in_hand = sorted(ledger.due(), key=lambda lane: (lane.next_due or 0, lane.id))
+        queues = [[lane for lane in in_hand if lane.tenant == tenant] for tenant in self._tenants]
+        turns = max((len(queue) for queue in queues), default=0)
+        return [queue[i] for i in range(turns) for queue in queues if i < len(queue)][:limit]
+
+    def _next_due(self, tx: Verbs) -> Millis | None:
+        return min((due for due in map(tx.next_due, self._tenants) if due is not None), default=None)
+
+    def _rescue_page(self, dead: int, now: Millis) -> int:
+        """Take up to ``PAGE`` messages from a dead incarnation; return how many there were."""
+        with self._store.transaction() as tx:
+            held = tx.owned(dead, FIRST, PAGE)
+            ledger = Ledger(tx, self._node, self._limits.host_parallelism, now)
+            ledger.hold_known(message.lane for message in held)
+            for message in held:
+                ledger.end(life.lose(message, now))
+            ledger.write()
+        return len(held)
+
+
+def earlier(a: Millis | None, b: Millis | None) -> Millis | None:
+    """Return the earlier of two instants, either of which may be never."""
+    return b if a is None else a if b is None else min(a, b)

@@ -1,0 +1,123 @@
+"""What the broker takes and gives, beside the values of the core."""
+
+from __future__ import annotations
+
+from typing import Generic, TypeVar
+
+from msgspec import Struct
+
+from lateron.core.values import (
+    HOUR,
+    MINUTE,
+    Attempt,
+    Claimed,
+    DeadLetter,
+    Event,
+    Message,
+    MessageId,
+    Millis,
+    Outcome,
+    Publication,
+    Request,
+)
+from lateron.errors import LateronError
+
+T = TypeVar("T")
+
+
+class Limits(Struct, frozen=True):
+    """What the operator has set that the broker must know."""
+
+    host_parallelism: int | None = None  # Open attempts per destination host; None means no bound.
+    message_retention_ms: Millis = 10 * MINUTE  # How long a message can be read after its end.
+    history_retention_ms: Millis = 72 * HOUR  # Requests, attempts and events after the end.
+    dead_letter_retention_ms: Millis = 30 * 24 * HOUR
+    history_bytes: int | None = None  # The store's size above which the oldest history goes first.
+
+
+class Accepted(Struct, frozen=True):
+    """The answer to a publication: its id, or that of the message it repeats."""
+
+    id: MessageId
+    duplicate: bool = False
+
+
+class Result(Struct, frozen=True):
+    """How an attempt ended; an outcome of None gives the message back, nothing having been sent."""
+
+    claimed: Claimed
+    outcome: Outcome | None
+
+
+class Turn(Struct, frozen=True):
+    """What has come together while the last transaction was under way."""
+
+    publishes: tuple[tuple[Publication, ...], ...] = ()  # By request; each is answered as a whole.
+    results: tuple[Result, ...] = ()
+    room: int = 0  # How many attempts this node can open.
+
+
+class Turned(Struct, frozen=True):
+    """What a turn made of it."""
+
+    accepted: tuple[tuple[Accepted, ...] | LateronError, ...] = ()
+    claimed: tuple[Claimed, ...] = ()  # ACTIVE now, for this node; attempt them.
+    settled: int = 0
+    stale: int = 0  # Results that came too late and were dropped.
+    next_due: Millis | None = None  # When to take a turn again even if nothing happens.
+
+
+class Page(Struct, Generic[T], frozen=True):
+    """A piece of a list; ``cursor`` fetches the next one, None on the last."""
+
+    items: tuple[T, ...] = ()
+    cursor: str | None = None
+
+
+class Waiting(Struct, frozen=True):
+    """Why a message has not gone out yet, and until when if that is known."""
+
+    reason: str  # "delay", "retry", "flow_parallelism", "flow_rate", "flow_paused", "host_cap", "host_paused", "node"
+    until: Millis | None = None
+    held_by: str | None = None  # The flow key or host that holds it.
+
+
+class MessageView(Struct, frozen=True):
+    """A message as a reader sees it."""
+
+    message: Message
+    request: Request
+    waiting: Waiting | None = None
+
+
+class EventView(Struct, frozen=True):
+    """A line of the log with what it speaks of; the attempt is there for lines that end one."""
+
+    event: Event
+    request: Request
+    message: Message
+    attempt: Attempt | None = None
+
+
+class DeadView(Struct, frozen=True):
+    """A dead letter with what failed and how."""
+
+    dead: DeadLetter
+    message: Message
+    request: Request
+    attempt: Attempt
+
+
+class Story(Struct, frozen=True):
+    """Everything that is kept of one message."""
+
+    view: MessageView
+    attempts: tuple[Attempt, ...] = ()
+    events: tuple[Event, ...] = ()
+
+
+class KeyPair(Struct, frozen=True):
+    """The signing keys of a tenant: new attempts are signed with the current one."""
+
+    current: str
+    next: str

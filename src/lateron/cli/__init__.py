@@ -1,0 +1,80 @@
+"""The command line.
+
+``dev`` and ``serve`` run the server in this process. All other commands talk HTTP to a running one, with the
+same ``QSTASH_URL`` and ``QSTASH_TOKEN`` that an SDK uses, so they work on any machine and against any server
+that speaks the API.
+
+What a script may rely on: results on standard output, as JSON with ``--json``; everything else on standard
+error, an error as one line without a traceback; and these exit codes::
+
+    0    done
+    1    the server said no, or what was asked for is not there
+    2    the command line or a setting is wrong; nothing was done
+    3    another process runs on the data directory
+    4    the store failed; what was accepted is on disk, start again when the disk is well
+    5    no server answered
+    70   a bug of ours
+    130  interrupted
+
+This file imports nothing heavy, so that ``lateron --version`` answers at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+import lateron
+from lateron.cli import exits
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if sys.flags.optimize:
+        # The asserts of this program are part of it: they stop it before it stores what cannot be.
+        return _fail("refusing to run under python -O, which removes the program's own checks", exits.USAGE)
+    if arguments in (["--version"], ["-version"]):
+        print(f"lateron {lateron.__version__}")  # noqa: T201 - This is the answer.
+        return exits.DONE
+    try:
+        return _run(arguments)
+    except KeyboardInterrupt:
+        return exits.INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output has left, as in `lateron tail | head`. Python would complain again at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return exits.DONE
+
+
+def _run(arguments: list[str]) -> int:
+    from lateron.cli.app import app
+    from lateron.cli.argv import normalise
+    from lateron.errors import LateronError, StoreFailed, StoreLocked
+
+    try:
+        code = app(normalise(arguments), prog_name="lateron", standalone_mode=False)
+    except StoreLocked as error:
+        return _fail(str(error), exits.LOCKED)
+    except StoreFailed as error:
+        return _fail(str(error), exits.STORE)
+    except exits.Failed as error:
+        return _fail(str(error), error.code)
+    except LateronError as error:
+        return _fail(str(error), exits.USAGE)
+    except Exception as error:
+        message = getattr(error, "format_message", None)
+        if message is not None:  # A usage error of the parser; its class is not public.
+            return _fail(message(), exits.USAGE)
+        if os.environ.get("LATERON_LOG_LEVEL", "").lower() == "debug":
+            raise
+        hint = "a bug of ours; LATERON_LOG_LEVEL=debug shows where"
+        return _fail(f"unexpected {type(error).__name__}: {error} ({hint})", exits.BUG)
+    return code if isinstance(code, int) else exits.DONE
+
+
+def _fail(reason: str, code: int) -> int:
+    line = " ".join(reason.split())
+    print(f"lateron: {line}", file=sys.stderr)  # noqa: T201 - Errors go there.
+    return code

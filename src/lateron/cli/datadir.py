@@ -1,0 +1,60 @@
+"""The data directory: whose it is and who may read it.
+
+It holds message bodies and signing keys, so nobody else may read it: directory 0700, files 0600, and a umask
+for all that SQLite makes beside its file. A directory that was open to everybody is refused, not mended, once
+there is something in it: what lay open may have been read, and the operator must know. An empty one, as a
+volume is mounted, is closed.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from pathlib import Path
+from typing import Final
+
+from lateron.config import InvalidSettings, Settings
+
+_OTHERS: Final = stat.S_IRWXO
+_IGNORE: Final = "# Data of `lateron dev`; never for a repository.\n*\n"
+
+
+def prepare(settings: Settings) -> Path | None:
+    """Make the data directory ready, and return it; None when all is kept in memory.
+
+    Raises:
+        InvalidSettings: There is none, it cannot be used, or others may read it.
+    """
+    os.umask(0o077)
+    if settings.ephemeral:
+        return None
+    if settings.data_dir is None:
+        raise InvalidSettings(
+            "`lateron serve` needs --data-dir (or LATERON_DATA_DIR): the directory that keeps its messages; "
+            "--ephemeral keeps them in memory only"
+        )
+    directory = settings.data_dir.absolute()
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if settings.command == "dev" and str(settings.sources["data-dir"]) == "default":
+            ignore = directory / ".gitignore"
+            if not ignore.exists():
+                ignore.write_text(_IGNORE, "utf-8")
+        if sys.platform != "win32":
+            _check_modes(directory)
+    except OSError as error:
+        raise InvalidSettings(f"data-dir {directory}: {error.strerror}") from None
+    return directory
+
+
+def _check_modes(directory: Path) -> None:
+    if directory.stat().st_mode & _OTHERS:
+        if any(entry.name != ".gitignore" for entry in directory.iterdir()):
+            raise InvalidSettings(
+                f"data-dir {directory} is open to other users of this machine; close it: chmod 700 {directory}"
+            )
+        directory.chmod(0o700)
+    for entry in sorted(directory.glob("lateron*")):
+        if entry.stat().st_mode & _OTHERS:
+            raise InvalidSettings(f"{entry} is open to other users of this machine; close it: chmod 600 {entry}")

@@ -1,0 +1,82 @@
+"""``lateron config show`` and ``lateron why``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+from urllib.parse import quote
+
+from lateron.cli.client import Client
+from lateron.cli.terminal import echo, echo_json, echo_table, instant
+from lateron.config import Settings
+from lateron.telemetry import plain
+
+_REASONS: Final = {
+    "delay": "it was published with a delay",
+    "retry": "its last attempt failed and the next one has its time",
+    "flow_parallelism": "as many of its flow-control key are being delivered as its parallelism allows",
+    "flow_rate": "its flow-control key has used up its rate for this period",
+    "flow_paused": "its flow-control key is paused",
+    "host_cap": "as many deliveries to its host are open as the server allows",
+    "host_paused": "deliveries to its host are paused",
+    "node": "it is next; the server has no room for more open deliveries or is about to take it",
+}
+
+_PHASES: Final = ("dns", "connect", "tls", "firstByte", "body")
+
+
+def show_settings(settings: Settings, *, as_json: bool) -> None:
+    """Print every setting, its value, and where it came from."""
+    rows = list(settings.shown())
+    if as_json:
+        echo_json({name: {"value": value, "source": source} for name, value, source in rows})
+    else:
+        echo_table(("setting", "value", "source"), rows)
+    for warning in settings.warnings:
+        warn(warning)
+
+
+def warn(line: str) -> None:
+    """Print a warning on standard error."""
+    import sys
+
+    print(f"lateron: warning: {line}", file=sys.stderr)  # noqa: T201 - Warnings go there.
+
+
+def show_message(client: Client, message_id: str, *, as_json: bool) -> None:
+    """Print where a message stands, why, and each of its attempts."""
+    story = client.get(f"/lateron/v1/messages/{quote(message_id, safe='')}")
+    if as_json:
+        echo_json(story)
+        return
+    for line in told(story):
+        echo(line)
+    attempts = story.get("attempts", [])
+    if attempts:
+        echo()
+        echo_table(("attempt", "started", "took", "result", "phases"), [_attempt_row(attempt) for attempt in attempts])
+
+
+def told(story: Mapping[str, Any]) -> list[str]:
+    """Return what is known of a message as sentences."""
+    lines = [f"{story['messageId']}  {story.get('state', '-')}  {plain(str(story.get('url', '-')))}"]
+    lines.append(f"created {instant(story['createdAt'])}")
+    reason = story.get("waitingFor")
+    if reason:
+        until = f" until {instant(story['waitingUntil'])}" if story.get("waitingUntil") else ""
+        holder = f" ({plain(str(story['heldBy']))})" if story.get("heldBy") else ""
+        lines.append(f"waits{until}: {_REASONS.get(reason, plain(str(reason)))}{holder}")
+    return lines
+
+
+def _attempt_row(attempt: Mapping[str, Any]) -> tuple[str, ...]:
+    phases = attempt.get("phases", {})
+    parts = " ".join(f"{name} {_span(phases[name])}" for name in _PHASES if name in phases)
+    status, error = attempt.get("responseStatus"), attempt.get("error")
+    result = " ".join(str(part) for part in (status, error) if part is not None)
+    return str(attempt["attempt"]), instant(attempt["startedAt"]), _span(phases.get("total", 0)), result, parts
+
+
+def _span(microseconds: int) -> str:
+    """Return a time for people."""
+    return f"{microseconds / 1000:.1f} ms" if microseconds < 10_000_000 else f"{microseconds / 1_000_000:.1f} s"

@@ -1,0 +1,525 @@
+"""Settings: what an operator may choose, and where each choice came from.
+
+One table, ``SETTINGS``, says everything about a setting: its name, how its text is read, its default for
+``serve`` and for ``dev``, its help. Flags, environment names, the keys of the TOML file, ``config show``
+and ``config init`` are all derived from it, so none can disagree with another::
+
+    setting        dedup-window
+    flag           --dedup-window 1h
+    environment    LATERON_DEDUP_WINDOW=1h      (an empty value is as if it were not there)
+    TOML file      dedup-window = "1h"
+
+The first layer that has a value wins: flags, then environment, then file, then default. A typing mistake must
+never be silent: an unknown flag or key is an error that suggests the nearest name. An unknown ``LATERON_*``
+variable is only a warning, for an environment is shared and may hold names of a newer version.
+
+A secret has no flag (process lists are public); it comes from the environment, or from a file whose path is
+given by ``<name>-file`` in any layer (``LATERON_TOKEN_FILE``), as container platforms mount them.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
+from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from lateron.config.kinds import (
+    Addresses,
+    Choice,
+    Count,
+    Duration,
+    Entries,
+    Kind,
+    Many,
+    Networks,
+    PathKind,
+    Private,
+    Size,
+    Switch,
+    Text,
+    Texts,
+)
+from lateron.core.values import DAY, HOUR, MINUTE, SECOND, Millis
+from lateron.errors import ServiceError
+
+Command = Literal["dev", "serve"]
+Network = IPv4Network | IPv6Network
+
+PREFIX: Final = "LATERON_"
+DEFAULT_FILE: Final = "lateron.toml"
+_SAME: Final = object()  # The default of ``dev`` is that of ``serve``.
+
+
+class InvalidSettings(ServiceError):
+    """The settings cannot be used as they stand; an operator must change them. One sentence for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One thing an operator may choose."""
+
+    name: str
+    kind: Kind
+    default: Any  # In ``serve``.
+    help: str  # One sentence, for --help and the TOML file.
+    group: str
+    dev: Any = _SAME  # In ``dev``, if it differs.
+    also: tuple[str, ...] = ()  # Environment names of QStash's development server; read by ``dev`` only.
+    secret: bool = False
+    only: Command | None = None  # The command that knows it; None: both.
+
+    @property
+    def field(self) -> str:
+        """Return its name in ``Settings``."""
+        return self.name.replace("-", "_")
+
+    @property
+    def variable(self) -> str:
+        """Return its name in the environment."""
+        return PREFIX + self.field.upper()
+
+    def default_for(self, command: Command) -> Any:  # noqa: ANN401 - Its kind decides its type.
+        """Return the value it has when no layer gives one."""
+        return self.default if command == "serve" or self.dev is _SAME else self.dev
+
+    def serves(self, command: Command) -> bool:
+        """Tell whether ``command`` uses it."""
+        return self.only in {None, command}
+
+
+_NETWORK, _DATA, _ACCESS, _DELIVERY, _LIMITS, _RUNNING = (
+    "Listening",
+    "Data",
+    "Access",
+    "Delivery",
+    "Limits and retention",
+    "Running",
+)
+
+SETTINGS: Final = (
+    Setting(
+        "host",
+        Texts("addresses"),
+        ("127.0.0.1", "::1"),
+        "Addresses to listen on, separated by commas. A `dev` that others can reach needs --insecure or a container.",
+        _NETWORK,
+    ),
+    Setting(
+        "port",
+        Count(0, 65535),
+        8080,
+        "Port to listen on; 0 lets the system choose one.",
+        _NETWORK,
+        also=("QSTASH_DEV_PORT",),
+    ),
+    Setting(
+        "log-port",
+        Count(0, 65535, none="0"),
+        None,
+        "A second port for the same API, where tools of QStash's server look for its logs; 0 for none.",
+        _NETWORK,
+        also=("QSTASH_DEV_LOG_PORT",),
+    ),
+    Setting(
+        "insecure",
+        Switch(),
+        False,
+        "Let `dev`, whose tokens are public, listen where others can reach it.",
+        _NETWORK,
+        only="dev",
+    ),
+    Setting("tls-cert", PathKind(), None, "Certificate chain (PEM) to serve HTTPS with.", _NETWORK),
+    Setting("tls-key", PathKind(), None, "Private key (PEM) of the certificate.", _NETWORK),
+    Setting(
+        "trusted-proxy",
+        Networks(),
+        (),
+        "Networks whose X-Forwarded-For is believed, as CIDRs separated by commas.",
+        _NETWORK,
+    ),
+    Setting(
+        "data-dir", PathKind(), None, "Directory of the store; `serve` needs one.", _DATA, dev=Path(".lateron")
+    ),
+    Setting(
+        "allow-network-files",
+        Switch(),
+        False,
+        "Use a data directory on a network file system, whose locks and fsync may lie.",
+        _DATA,
+    ),
+    Setting("ephemeral", Switch(), False, "Keep everything in memory; all is lost at the end.", _DATA),
+    Setting(
+        "token",
+        Text(),
+        None,
+        "Token that seeds a new store; later the store wins. Made and shown once if not given.",
+        _ACCESS,
+        secret=True,
+        only="serve",
+    ),
+    Setting(
+        "current-signing-key",
+        Text(),
+        None,
+        "Signing key that seeds a new store.",
+        _ACCESS,
+        secret=True,
+        only="serve",
+    ),
+    Setting(
+        "next-signing-key",
+        Text(),
+        None,
+        "Signing key that follows at the next rotation; seeds a new store.",
+        _ACCESS,
+        secret=True,
+        only="serve",
+    ),
+    Setting("upstash-signature", Switch(), True, "Sign every delivery with `Upstash-Signature`.", _DELIVERY),
+    Setting("region", Text(), None, "Value of the header `upstash-region` on deliveries.", _DELIVERY),
+    Setting(
+        "allow-private",
+        Private(),
+        (),
+        "Deliver to loopback and private addresses: true, false, or CIDRs.",
+        _DELIVERY,
+        dev=True,
+    ),
+    Setting(
+        "allow-address",
+        Addresses(),
+        (),
+        "Exact addresses allowed although link-local, metadata or multicast.",
+        _DELIVERY,
+    ),
+    Setting(
+        "resolve",
+        Entries("HOST:PORT:ADDRESS[,ADDRESS] entries"),
+        (),
+        "Connect to ADDRESS for HOST:PORT, as curl does: HOST:PORT:ADDRESS[,ADDRESS]; repeat for more.",
+        _DELIVERY,
+    ),
+    Setting("ca-file", PathKind(), None, "Certificates (PEM) trusted beside those of the system.", _DELIVERY),
+    Setting("concurrency", Count(1, 65536), 256, "Deliveries open at once.", _DELIVERY),
+    Setting(
+        "host-parallelism",
+        Count(0, 65536, none="0"),
+        128,
+        "Deliveries open at once to one destination host; 0 for no bound of its own.",
+        _DELIVERY,
+    ),
+    Setting(
+        "catcher",
+        Switch(),
+        False,
+        "Record requests to /_catch/<name> in memory, to look at them.",
+        _DELIVERY,
+        dev=True,
+    ),
+    Setting(
+        "quota",
+        Choice("free", "payg", "pro", "none"),
+        "none",
+        "Limits of a QStash plan to simulate.",
+        _LIMITS,
+        dev="payg",
+        also=("QSTASH_DEV_QUOTA",),
+    ),
+    Setting("max-body", Size(1), 50 << 20, "Largest body of a message; counts under quota `none`.", _LIMITS),
+    Setting(
+        "response-time",
+        Duration(SECOND, DAY),
+        2 * HOUR,
+        "Longest and default time for a delivery; counts under quota `none`.",
+        _LIMITS,
+    ),
+    Setting(
+        "dedup-window",
+        Duration(SECOND, 90 * DAY),
+        10 * MINUTE,
+        "How long equal deduplication ids are one message.",
+        _LIMITS,
+    ),
+    Setting(
+        "rate-limit",
+        Count(0, 1_000_000, none="0"),
+        None,
+        "Management calls a second per token; 0 for no limit. Publishing has none.",
+        _LIMITS,
+    ),
+    Setting(
+        "message-retention",
+        Duration(0, 90 * DAY),
+        10 * MINUTE,
+        "How long GET /v2/messages/<id> answers after the end of a message.",
+        _LIMITS,
+    ),
+    Setting(
+        "history-retention",
+        Duration(MINUTE, 3650 * DAY),
+        3 * DAY,
+        "How long requests, attempts and events are kept.",
+        _LIMITS,
+    ),
+    Setting(
+        "history-size",
+        Size(0, none="0"),
+        None,
+        "Size of the history over which its oldest part goes early; 0 for no bound.",
+        _LIMITS,
+    ),
+    Setting(
+        "dlq-retention",
+        Duration(MINUTE, 3650 * DAY),
+        30 * DAY,
+        "How long dead letters are kept; counts under quota `none`.",
+        _LIMITS,
+    ),
+    Setting("drain", Duration(0, DAY), 30 * SECOND, "How long open deliveries may take after SIGTERM.", _RUNNING),
+    Setting("log-level", Choice("debug", "info", "warning", "error"), "info", "Least level that is logged.", _RUNNING),
+    Setting("log-format", Choice("json", "pretty"), "json", "How log lines look.", _RUNNING, dev="pretty"),
+    Setting("cpu", Count(0, 65535), None, "Processor to bind the process to; Linux only.", _RUNNING),
+)
+
+BY_NAME: Final = {setting.name: setting for setting in SETTINGS}
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a value came from."""
+
+    layer: Literal["flag", "environment", "file", "default"]
+    name: str = ""  # ``--port``, ``LATERON_PORT``, ``lateron.toml: port``; empty for a default.
+
+    def __str__(self) -> str:
+        return f"{self.layer} {self.name}".rstrip()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """One value for every line of ``SETTINGS``; see there for the meaning. Times are milliseconds."""
+
+    host: tuple[str, ...]
+    port: int
+    log_port: int | None
+    insecure: bool
+    tls_cert: Path | None
+    tls_key: Path | None
+    trusted_proxy: tuple[Network, ...]
+    data_dir: Path | None
+    allow_network_files: bool
+    ephemeral: bool
+    token: str | None = field(repr=False)
+    current_signing_key: str | None = field(repr=False)
+    next_signing_key: str | None = field(repr=False)
+    upstash_signature: bool
+    region: str | None
+    allow_private: bool | tuple[Network, ...]
+    allow_address: tuple[str, ...]
+    resolve: tuple[str, ...]
+    ca_file: Path | None
+    concurrency: int
+    host_parallelism: int | None
+    catcher: bool
+    quota: str
+    max_body: int
+    response_time: Millis
+    dedup_window: Millis
+    rate_limit: int | None
+    message_retention: Millis
+    history_retention: Millis
+    history_size: int | None
+    dlq_retention: Millis
+    drain: Millis
+    log_level: str
+    log_format: str
+    cpu: int | None
+    command: Command
+    sources: Mapping[str, Source]  # By name of the setting.
+    warnings: tuple[str, ...] = ()
+
+    def shown(self) -> Iterable[tuple[str, str, str]]:
+        """Yield name, value and source of every setting of this command, secrets masked."""
+        for setting in SETTINGS:
+            if setting.serves(self.command):
+                value = getattr(self, setting.field)
+                text = "-" if value is None else "********" if setting.secret else setting.kind.show(value) or "-"
+                yield setting.name, text, str(self.sources[setting.name])
+
+
+assert {s.field for s in SETTINGS} == {f.name for f in fields(Settings)} - {"command", "sources", "warnings"}
+
+
+def load(
+    command: Command,
+    flags: Mapping[str, str],
+    environ: Mapping[str, str],
+    file: Path | None = None,
+) -> Settings:
+    """Read all layers.
+
+    Args:
+        command: What will run; it decides defaults and which settings apply.
+        flags: Text by name of the setting, as given on the command line.
+        environ: The environment of the process.
+        file: The TOML file; None: ``LATERON_CONFIG``, else ``lateron.toml`` here if there is one.
+
+    Raises:
+        InvalidSettings: Something is unknown, cannot be read, or does not fit together.
+    """
+    document, label = _read_file(file, environ)
+    known = _names()
+    for key in (*flags, *document):
+        if key not in known:
+            where = f"--{key}" if key in flags else f"{label}: {key}"
+            raise InvalidSettings(f"{where}: no such setting{suggest(key, known)}")
+    values: dict[str, Any] = {}
+    sources: dict[str, Source] = {}
+    warnings = _unknown_variables(environ)
+    for setting in SETTINGS:
+        text, source = _first(setting, command, flags, environ, document, label)
+        if text is not None and not setting.serves(command):
+            if source.layer == "environment":
+                warnings.append(f"{source.name} has no effect in `lateron {command}`")
+            text, source = None, Source("default")
+        values[setting.field] = setting.default_for(command) if text is None else _read(setting, text, source)
+        sources[setting.name] = source
+    settings = Settings(**values, command=command, sources=sources, warnings=tuple(warnings))
+    _check(settings)
+    return settings
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """Return ``; did you mean X?`` for the nearest known name, or nothing."""
+    near = get_close_matches(name.lower().replace("_", "-"), list(known), n=1, cutoff=0.6)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def render_toml() -> str:
+    """Return a TOML file that names every setting with its help and default, all commented out."""
+    lines = ["# Settings of Lateron. Flags and LATERON_* variables win over this file.", ""]
+    group = ""
+    for setting in SETTINGS:
+        if setting.group != group:
+            group = setting.group
+            lines += [f"# --- {group} ---", ""]
+        lines.append(f"# {setting.help}")
+        if setting.secret:
+            lines += [f'# {setting.name}-file = "/run/secrets/{setting.name}"', ""]
+            continue
+        if setting.dev is not _SAME:
+            lines.append(f"# In `dev`: {setting.kind.toml(setting.dev)}")
+        lines += [f"# {setting.name} = {setting.kind.toml(setting.default)}", ""]
+    return "\n".join(lines)
+
+
+def _names() -> dict[str, Setting]:
+    """Return the settings by every name a flag or key may have."""
+    return BY_NAME | {f"{s.name}-file": s for s in SETTINGS if s.secret}
+
+
+def _read_file(file: Path | None, environ: Mapping[str, str]) -> tuple[dict[str, str], str]:
+    """Return the keys of the TOML file as text, and how to call it."""
+    chosen = file or (Path(environ["LATERON_CONFIG"]) if environ.get("LATERON_CONFIG") else None)
+    path = chosen or Path(DEFAULT_FILE)
+    try:
+        document = tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        if chosen is None:
+            return {}, ""
+        raise InvalidSettings(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InvalidSettings(f"{path}: {error}") from None
+    keys = {key.replace("_", "-"): value for key, value in document.items()}
+    return {key: _toml_text(f"{path}: {key}", key, value) for key, value in keys.items()}, str(path)
+
+
+def _toml_text(where: str, key: str, value: object) -> str:
+    """Turn a TOML value into the text that a flag would have, so that one reader serves all layers."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | str):
+        return str(value)
+    if isinstance(value, list) and all(isinstance(item, str | int) for item in value):
+        kind = BY_NAME[key].kind if key in BY_NAME else None
+        return (kind.separator if isinstance(kind, Many) else ",").join(str(item) for item in value)
+    raise InvalidSettings(f"{where}: expected a text, a number, true, false or a list of texts")
+
+
+def _unknown_variables(environ: Mapping[str, str]) -> list[str]:
+    """Return a warning for every variable with our prefix that is no setting."""
+    known = {setting.variable for setting in SETTINGS} | {"LATERON_CONFIG"}
+    known |= {f"{setting.variable}_FILE" for setting in SETTINGS if setting.secret}
+    # Without the prefix, which is alike in all and would make all look near.
+    ends = {name.removeprefix(PREFIX): name for name in known}
+    warnings = []
+    for name in sorted(environ):
+        if name.startswith(PREFIX) and name not in known:
+            near = get_close_matches(name.removeprefix(PREFIX).upper(), ends, n=1)
+            hint = f"; did you mean {ends[near[0]]}?" if near else ""
+            warnings.append(f"{name}: no such setting, ignored{hint}")
+    return warnings
+
+
+def _first(
+    setting: Setting,
+    command: Command,
+    flags: Mapping[str, str],
+    environ: Mapping[str, str],
+    document: Mapping[str, str],
+    label: str,
+) -> tuple[str | None, Source]:
+    """Return the text of the first layer that has one, and which that is."""
+    also = setting.also if command == "dev" else ()
+    layers: Sequence[tuple[Literal["flag", "environment", "file"], str, str | None, str | None]] = (
+        ("flag", f"--{setting.name}", flags.get(setting.name), flags.get(f"{setting.name}-file")),
+        ("environment", setting.variable, environ.get(setting.variable), environ.get(f"{setting.variable}_FILE")),
+        *(("environment", name, environ.get(name), None) for name in also),
+        ("file", f"{label}: {setting.name}", document.get(setting.name), document.get(f"{setting.name}-file")),
+    )
+    for layer, name, text, path in layers:
+        direct, by_file = text or None, (path or None) if setting.secret else None
+        suffix = "_FILE" if layer == "environment" else "-file"
+        if direct and by_file:
+            raise InvalidSettings(f"{name} and {name}{suffix} are both given; give one")
+        if by_file:
+            return _secret_file(f"{name}{suffix}", by_file), Source(layer, f"{name}{suffix}")
+        if direct:
+            return direct, Source(layer, name)
+    return None, Source("default")
+
+
+def _secret_file(name: str, path: str) -> str:
+    """Return the content of a secret's file without the newline at its end."""
+    try:
+        text = Path(path).read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        raise InvalidSettings(f"{name}: cannot read {path}: {reason}") from None
+    if not text:
+        raise InvalidSettings(f"{name}: {path} is empty")
+    return text
+
+
+def _read(setting: Setting, text: str, source: Source) -> Any:  # noqa: ANN401 - Its kind decides its type.
+    try:
+        return setting.kind.read(text)
+    except ValueError:
+        got = "" if setting.secret else f", got {text!r}"
+        raise InvalidSettings(f"{source.name}: expected {setting.kind.expected}{got}") from None
+
+
+def _check(settings: Settings) -> None:
+    """Refuse settings that are readable one by one and make no sense together."""
+    if (settings.tls_cert is None) != (settings.tls_key is None):
+        raise InvalidSettings("tls-cert and tls-key belong together; give both or none")
+    if settings.next_signing_key is not None and settings.current_signing_key is None:
+        raise InvalidSettings("next-signing-key needs current-signing-key")
+    if settings.current_signing_key is not None and settings.current_signing_key == settings.next_signing_key:
+        raise InvalidSettings("current-signing-key and next-signing-key must differ")
+    if settings.log_port is not None and settings.log_port == settings.port:
+        raise InvalidSettings("log-port must differ from port")

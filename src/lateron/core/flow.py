@@ -1,0 +1,207 @@
+"""Lanes: who may start, and when to look again.
+
+Every message stands in exactly one lane: that of its flow-control key, else that of its destination's
+host. A lane knows its limits and what they have been used for. The lane is due, not its messages:
+``next_due`` is the earliest instant at which its head might start, or None while only another event
+(an end, a resume) can open it. It may be early, never late::
+
+    tokens(now)  = unbounded without rate | rate once the period is over | rate - starts in this period
+    room(now)    = 0 if paused | min(tokens, parallelism - active)
+
+A period opens with the first start after the last one ended, so an idle key saves up no burst, and no
+timer is needed at its end: ``next_due`` is the end of the period.
+
+All functions return a new ``Lane``. The caller holds the row, applies all changes of a transaction in
+memory, and writes it once.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from hashlib import blake2b
+from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from lateron.core.destination import parse_destination
+from lateron.core.values import SECOND, Flow, LaneKind, Millis, Request, Tenant
+
+UNBOUNDED: Final = 1 << 30
+
+
+class LaneName(Struct, frozen=True):
+    """What names a lane inside a tenant, and the number that all nodes derive from it."""
+
+    id: int
+    kind: LaneKind
+    name: str
+
+
+class Lane(Struct, frozen=True):
+    """The limits of a lane, what is used of them, and when to look at it again."""
+
+    id: int
+    tenant: Tenant
+    kind: LaneKind
+    name: str
+    parallelism: int | None = None
+    rate: int | None = None
+    period_ms: Millis = SECOND
+    pinned_parallelism: bool = False
+    pinned_rate: bool = False
+    paused: bool = False
+    active: int = 0  # Open attempts.
+    waiting: int = 0  # Messages in state WAITING, due or not.
+    period_start: Millis = 0
+    rate_count: int = 0  # Starts in the period, counted without a rate too.
+    next_due: Millis | None = None
+
+
+class Closed(Struct, frozen=True):
+    """Why the head of a lane may not start, and until when if that is known."""
+
+    reason: str  # "flow_paused", "flow_parallelism", "flow_rate", "host_cap", "host_paused"
+    until: Millis | None = None
+
+
+@lru_cache(maxsize=4096)
+def lane_name(tenant: Tenant, kind: LaneKind, name: str) -> LaneName:
+    """Name a lane. The id is 63 bits of a hash; the store checks that no two names share one."""
+    text = f"{tenant}\0{kind.value}\0{name}".encode()
+    return LaneName(int.from_bytes(blake2b(text, digest_size=8).digest()) >> 1, kind, name)
+
+
+@lru_cache(maxsize=4096)
+def host_of(url: str) -> str:
+    """Return ``host:port`` of a destination that was accepted before."""
+    destination = parse_destination(url)
+    return f"{destination.host}:{destination.port}"
+
+
+def lane_of(tenant: Tenant, request: Request) -> LaneName:
+    """Return the lane of a message: its flow-control key if it has one, else its destination's host."""
+    flow = request.options.flow
+    if flow is not None:
+        return lane_name(tenant, LaneKind.FLOW, flow.key)
+    return lane_name(tenant, LaneKind.HOST, host_of(request.url))
+
+
+def limited(lane: Lane, flow: Flow, now: Millis) -> Lane:
+    """Apply the limits a message brings: the last configuration wins, except for what is pinned."""
+    parallelism = lane.parallelism if lane.pinned_parallelism else flow.parallelism
+    rate, period = (lane.rate, lane.period_ms) if lane.pinned_rate else (flow.rate, flow.period_ms)
+    if (parallelism, rate, period) == (lane.parallelism, lane.rate, lane.period_ms):
+        return lane
+    changed = replace(lane, parallelism=parallelism, rate=rate, period_ms=period)
+    return poke(replace(changed, next_due=None), now)
+
+
+def tokens(lane: Lane, now: Millis) -> int:
+    """Return how many starts the rate leaves at ``now``."""
+    if lane.rate is None:
+        return UNBOUNDED
+    if now >= lane.period_start + lane.period_ms:
+        return lane.rate
+    return max(0, lane.rate - lane.rate_count)
+
+
+def room(lane: Lane, now: Millis) -> int:
+    """Return how many attempts of this lane may start at ``now``."""
+    if lane.paused:
+        return 0
+    free = UNBOUNDED if lane.parallelism is None else max(0, lane.parallelism - lane.active)
+    return min(tokens(lane, now), free)
+
+
+def started(lane: Lane, now: Millis, count: int) -> Lane:
+    """Count ``count`` attempts that start now; the caller has asked ``room``."""
+    if now >= lane.period_start + lane.period_ms:
+        return replace(lane, active=lane.active + count, period_start=now, rate_count=count)
+    return replace(lane, active=lane.active + count, rate_count=lane.rate_count + count)
+
+
+def released(lane: Lane, now: Millis) -> Lane:
+    """Count an attempt that has ended; whoever waits may look again."""
+    assert lane.active > 0, f"lane {lane.name}: released more than started"
+    return poke(replace(lane, active=lane.active - 1), now)
+
+
+def joined(lane: Lane, due: Millis) -> Lane:
+    """Count a message that now waits in the lane, due at ``due``."""
+    return poke(replace(lane, waiting=lane.waiting + 1), due)
+
+
+def left(lane: Lane, count: int) -> Lane:
+    """Count messages that no longer wait, because they started or were cancelled."""
+    assert lane.waiting >= count, f"lane {lane.name}: more left than waited"
+    waiting = lane.waiting - count
+    return replace(lane, waiting=waiting, next_due=None if waiting == 0 else lane.next_due)
+
+
+def poke(lane: Lane, at: Millis) -> Lane:
+    """Look at the lane no later than ``at``, or than the end of its period if no token is left."""
+    if _blocked(lane):
+        return lane if lane.next_due is None else replace(lane, next_due=None)
+    due = _not_before_token(lane, at)
+    if lane.next_due is not None and lane.next_due <= due:
+        return lane
+    return replace(lane, next_due=due)
+
+
+def woken(lane: Lane, head_due: Millis | None, now: Millis) -> Lane:
+    """Set the next look exactly, the head having been read: None says that nobody waits.
+
+    A lane that has had its share of this claim stands behind those that are due longer.
+    """
+    if head_due is None or _blocked(lane):
+        return lane if lane.next_due is None else replace(lane, next_due=None)
+    due = _not_before_token(lane, max(head_due, now))
+    return lane if lane.next_due == due else replace(lane, next_due=due)
+
+
+def closed(lane: Lane, now: Millis) -> Closed | None:
+    """Say why no attempt of this lane may start at ``now``; None if one may."""
+    flow = lane.kind is LaneKind.FLOW
+    if lane.paused:
+        return Closed("flow_paused" if flow else "host_paused")
+    if lane.parallelism is not None and lane.active >= lane.parallelism:
+        return Closed("flow_parallelism" if flow else "host_cap")
+    if tokens(lane, now) == 0:
+        return Closed("flow_rate", lane.period_start + lane.period_ms)
+    return None
+
+
+def shares(rooms: list[int], capacity: int) -> list[int]:
+    """Split ``capacity`` over lanes by turns: one each, then another, never more than a lane has room for.
+
+    Args:
+        rooms: What each lane could start, those due longest first.
+        capacity: What this node can start in all.
+
+    Returns:
+        How many each may start; the sum is at most ``capacity``.
+    """
+    granted = [0] * len(rooms)
+    open_lanes = [i for i, most in enumerate(rooms) if most > 0]
+    while capacity > 0 and open_lanes:
+        turn = max(1, capacity // len(open_lanes))
+        for i in open_lanes:
+            more = min(turn, rooms[i] - granted[i], capacity)
+            granted[i] += more
+            capacity -= more
+        open_lanes = [i for i in open_lanes if granted[i] < rooms[i]]
+    return granted
+
+
+def _blocked(lane: Lane) -> bool:
+    """Whether only another event than the passing of time can let the head start."""
+    full = lane.parallelism is not None and lane.active >= lane.parallelism
+    return lane.paused or lane.waiting == 0 or full
+
+
+def _not_before_token(lane: Lane, at: Millis) -> Millis:
+    """Return ``at``, or the end of the period if that is later and no token is left until then."""
+    if lane.rate is None or lane.rate_count < lane.rate:
+        return at
+    return max(at, lane.period_start + lane.period_ms)

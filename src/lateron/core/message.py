@@ -1,0 +1,267 @@
+"""The life of a message, as a pure state machine.
+
+A message is created once, attempted until it is delivered or its retries are spent, and then rests
+for ever in one of three final states::
+
+    WAITING <--> ACTIVE --> DELIVERED
+       |           |------> FAILED   (a dead letter exists)
+       '-----------'------> CANCELED
+
+Each function below takes a message, what happened to it, and the time, and returns a
+``Transition``: the message as it must now be stored, the lines of its log, the record of the attempt,
+and the messages to create. The caller stores all of it in one transaction or none. So the log can
+never disagree with the state, and every attempt has its callback exactly once.
+
+Rules for this file:
+
+* It decides and never acts: no I/O, no clock, no randomness. Time comes in as ``now``.
+* Every change of ``state`` in the whole program is made here, and obeys ``MOVES``.
+* A failed delivery is a value (``Outcome``), not an exception.
+* ``version`` rises with every start and every end of an attempt. It is the fence: a result decided on
+  an older version is stale.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from msgspec.structs import replace
+
+from lateron.core.callback import callback_publication
+from lateron.core.flow import lane_of
+from lateron.core.retry import next_delay, retryable
+from lateron.core.values import (
+    SECOND,
+    Attempt,
+    Claimed,
+    DeadLetter,
+    Event,
+    EventKind,
+    Kind,
+    Message,
+    MessageId,
+    Millis,
+    Outcome,
+    Overrides,
+    Publication,
+    Request,
+    State,
+    Transition,
+)
+
+MOVES: Final = {
+    State.WAITING: {State.ACTIVE, State.CANCELED},
+    State.ACTIVE: {State.WAITING, State.DELIVERED, State.FAILED, State.CANCELED},
+    State.DELIVERED: set[State](),
+    State.FAILED: set[State](),
+    State.CANCELED: set[State](),
+}
+
+LOST: Final = Outcome(error="node-lost", detail="node lost before an answer")
+UNSENT: Final = Outcome(error="node-lost", detail="given back before it was sent")
+LOCAL_PAUSE: Final = SECOND  # How long a message waits when this machine had no descriptor for it.
+
+
+def create(publication: Publication, message_id: MessageId, now: Millis) -> tuple[Message, Request, Event]:
+    """Make the message that a publication asks for, waiting for its time.
+
+    Returns:
+        The message, the request to store with it (it now names its due time), and its CREATED line.
+    """
+    due = publication.not_before if publication.not_before is not None else now + publication.delay_ms
+    due = max(due, now)
+    options = replace(publication.request.options, not_before=due)
+    message = Message(
+        id=message_id,
+        tenant=publication.tenant,
+        lane=lane_of(publication.tenant, publication.request).id,
+        state=State.WAITING,
+        due=due,
+        created=now,
+        retries=options.retry.retries,
+        kind=publication.kind,
+        parent=publication.parent,
+    )
+    event = Event(publication.tenant, now, message_id, 0, EventKind.CREATED)
+    return message, replace(publication.request, options=options), event
+
+
+def start(message: Message, node: int, now: Millis) -> Transition:
+    """Open an attempt: from here on the node may call the destination, once."""
+    assert message.cancel is None, f"{message.id.hex()}: start after cancel"
+    moved = _move(
+        message, State.ACTIVE, node=node, started=now, attempt=message.attempt + 1, version=message.version + 1
+    )
+    return Transition(moved, events=(_event(moved, EventKind.ACTIVE, now),))
+
+
+def settle(message: Message, request: Request, outcome: Outcome, now: Millis) -> Transition:
+    """End an attempt: delivered, tried again later, given up, or cancelled.
+
+    Args:
+        message: As it is stored now, ACTIVE; the caller has compared the fence.
+        request: What was sent.
+        outcome: How the attempt ended.
+        now: When it ended, not before ``message.started`` unless the clock was stepped.
+    """
+    if delivered(outcome):
+        moved = _rest(message, State.DELIVERED, now)
+        return _ended(message, moved, outcome, now, (EventKind.DELIVERED,), _callback(message, request, outcome, now))
+    if message.cancel is not None:
+        moved = _rest(message, State.CANCELED, now)
+        return _ended(message, moved, outcome, now, (EventKind.ERROR, EventKind.CANCELED))
+    if outcome.error == "local":
+        return _again(message, outcome, now + LOCAL_PAUSE, now)
+    if message.retried < message.retries and retryable(outcome):
+        delay = next_delay(request.options.retry, message.retried, outcome, now)
+        charged = replace(message, retried=message.retried + 1)
+        created = _callback(message, request, outcome, now)
+        return _again(charged, outcome, now + delay.ms, now, delay.note, created, message.retried)
+    moved = _rest(message, State.FAILED, now)
+    letter = DeadLetter(message.tenant, now, message.id, message.attempt)
+    created = _callback(message, request, outcome, now) + _failure_callback(message, request, outcome, letter, now)
+    transition = _ended(message, moved, outcome, now, (EventKind.ERROR, EventKind.FAILED), created)
+    return replace(transition, dead_letter=letter)
+
+
+def lose(message: Message, now: Millis) -> Transition:
+    """End an attempt whose node died before an answer was known: again at once, no retry charged."""
+    if message.cancel is not None:
+        moved = _rest(message, State.CANCELED, now)
+        return _ended(message, moved, LOST, now, (EventKind.ERROR, EventKind.CANCELED))
+    return _again(replace(message, rescues=message.rescues + 1), LOST, now, now)
+
+
+def give_back(message: Message, now: Millis) -> Transition:
+    """Return a claimed message whose attempt never began to send: again at once, no retry charged.
+
+    The attempt stays on record, so that the log of a message can be read from its attempts.
+    """
+    if message.cancel is not None:
+        moved = _rest(message, State.CANCELED, now)
+        return _ended(message, moved, UNSENT, now, (EventKind.ERROR, EventKind.CANCELED))
+    return _again(message, UNSENT, now, now)
+
+
+def cancel(message: Message, now: Millis) -> Transition | None:
+    """Cancel: at once while it waits, as soon as the open attempt has ended otherwise.
+
+    Returns:
+        None if there is nothing to change: it rests, or cancellation was asked for before.
+    """
+    if message.state is State.ACTIVE and message.cancel is None:
+        asked = replace(message, cancel=now)
+        return Transition(asked, events=(_event(asked, EventKind.CANCEL_REQUESTED, now),))
+    if message.state is not State.WAITING:
+        return None
+    moved = _rest(message, State.CANCELED, now)
+    # These lines belong to the attempt that will not be made, and so stand behind those of the last one.
+    unmade = replace(moved, attempt=moved.attempt + 1)
+    requested = _event(unmade, EventKind.CANCEL_REQUESTED, now)
+    return Transition(moved, events=(requested, _event(unmade, EventKind.CANCELED, now)))
+
+
+def redrive(message: Message, request: Request, overrides: Overrides) -> Publication:
+    """Return the publication that tries a dead letter again: the original request, with overrides."""
+    old = request.options
+    options = replace(
+        old,
+        not_before=None,
+        retry=old.retry if overrides.retry is None else overrides.retry,
+        timeout_ms=old.timeout_ms if overrides.timeout_ms is None else overrides.timeout_ms,
+        flow=old.flow if overrides.flow is None else overrides.flow,
+        labels=old.labels if overrides.labels is None else overrides.labels,
+        callback=old.callback if overrides.callback is None else overrides.callback,
+        failure_callback=old.failure_callback if overrides.failure_callback is None else overrides.failure_callback,
+    )
+    changed = replace(
+        request,
+        options=options,
+        method=request.method if overrides.method is None else overrides.method,
+        headers=request.headers if overrides.headers is None else overrides.headers,
+    )
+    return Publication(
+        tenant=message.tenant,
+        request=changed,
+        delay_ms=overrides.delay_ms or 0,
+        not_before=overrides.not_before,
+        kind=Kind.REDRIVE if message.kind is Kind.PUBLISH else message.kind,
+        parent=message.id,
+    )
+
+
+def delivered(outcome: Outcome) -> bool:
+    """Whether the destination took the message: a complete answer with a status of 200 to 299."""
+    return outcome.error is None and outcome.status is not None and 200 <= outcome.status <= 299
+
+
+def stale(claimed: Claimed, stored: Message | None) -> bool:
+    """Whether a result came too late: the message is gone, or has moved since it was claimed."""
+    if stored is None or stored.state is not State.ACTIVE:
+        return True
+    return stored.version != claimed.message.version or stored.node != claimed.message.node
+
+
+def _move(message: Message, state: State, **changes: object) -> Message:
+    assert state in MOVES[message.state], f"{message.id.hex()}: {message.state.name} -> {state.name}"
+    return replace(message, state=state, **changes)
+
+
+def _rest(message: Message, state: State, now: Millis) -> Message:
+    return _move(message, state, node=None, started=None, ended=now, version=message.version + 1)
+
+
+def _again(
+    message: Message,
+    outcome: Outcome,
+    due: Millis,
+    now: Millis,
+    note: str | None = None,
+    created: tuple[Publication, ...] = (),
+    retried: int | None = None,
+) -> Transition:
+    moved = _move(message, State.WAITING, node=None, started=None, due=due, version=message.version + 1)
+    attempt = _attempt(message, outcome, now, message.retried if retried is None else retried)
+    events = (_event(moved, EventKind.ERROR, now), _event(moved, EventKind.RETRY, now, due, note))
+    return Transition(moved, events, attempt, created=created)
+
+
+def _ended(
+    message: Message,
+    moved: Message,
+    outcome: Outcome,
+    now: Millis,
+    kinds: tuple[EventKind, ...],
+    created: tuple[Publication, ...] = (),
+) -> Transition:
+    events = tuple(_event(moved, kind, now) for kind in kinds)
+    return Transition(moved, events, _attempt(message, outcome, now, message.retried), created=created)
+
+
+def _attempt(message: Message, outcome: Outcome, now: Millis, retried: int) -> Attempt:
+    assert message.node is not None
+    assert message.started is not None
+    return Attempt(message.id, message.attempt, message.node, message.started, now, outcome, retried)
+
+
+def _event(
+    message: Message, kind: EventKind, now: Millis, next_due: Millis | None = None, note: str | None = None
+) -> Event:
+    return Event(message.tenant, now, message.id, message.attempt, kind, next_due, note)
+
+
+def _callback(message: Message, request: Request, outcome: Outcome, now: Millis) -> tuple[Publication, ...]:
+    options = request.options.callback
+    if options is None:
+        return ()
+    return (callback_publication(message, request, outcome, options, kind=Kind.CALLBACK, now=now),)
+
+
+def _failure_callback(
+    message: Message, request: Request, outcome: Outcome, letter: DeadLetter, now: Millis
+) -> tuple[Publication, ...]:
+    options = request.options.failure_callback
+    if options is None:
+        return ()
+    kind = Kind.FAILURE_CALLBACK
+    return (callback_publication(message, request, outcome, options, kind=kind, now=now, dead_letter=letter),)

@@ -1,0 +1,96 @@
+"""The timer loop: retention now; ticks and bulk jobs when they are built.
+
+Retention deletes only what rests and is older than its limit. A clock that has jumped is not believed at
+once: after a step of more than a day between two readings, deletion waits until a second reading ten
+minutes later says the same, so that one bad minute of time service cannot empty the history.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from lateron.broker.bulk import Broker
+from lateron.core.values import DAY, MINUTE, Millis
+from lateron.errors import LateronError
+from lateron.runtime import Clock, Nanos
+
+log = logging.getLogger("lateron.scheduler")
+
+EVERY = 30.0  # Seconds between sweeps.
+PIECES = 200  # Of one sweep at most; the rest waits for the next.
+CONFIRM: Millis = 10 * MINUTE
+
+
+class SteadyClock:
+    """Says whether wall time may be used to delete: it has gone on as fast as the monotonic clock has."""
+
+    def __init__(self, wall: Millis, mono: Nanos) -> None:
+        self._wall = wall
+        self._mono = mono
+        self._doubted: Nanos | None = None  # When the step was first seen.
+
+    def trusted(self, wall: Millis, mono: Nanos) -> bool:
+        """Judge a reading of both clocks."""
+        step = abs((wall - self._wall) - (mono - self._mono) // 1_000_000)
+        if step <= DAY:
+            self._wall, self._mono, self._doubted = wall, mono, None
+            return True
+        if self._doubted is None:
+            self._doubted = mono
+        if (mono - self._doubted) // 1_000_000 < CONFIRM:
+            return False
+        self._wall, self._mono, self._doubted = wall, mono, None
+        return True
+
+
+class Scheduler:
+    """Runs the sweep; see the module.
+
+    Args:
+        run: Runs work on the store's thread.
+        clock: Both clocks.
+        used_bytes: Size of the store in use, asked on the store's thread.
+        shrink: Gives free pages back, on the store's thread.
+        history_bytes: Above this size the oldest history goes; None means no bound.
+    """
+
+    def __init__(
+        self,
+        run: Callable[[Callable[[Broker, Millis], bool]], Awaitable[bool]],
+        clock: Clock,
+        used_bytes: Callable[[], int],
+        shrink: Callable[[int], None],
+        history_bytes: int | None = None,
+    ) -> None:
+        self._run = run
+        self._clock = clock
+        self._used_bytes = used_bytes
+        self._shrink = shrink
+        self._history_bytes = history_bytes
+        self._steady = SteadyClock(clock.wall(), clock.mono())
+
+    async def loop(self) -> None:
+        """Sweep for ever; cancel to end."""
+        while True:
+            await asyncio.sleep(EVERY)
+            try:
+                await self.sweep()
+            except LateronError:
+                log.exception("retention could not run")
+
+    async def sweep(self) -> None:
+        """Delete what has passed its retention, in pieces between other transactions."""
+        if not self._steady.trusted(self._clock.wall(), self._clock.mono()):
+            log.warning("the clock has jumped by more than a day; retention waits until it is confirmed")
+            return
+        for _ in range(PIECES):
+            if not await self._run(self._piece):
+                return
+
+    def _piece(self, broker: Broker, now: Millis) -> bool:
+        over = self._history_bytes is not None and self._used_bytes() > self._history_bytes
+        more = broker.sweep(now, over_size=over)
+        self._shrink(1000)
+        return more

@@ -1,0 +1,168 @@
+"""The composition root: which rooms there are, in which order they open, and in which they close.
+
+Opening goes from the inside out, and what cannot be undone comes after all that could fail: lock of the
+directory, sockets, store, certificates; only then are a first token and keys made, is the work of a dead
+process rescued, and is a first message claimed.
+
+Closing goes from the outside in, so that nothing accepted is lost and no answer is cut::
+
+    readyz 503 -> no new connection, no new claim -> open requests answered, open attempts ended (at most
+    ``drain``) -> outcomes stored -> store closed -> lock released
+
+A store that reports an I/O error ends the process at once and without closing in order: what it would still
+write could not be trusted, and the next start recovers from what the disk has.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import socket
+from contextlib import AbstractContextManager, AsyncExitStack, nullcontext, suppress
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import apsw
+import uvicorn
+
+from lateron.api.app import Api
+from lateron.api.auth import Proxies
+from lateron.api.ports import Ports
+from lateron.api.protocol import Limits as ConnectionLimits
+from lateron.api.protocol import protocol_class
+from lateron.broker.bulk import Broker
+from lateron.broker.history import History
+from lateron.broker.resources import Resources
+from lateron.broker.views import KeyPair
+from lateron.catcher import Catcher
+from lateron.config import InvalidSettings, Settings
+from lateron.core.values import SECOND, Tenant
+from lateron.dispatcher import Dispatcher
+from lateron.egress import Egress, Resolver
+from lateron.errors import StoreFailed
+from lateron.runtime import Clock, SystemClock, id_maker
+from lateron.scheduler import Scheduler
+from lateron.server import rooms
+from lateron.server.seeding import Made, new_key, seed
+from lateron.server.sockets import listen, shown_host
+from lateron.store import sqlite
+from lateron.store.sqlite import SqliteStore
+from lateron.telemetry import Counters, Log
+from lateron.writer import Writer
+
+log = Log("lateron.server")
+
+_OPTIONAL_HOSTS: Final = frozenset({"::1"})  # Where IPv6 is switched off the default still works.
+
+
+class Server:
+    """A server that is started once and stopped once; also inside a test, on port 0.
+
+    Args:
+        settings: What the operator chose.
+        directory: Where the store lies, ready to be used; None keeps all in memory.
+        clock: Time for everything.
+    """
+
+    def __init__(self, settings: Settings, directory: Path | None, clock: Clock | None = None) -> None:
+        self.settings = settings
+        self.made = Made()  # Secrets of a first start, to be shown once.
+        self.counters = Counters()
+        self.failure: BaseException | None = None  # Why the server ended by itself.
+        self._directory = directory
+        self._clock = clock or SystemClock()
+        self._ended = asyncio.Event()
+        self._not_ready: str | None = "starting"
+        self._closing = AsyncExitStack()  # What ``start`` opened, in reverse.
+        self._sockets: list[socket.socket] = []
+
+    @property
+    def port(self) -> int:
+        """Return the port it listens on."""
+        return int(self._sockets[0].getsockname()[1])
+
+    @property
+    def url(self) -> str:
+        """Return the address for a client on this machine."""
+        scheme = "https" if self.settings.tls_cert else "http"
+        return f"{scheme}://{shown_host(self.settings.host)}:{self.port}"
+
+    async def start(self) -> None:
+        """Open everything, and return when requests are accepted.
+
+        Raises:
+            StoreLocked: Another process runs on the directory.
+            StoreFailed: The store cannot be opened.
+            InvalidSettings: Something the operator chose does not work on this machine.
+        """
+        try:
+            await self._start()
+        except BaseException:
+            await self._closing.aclose()
+            raise
+
+    async def ended(self) -> None:
+        """Wait until the server has failed; ``failure`` says why."""
+        await self._ended.wait()
+
+    async def stop(self) -> None:
+        """Close everything in order; open attempts may take as long as ``drain`` says."""
+        self._not_ready = "shutting down"
+        log.info("shutting down", open_attempts=self._dispatcher.open_attempts)
+        await self._closing.aclose()
+        log.info("stopped")
+
+    async def _start(self) -> None:
+        settings, started = self.settings, self._clock.wall()
+        self._bind()
+        store, reader = self._open_store()
+        resources = Resources(store, new_key)
+        broker = Broker(store, id_maker(), secrets.randbits(62), rooms.broker_limits(settings))
+        history = History(reader or store, rooms.broker_limits(settings))
+        writer = Writer(broker, history, self._clock, own_readers=reader is not None)
+        guard = rooms.guard_policy(settings, frozenset(s.getsockname()[:2] for s in self._sockets))
+        resolver = Resolver(rooms.name_overrides(settings), self._clock)
+        egress = Egress(rooms.egress_settings(settings, guard), self._clock, resolver)
+        self._closing.push_async_callback(egress.close)
+        self._dispatcher = dispatcher = Dispatcher(
+            egress,
+            self._clock,
+            resources.keys if settings.upstash_signature else lambda _: None,
+            writer.settle,
+            capacity=settings.concurrency,
+            timeout_ms=rooms.quota_of(settings).timeout,
+            region=settings.region,
+        )
+        ports = Ports(
+            writer=writer,
+            clock=self._clock,
+            quota=rooms.quota_of(settings),
+            authenticate=resources.authenticate,
+            keys=resources.keys,
+            rotate_keys=partial(self._rotate_keys, writer, resources),
+            check_destination=rooms.destination_check(resolver, guard),
+            request_id=_request_id,
+            info=partial(rooms.self_description, settings, started),
+            not_ready=lambda: self._not_ready,
+            trusted_proxies=settings.trusted_proxy,
+            catcher=Catcher(self._clock, rooms.all_keys(settings, resources)) if settings.catcher else None,
+            dedup_window_ms=settings.dedup_window,
+            rate_limit=settings.rate_limit,
+            counters=self.counters,
+        )
+        web = _Web(self._web_config(Api(ports)))
+        scheduler = Scheduler(writer.run, self._clock, store.used_bytes, store.shrink, settings.history_size)
+
+        # From here on things are done that last.
+        self.made = seed(settings, broker, resources, started)
+        broker.open(socket.gethostname(), started)
+        self._closing.push_async_callback(self._drain, writer)
+        writer.attach(dispatcher.room, dispatcher.begin, self._fail)
+        self._closing.push_async_callback(_cancelled, self._watched(scheduler.loop()))
+        serving = self._watched(web.serve(self._sockets))
+        self._closing.push_async_callback(self._close_web, web, serving)
+        await web.accepting.wait()
+        self._not_ready = None
+        log.info("ready", url=self.url, mode=settings.command, store=str(self._directory or "memory"))

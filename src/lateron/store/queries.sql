@@ -1,0 +1,141 @@
+-- The cold statements, the same for both databases.
+
+-- next_due: when to look at the lanes of a tenant again
+SELECT next_due FROM lane WHERE tenant = ? AND next_due IS NOT NULL ORDER BY next_due LIMIT 1;
+
+-- dedup_holders: which message holds a key (tenant, key)
+SELECT tenant, key, message FROM dedup WHERE tenant = ? AND key = ?;
+
+-- expire_dedup
+DELETE FROM dedup WHERE (tenant, key) IN (SELECT tenant, key FROM dedup WHERE until <= ? ORDER BY until LIMIT ?);
+
+-- open_after: messages of a tenant that do not rest, oldest first
+SELECT id, tenant, lane, state, due, created, retries, retried, attempt, rescues, version, node, started, ended, cancel,
+  kind, parent
+FROM message WHERE tenant = ? AND state < 5 AND id > ? ORDER BY id LIMIT ?;
+
+-- open_before: the same, newest first
+SELECT id, tenant, lane, state, due, created, retries, retried, attempt, rescues, version, node, started, ended, cancel,
+  kind, parent
+FROM message WHERE tenant = ? AND state < 5 AND id < ? ORDER BY id DESC LIMIT ?;
+
+-- owned: what a node holds
+SELECT id, tenant, lane, state, due, created, retries, retried, attempt, rescues, version, node, started, ended, cancel,
+  kind, parent
+FROM message WHERE state = 1 AND node = ? AND id > ? ORDER BY id LIMIT ?;
+
+-- ended_before: messages that came to rest in a state before a time, oldest first
+SELECT id FROM message WHERE state = ? AND ended < ? AND state >= 5 ORDER BY ended, id LIMIT ?;
+
+-- read_message: without a lock, and only for its tenant
+SELECT id, tenant, lane, state, due, created, retries, retried, attempt, rescues, version, node, started, ended, cancel,
+  kind, parent
+FROM message WHERE id = ? AND tenant = ?;
+
+-- read_messages
+SELECT id, tenant, lane, state, due, created, retries, retried, attempt, rescues, version, node, started, ended, cancel,
+  kind, parent
+FROM message WHERE id IN (@ids);
+
+-- read_lanes
+SELECT id, tenant, kind, name, parallelism, rate, period_ms, pinned_parallelism, pinned_rate, paused, active, waiting,
+  period_start, rate_count, next_due
+FROM lane WHERE id IN (@ids);
+
+-- delete_messages
+DELETE FROM message WHERE id IN (@ids);
+
+-- delete_requests
+DELETE FROM request WHERE id IN (@ids);
+
+-- delete_attempts
+DELETE FROM attempt WHERE message IN (@ids);
+
+-- delete_events: those of a tenant before a time, in pieces
+DELETE FROM event WHERE (tenant, time, message, attempt, kind) IN
+  (SELECT tenant, time, message, attempt, kind FROM event WHERE tenant = ? AND time < ?
+   ORDER BY tenant, time, message, attempt, kind LIMIT ?);
+
+-- attempts_of
+SELECT message, number, node, started, ended, outcome, retried FROM attempt WHERE message = ? ORDER BY number;
+
+-- attempt_of
+SELECT message, number, node, started, ended, outcome, retried FROM attempt WHERE message = ? AND number = ?;
+
+-- events_of: all events of a message at one instant
+SELECT tenant, time, message, attempt, kind, next_due, note FROM event WHERE tenant = ? AND time = ? AND message = ?
+ORDER BY attempt, kind;
+
+-- events_before: newest first
+SELECT tenant, time, message, attempt, kind, next_due, note FROM event
+WHERE tenant = ? AND (time, message, attempt, kind) < (?, ?, ?, ?) AND time >= ?
+ORDER BY time DESC, message DESC, attempt DESC, kind DESC LIMIT ?;
+
+-- events_after: oldest first
+SELECT tenant, time, message, attempt, kind, next_due, note FROM event
+WHERE tenant = ? AND (time, message, attempt, kind) > (?, ?, ?, ?) AND time <= ?
+ORDER BY time, message, attempt, kind LIMIT ?;
+
+-- insert_dead_letters
+INSERT INTO dead_letter (tenant, time, message, attempt, bucket) VALUES @rows(5);
+
+-- dead_letter
+SELECT tenant, time, message, attempt FROM dead_letter WHERE tenant = ? AND time = ? AND message = ?;
+
+-- dead_letters_before: newest first
+SELECT tenant, time, message, attempt FROM dead_letter WHERE tenant = ? AND (time, message) < (?, ?) AND time >= ?
+ORDER BY time DESC, message DESC LIMIT ?;
+
+-- delete_dead_letter
+DELETE FROM dead_letter WHERE tenant = ? AND time = ? AND message = ? RETURNING message;
+
+-- expire_dead_letters
+DELETE FROM dead_letter WHERE (tenant, time, message) IN
+  (SELECT tenant, time, message FROM dead_letter WHERE tenant = ? AND time < ? ORDER BY tenant, time, message LIMIT ?);
+
+-- collect_lanes: lanes that nobody is in and that remember nothing
+DELETE FROM lane WHERE id IN (SELECT id FROM lane WHERE active = 0 AND waiting = 0 AND paused = 0
+  AND pinned_parallelism = 0 AND pinned_rate = 0 AND period_start + period_ms < ? ORDER BY id LIMIT ?);
+
+-- insert_node
+INSERT INTO node (id, label, started, beat, dead) VALUES (?, ?, ?, ?, 0);
+
+-- other_nodes: incarnations not yet known to be dead
+SELECT id FROM node WHERE dead = 0 AND id <> ? ORDER BY id;
+
+-- bury_node
+UPDATE node SET dead = 1 WHERE id = ? AND dead = 0 RETURNING id;
+
+-- forget_nodes: dead ones, of which nothing is held any more
+DELETE FROM node WHERE dead = 1 AND beat < ?;
+
+-- insert_tenant
+INSERT INTO tenant (id, name, created) VALUES (?, ?, ?) ON CONFLICT (id) DO NOTHING;
+
+-- tenants
+SELECT id, name FROM tenant ORDER BY id;
+
+-- insert_token
+INSERT INTO token (hash, tenant, name, scope, created) VALUES (?, ?, ?, ?, ?) ON CONFLICT (hash) DO NOTHING;
+
+-- tokens
+SELECT hash, tenant, name, scope FROM token ORDER BY created, hash;
+
+-- save_keys
+INSERT INTO signing_key (tenant, current, next, rotated) VALUES (?, ?, ?, ?)
+ON CONFLICT (tenant) DO UPDATE SET current = excluded.current, next = excluded.next, rotated = excluded.rotated;
+
+-- keys
+SELECT tenant, current, next FROM signing_key ORDER BY tenant;
+
+-- save_setting
+INSERT INTO setting (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value;
+
+-- setting
+SELECT value FROM setting WHERE name = ?;
+
+-- schema
+SELECT schema, oldest_reader FROM store;
+
+-- stamp
+INSERT INTO store (schema, oldest_reader, created) VALUES (?, ?, ?);

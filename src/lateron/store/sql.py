@@ -1,0 +1,390 @@
+"""The verbs of the store: values in, named statements, values out; the same for both databases.
+
+Each verb is for many rows and knows no rule of delivery. What a verb writes is decided by its caller;
+what it returns is what the database holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
+from typing import Final, Protocol
+
+from msgspec import Struct, msgpack
+
+from lateron.core.digest import request_digest
+from lateron.core.flow import Lane
+from lateron.core.values import (
+    Attempt,
+    Claimed,
+    DeadLetter,
+    Event,
+    EventKind,
+    Headers,
+    Kind,
+    LaneKind,
+    Message,
+    MessageId,
+    Millis,
+    Options,
+    Outcome,
+    Request,
+    State,
+    Tenant,
+)
+from lateron.store.interface import Connection, Row, Value
+
+_pack = msgpack.Encoder().encode
+_headers = msgpack.Decoder(Headers).decode
+_options = msgpack.Decoder(Options).decode
+_outcome = msgpack.Decoder(Outcome).decode
+
+_STATES: Final = {state.value: state for state in State}
+_KINDS: Final = {kind.value: kind for kind in Kind}
+_EVENTS: Final = {kind.value: kind for kind in EventKind}
+_LANES: Final = {kind.value: kind for kind in LaneKind}
+_BUCKETS: Final = 63  # A bucket is the low bits of the lane; 64 of them.
+
+FIRST: Final = b""  # Sorts before every id.
+LAST: Final = b"\xff" * 17  # Sorts behind every id.
+
+EventKey = tuple[Millis, bytes, int, int]  # (time, message, attempt, kind) of the last event seen.
+
+
+class StoredRequest(Struct, frozen=True):
+    """A request as it was read, and whether its bytes are those that were written."""
+
+    request: Request
+    intact: bool
+
+
+class TokenRow(Struct, frozen=True):
+    """A token as it is kept: by its hash."""
+
+    hash: bytes
+    tenant: Tenant
+    name: str
+    scope: str
+
+
+class Verbs:
+    """The verbs of one transaction."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._run = connection.run
+        self._run_rows = connection.run_rows
+        self._run_ids = connection.run_ids
+
+    # Messages and their requests.
+
+    def insert_messages(self, messages: Sequence[Message]) -> None:
+        """Store new messages."""
+        self._run_rows("insert_messages", [(*_message_row(m), m.lane & _BUCKETS) for m in messages])
+
+    def insert_requests(self, requests: Sequence[tuple[Message, Request]]) -> None:
+        """Store the requests of new messages, each with its digest."""
+        self._run_rows("insert_requests", [_request_row(m, r) for m, r in requests])
+
+    def load_messages(self, ids: Sequence[MessageId]) -> dict[MessageId, Message]:
+        """Read messages that this transaction will change."""
+        return {m.id: m for m in map(_message, self._run_ids("load_messages", ids))}
+
+    def save_messages(self, messages: Sequence[Message]) -> None:
+        """Store what changed of messages that this transaction has read."""
+        self._run_rows("save_messages", [_changes_row(m) for m in messages])
+
+    def load_requests(self, ids: Sequence[MessageId]) -> dict[MessageId, StoredRequest]:
+        """Read requests, and compare each with its digest."""
+        return {MessageId(_bytes(row[0])): _request(row) for row in self._run_ids("load_requests", ids)}
+
+    def claimed(self, messages: Sequence[Message]) -> list[Claimed]:
+        """Join messages with their requests, for delivery."""
+        requests = self.load_requests([m.id for m in messages])
+        return [Claimed(m, requests[m.id].request, requests[m.id].intact) for m in messages]
+
+    def read_message(self, tenant: Tenant, message_id: MessageId) -> Message | None:
+        """Read one message, if it is this tenant's."""
+        rows = self._run("read_message", (message_id, tenant))
+        return _message(rows[0]) if rows else None
+
+    def read_messages(self, ids: Sequence[MessageId]) -> dict[MessageId, Message]:
+        """Read messages without a lock."""
+        return {m.id: m for m in map(_message, self._run_ids("read_messages", ids))}
+
+    def open_after(self, tenant: Tenant, after: bytes, limit: int) -> list[Message]:
+        """Read messages of a tenant that do not rest, oldest first."""
+        return [_message(row) for row in self._run("open_after", (tenant, after, limit))]
+
+    def open_before(self, tenant: Tenant, before: bytes, limit: int) -> list[Message]:
+        """Read messages of a tenant that do not rest, newest first."""
+        return [_message(row) for row in self._run("open_before", (tenant, before, limit))]
+
+    def owned(self, node: int, after: bytes, limit: int) -> list[Message]:
+        """Read messages that a node holds ACTIVE, by id."""
+        return [_message(row) for row in self._run("owned", (node, after, limit))]
+
+    def ended_before(self, state: State, time: Millis, limit: int) -> list[MessageId]:
+        """Name messages that came to rest in ``state`` before ``time``, oldest first."""
+        return [MessageId(_bytes(row[0])) for row in self._run("ended_before", (state.value, time, limit))]
+
+    def delete_messages(self, ids: Sequence[MessageId]) -> None:
+        """Delete messages with their requests and attempts; the log has its own retention."""
+        for name in ("delete_messages", "delete_requests", "delete_attempts"):
+            self._run_ids(name, ids)
+
+    # Deduplication.
+
+    def insert_dedup(self, rows: Sequence[tuple[Tenant, bytes, MessageId, Millis, Millis]]) -> set[tuple[int, bytes]]:
+        """Take dedup keys: (tenant, key, message, now, until), no key twice.
+
+        Returns:
+            The (tenant, key) that are ours now. The others are held by an earlier message.
+        """
+        mine = self._run_rows("insert_dedup", [(*row, 0) for row in rows])
+        return {(_int(row[0]), _bytes(row[1])) for row in mine}
+
+    def dedup_holder(self, tenant: Tenant, key: bytes) -> MessageId:
+        """Return the message that holds a key."""
+        ((_, _, message),) = self._run("dedup_holders", (tenant, key))
+        return MessageId(_bytes(message))
+
+    def expire_dedup(self, now: Millis, limit: int) -> None:
+        """Delete keys whose window has passed."""
+        self._run("expire_dedup", (now, limit))
+
+    # Lanes.
+
+    def load_lanes(self, ids: Sequence[int]) -> dict[int, Lane]:
+        """Read and lock lanes."""
+        return {lane.id: lane for lane in map(_lane, self._run_ids("load_lanes", ids))}
+
+    def read_lanes(self, ids: Sequence[int]) -> dict[int, Lane]:
+        """Read lanes without a lock."""
+        return {lane.id: lane for lane in map(_lane, self._run_ids("read_lanes", ids))}
+
+    def save_lanes(self, lanes: Sequence[Lane]) -> None:
+        """Store lanes, new ones too."""
+        self._run_rows("save_lanes", [_lane_row(lane) for lane in lanes])
+
+    def due_lanes(self, tenant: Tenant, now: Millis, limit: int) -> list[Lane]:
+        """Read the lanes of a tenant that are due, those due longest first."""
+        return [_lane(row) for row in self._run("due_lanes", (tenant, now, limit))]
+
+    def take(self, counts: Sequence[tuple[int, int]]) -> list[tuple[int, MessageId, Millis]]:
+        """Read the first n waiting messages of lanes, given (lane, n) with n >= 1.
+
+        Returns:
+            (lane, message, due), inside a lane in its order.
+        """
+        rows = [(_int(lane), MessageId(_bytes(m)), _int(due)) for lane, m, due in self._run_rows("take", counts)]
+        return sorted(rows, key=lambda row: (row[2], row[1]))
+
+    def next_due(self, tenant: Tenant) -> Millis | None:
+        """Return when the first lane of a tenant is due."""
+        rows = self._run("next_due", (tenant,))
+        return _int(rows[0][0]) if rows else None
+
+    def collect_lanes(self, now: Millis, limit: int) -> None:
+        """Delete lanes that nobody is in and that remember nothing."""
+        self._run("collect_lanes", (now, limit))
+
+    # History.
+
+    def insert_attempts(self, attempts: Sequence[Attempt]) -> None:
+        """Store ended attempts."""
+        self._run_rows(
+            "insert_attempts",
+            [(a.message, a.number, a.node, a.started, a.ended, _pack(a.outcome), a.retried, 0) for a in attempts],
+        )
+
+    def attempts_of(self, message_id: MessageId) -> list[Attempt]:
+        """Read all ended attempts of a message, in order."""
+        return [_attempt(row) for row in self._run("attempts_of", (message_id,))]
+
+    def attempt_of(self, message_id: MessageId, number: int) -> Attempt | None:
+        """Read one ended attempt."""
+        rows = self._run("attempt_of", (message_id, number))
+        return _attempt(rows[0]) if rows else None
+
+    def insert_events(self, events: Sequence[Event]) -> None:
+        """Append to the log."""
+        self._run_rows(
+            "insert_events",
+            [(e.tenant, e.time, e.message, e.attempt, e.kind.value, e.next_due, e.note, 0) for e in events],
+        )
+
+    def events_of(self, tenant: Tenant, time: Millis, message_id: MessageId) -> list[Event]:
+        """Read the events of a message at one instant, in order."""
+        return [_event(row) for row in self._run("events_of", (tenant, time, message_id))]
+
+    def events_before(self, tenant: Tenant, before: EventKey, earliest: Millis, limit: int) -> list[Event]:
+        """Read events of a tenant, newest first, from ``before`` (not included) down to ``earliest``."""
+        return [_event(row) for row in self._run("events_before", (tenant, *before, earliest, limit))]
+
+    def events_after(self, tenant: Tenant, after: EventKey, latest: Millis, limit: int) -> list[Event]:
+        """Read events of a tenant, oldest first, from ``after`` (not included) up to ``latest``."""
+        return [_event(row) for row in self._run("events_after", (tenant, *after, latest, limit))]
+
+    def delete_events(self, tenant: Tenant, before: Millis, limit: int) -> None:
+        """Delete events older than ``before``."""
+        self._run("delete_events", (tenant, before, limit))
+
+    # Dead letters.
+
+    def insert_dead_letters(self, letters: Sequence[DeadLetter]) -> None:
+        """Put messages into the dead letter queue."""
+        self._run_rows("insert_dead_letters", [(d.tenant, d.time, d.message, d.attempt, 0) for d in letters])
+
+    def dead_letter(self, tenant: Tenant, time: Millis, message_id: MessageId) -> DeadLetter | None:
+        """Read one dead letter."""
+        rows = self._run("dead_letter", (tenant, time, message_id))
+        return _letter(rows[0]) if rows else None
+
+    def dead_letters_before(
+        self, tenant: Tenant, before: tuple[Millis, bytes], earliest: Millis, limit: int
+    ) -> list[DeadLetter]:
+        """Read dead letters of a tenant, newest first, from ``before`` (not included) down to ``earliest``."""
+        return [_letter(row) for row in self._run("dead_letters_before", (tenant, *before, earliest, limit))]
+
+    def delete_dead_letters(self, letters: Iterable[DeadLetter]) -> int:
+        """Delete dead letters; return how many were there."""
+        return sum(len(self._run("delete_dead_letter", (d.tenant, d.time, d.message))) for d in letters)
+
+    def expire_dead_letters(self, tenant: Tenant, before: Millis, limit: int) -> None:
+        """Delete dead letters older than ``before``."""
+        self._run("expire_dead_letters", (tenant, before, limit))
+
+    # Nodes, tenants, tokens, keys, settings.
+
+    def insert_node(self, node: int, label: str, now: Millis) -> None:
+        """Announce an incarnation."""
+        self._run("insert_node", (node, label, now, now))
+
+    def other_nodes(self, node: int) -> list[int]:
+        """Name the incarnations that are not known to be dead, beside this one."""
+        return [_int(row[0]) for row in self._run("other_nodes", (node,))]
+
+    def bury_node(self, node: int) -> bool:
+        """Declare an incarnation dead, for good; False if it was before."""
+        return bool(self._run("bury_node", (node,)))
+
+    def forget_nodes(self, before: Millis) -> None:
+        """Delete dead incarnations last seen before ``before``."""
+        self._run("forget_nodes", (before,))
+
+    def insert_tenant(self, tenant: Tenant, name: str, now: Millis) -> None:
+        """Store a tenant, once."""
+        self._run("insert_tenant", (tenant, name, now))
+
+    def tenants(self) -> dict[Tenant, str]:
+        """Return all tenants with their names."""
+        return {_int(row[0]): str(row[1]) for row in self._run("tenants")}
+
+    def insert_token(self, token: TokenRow, now: Millis) -> None:
+        """Store a token by its hash, once."""
+        self._run("insert_token", (token.hash, token.tenant, token.name, token.scope, now))
+
+    def tokens(self) -> list[TokenRow]:
+        """Return all tokens, oldest first."""
+        return [TokenRow(_bytes(h), _int(t), str(n), str(s)) for h, t, n, s in self._run("tokens")]
+
+    def save_keys(self, tenant: Tenant, current: str, following: str, now: Millis) -> None:
+        """Store the signing keys of a tenant."""
+        self._run("save_keys", (tenant, current, following, now))
+
+    def keys(self) -> dict[Tenant, tuple[str, str]]:
+        """Return (current, next) of every tenant that has signing keys."""
+        return {_int(row[0]): (str(row[1]), str(row[2])) for row in self._run("keys")}
+
+    def setting(self, name: str) -> str | None:
+        """Return a value kept under a name."""
+        rows = self._run("setting", (name,))
+        return str(rows[0][0]) if rows else None
+
+    def save_setting(self, name: str, value: str) -> None:
+        """Keep a value under a name."""
+        self._run("save_setting", (name, value))
+
+
+class Store(Protocol):
+    """Where transactions are begun."""
+
+    def transaction(self) -> AbstractContextManager[Verbs]:
+        """Run the block in one transaction; commit at its end, roll back on any exception."""
+        ...
+
+
+def _message_row(m: Message) -> Row:
+    return (m.id, m.tenant, m.lane, m.state.value, m.due, m.created, m.retries, m.retried, m.attempt, m.rescues,
+            m.version, m.node, m.started, m.ended, m.cancel, m.kind.value, m.parent)  # fmt: skip
+
+
+def _changes_row(m: Message) -> Row:
+    return (m.id, m.state.value, m.due, m.retried, m.attempt, m.rescues, m.version, m.node, m.started, m.ended,
+            m.cancel)  # fmt: skip
+
+
+def _message(row: Row) -> Message:
+    # The driver has checked the types: the tables are STRICT.
+    values: list[object] = list(row)
+    values[3] = _STATES[_int(row[3])]
+    values[15] = _KINDS[_int(row[15])]
+    return Message(*values)  # type: ignore[arg-type]
+
+
+def _request_row(message: Message, request: Request) -> Row:
+    headers, options = _pack(request.headers), _pack(request.options)
+    digest = request_digest(request.url, request.method, headers, options, request.body)
+    bucket = message.lane & _BUCKETS
+    return (message.id, message.tenant, request.url, request.method, headers, options, digest, bucket, request.body)
+
+
+def _request(row: Row) -> StoredRequest:
+    _, url, method, headers, options, digest, body = row
+    content = None if body is None else _bytes(body)
+    packed, optional = _bytes(headers), _bytes(options)
+    if request_digest(str(url), str(method), packed, optional, content) != digest:
+        # Nothing of it can be trusted, not even that it can be decoded.
+        return StoredRequest(Request(str(url), str(method), (), None, Options()), intact=False)
+    return StoredRequest(Request(str(url), str(method), _headers(packed), content, _options(optional)), intact=True)
+
+
+def _attempt(row: Row) -> Attempt:
+    message, number, node, started, ended, outcome, retried = row
+    return Attempt(MessageId(_bytes(message)), _int(number), _int(node), _int(started), _int(ended),
+                   _outcome(_bytes(outcome)), _int(retried))  # fmt: skip
+
+
+def _event(row: Row) -> Event:
+    tenant, time, message, attempt, kind, due, note = row
+    return Event(_int(tenant), _int(time), MessageId(_bytes(message)), _int(attempt), _EVENTS[_int(kind)],
+                 None if due is None else _int(due), None if note is None else str(note))  # fmt: skip
+
+
+def _letter(row: Row) -> DeadLetter:
+    tenant, time, message, attempt = row
+    return DeadLetter(_int(tenant), _int(time), MessageId(_bytes(message)), _int(attempt))
+
+
+def _lane_row(lane: Lane) -> Row:
+    return (lane.id, lane.tenant, lane.kind.value, lane.name, lane.parallelism, lane.rate, lane.period_ms,
+            int(lane.pinned_parallelism), int(lane.pinned_rate), int(lane.paused), lane.active, lane.waiting,
+            lane.period_start, lane.rate_count, lane.next_due, lane.id & _BUCKETS)  # fmt: skip
+
+
+def _lane(row: Row) -> Lane:
+    values: list[object] = list(row)
+    values[2] = _LANES[_int(row[2])]
+    for flag in (7, 8, 9):
+        values[flag] = bool(row[flag])
+    return Lane(*values)  # type: ignore[arg-type]
+
+
+def _int(value: Value) -> int:
+    assert isinstance(value, int)
+    return value
+
+
+def _bytes(value: Value) -> bytes:
+    assert isinstance(value, bytes)
+    return value

@@ -1,0 +1,256 @@
+"""SQLite as the store: one file, one connection that writes, WAL, ``synchronous=FULL``.
+
+Laws of this room:
+
+* Exactly one connection writes and checkpoints. Others only read. (SQLite before 3.51.3 has a race between
+  two that write and checkpoint, so older libraries are refused too.)
+* A second process is refused by a lock of the operating system, which ends with the process however it dies.
+* An I/O error or a corrupt page is never retried: the kernel may have dropped what the next fsync would
+  claim to have written. The exception is ``StoreFailed``, and the process must end.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import cache
+from importlib.resources import files
+from itertools import chain
+from pathlib import Path
+from typing import Final
+
+import apsw
+
+from lateron.core.values import Millis
+from lateron.errors import StorageFull, StoreFailed, StoreLocked
+from lateron.store.interface import Row, Statement, Value, load_statements, pieces
+from lateron.store.sql import Verbs
+
+SCHEMA: Final = 1  # What this program writes.
+APPLICATION_ID: Final = 0x4C61746F  # "Lato" in the header of the file: what `file` and backups see.
+OLDEST_SQLITE: Final = (3, 51, 3)
+NETWORK_FILE_SYSTEMS: Final = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs"})
+
+FILE: Final = "lateron.db"
+
+
+@cache
+def statements() -> dict[str, Statement]:
+    """Return all statements for this database, by name."""
+    return load_statements("hot_sqlite.sql", "queries.sql")
+
+
+class SqliteConnection:
+    """One connection; see ``store.interface.Connection``."""
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self._execute = connection.execute
+        self._statements = statements()
+
+    def run(self, name: str, values: Sequence[Value] = ()) -> list[Row]:
+        """Execute a statement without a list."""
+        return list(self._execute(self._statements[name].text, tuple(values)))
+
+    def run_rows(self, name: str, rows: Sequence[Row]) -> list[Row]:
+        """Execute a statement for all rows of its list."""
+        found: list[Row] = []
+        expanded = self._statements[name].expanded
+        for start, size in pieces(len(rows)):
+            values = tuple(chain.from_iterable(rows[start : start + size]))
+            found += self._execute(expanded[size], values)
+        return found
+
+    def run_ids(self, name: str, ids: Sequence[Value]) -> list[Row]:
+        """Execute a statement for all values of its list."""
+        found: list[Row] = []
+        expanded = self._statements[name].expanded
+        for start, size in pieces(len(ids)):
+            found += self._execute(expanded[size], tuple(ids[start : start + size]))
+        return found
+
+
+class SqliteStore:
+    """Opens transactions on one SQLite file, or in memory."""
+
+    def __init__(self, connection: apsw.Connection, *, read_only: bool = False) -> None:
+        self._connection = connection
+        self._begin = "BEGIN" if read_only else "BEGIN IMMEDIATE"
+        self._verbs = Verbs(SqliteConnection(connection))
+
+    @contextmanager
+    def transaction(self) -> Iterator[Verbs]:
+        """Run the block in one transaction, taking the write lock at once.
+
+        Raises:
+            StorageFull: No room; nothing was stored, and a later try may succeed.
+            StoreFailed: An I/O error or a corrupt page. Whether the transaction is stored is unknown.
+        """
+        execute = self._connection.execute
+        try:
+            execute(self._begin)
+            try:
+                yield self._verbs
+                execute("COMMIT")
+            except BaseException:
+                # An error of the disk may have rolled back already.
+                with suppress(apsw.Error):
+                    if self._connection.in_transaction:
+                        execute("ROLLBACK")
+                raise
+        except apsw.FullError as error:
+            raise StorageFull(f"the disk under the store is full: {error}") from error
+        except (apsw.IOError, apsw.CorruptError, apsw.NotADBError, apsw.ReadOnlyError, apsw.CantOpenError) as error:
+            raise StoreFailed(f"the store reported {type(error).__name__}: {error}") from error
+
+    def used_bytes(self) -> int:
+        """Return how much of the file is in use, free pages not counted."""
+        pragma = self._connection.pragma
+        pages, free, size = pragma("page_count"), pragma("freelist_count"), pragma("page_size")
+        assert isinstance(pages, int)
+        assert isinstance(free, int)
+        assert isinstance(size, int)
+        return (pages - free) * size
+
+    def shrink(self, pages: int) -> None:
+        """Give up to ``pages`` free pages back to the file system."""
+        self._connection.pragma("incremental_vacuum", pages)
+
+    def close(self) -> None:
+        """Close the connection; the writing one checkpoints."""
+        self._connection.close()
+
+
+def open_file(directory: Path, now: Millis, *, vfs: str = "", synchronous: str = "FULL") -> SqliteStore:
+    """Open the writing connection on a directory, and create or migrate the file.
+
+    Args:
+        directory: Exists, and is locked by this process (``lock_directory``).
+        now: Time, for the creation stamp.
+        vfs: Name of another SQLite VFS, for tests of power cuts.
+        synchronous: Anything but FULL loses acknowledged messages in a power cut; for tests that show it.
+
+    Raises:
+        StoreFailed: The library is too old, the file is not ours, or a newer program has changed it for good.
+    """
+    check_library()
+    path = directory / FILE
+    connection = apsw.Connection(str(path), vfs=vfs) if vfs else apsw.Connection(str(path))
+    _configure(connection, synchronous)
+    _migrate(connection, now)
+    if not vfs:
+        with suppress(OSError):
+            path.chmod(0o600)
+    return SqliteStore(connection)
+
+
+def open_memory(now: Millis) -> SqliteStore:
+    """Open a store that ends with the process."""
+    check_library()
+    connection = apsw.Connection(":memory:")
+    _configure(connection, "OFF")
+    _migrate(connection, now)
+    return SqliteStore(connection)
+
+
+def open_reader(directory: Path) -> SqliteStore:
+    """Open a connection that only reads; it sees each transaction whole and never blocks the writer."""
+    flags = apsw.SQLITE_OPEN_READONLY
+    connection = apsw.Connection(str(directory / FILE), flags=flags)
+    connection.set_busy_timeout(5000)
+    connection.pragma("query_only", 1)
+    return SqliteStore(connection, read_only=True)
+
+
+def check_library() -> None:
+    """Refuse a SQLite library with known corruption (before 3.51.3)."""
+    version = tuple(int(part) for part in apsw.sqlite_lib_version().split("."))
+    if version < OLDEST_SQLITE:
+        raise StoreFailed(f"SQLite {apsw.sqlite_lib_version()} has a WAL race; at least 3.51.3 is needed")
+
+
+def lock_directory(directory: Path) -> int:
+    """Take the lock that keeps a second process out; it ends with this process.
+
+    Returns:
+        The open descriptor; keep it as long as the store is open.
+
+    Raises:
+        StoreLocked: Another process holds it.
+    """
+    descriptor = os.open(directory / "lateron.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        raise StoreLocked(f"another process already runs on {directory}") from error
+    return descriptor
+
+
+def file_system(directory: Path, mounts: str | None = None) -> str | None:
+    """Return the type of the file system under ``directory``; None where the system does not say.
+
+    Args:
+        directory: Exists.
+        mounts: The text of /proc/self/mounts, for tests.
+    """
+    if mounts is None:
+        try:
+            mounts = Path("/proc/self/mounts").read_text("utf-8")
+        except OSError:
+            return None
+    path, best, kind = directory.resolve(), -1, None
+    for line in mounts.splitlines():
+        _, point, name, *_ = line.split(" ")
+        root = Path(point.replace("\\040", " "))
+        if (path == root or root in path.parents) and len(root.parts) >= best:
+            best, kind = len(root.parts), name
+    return kind
+
+
+def is_network(kind: str | None) -> bool:
+    """Whether locks and fsync of this kind of file system cannot be trusted."""
+    return kind is not None and (kind in NETWORK_FILE_SYSTEMS or kind.startswith("fuse"))
+
+
+def _configure(connection: apsw.Connection, synchronous: str) -> None:
+    pragma = connection.pragma
+    if not list(connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1")):
+        # New, or its creation was cut short: a page without a table may be there already.
+        pragma("page_size", 4096)
+        pragma("auto_vacuum", "INCREMENTAL")
+        pragma("application_id", APPLICATION_ID)
+    elif pragma("application_id") != APPLICATION_ID:
+        raise StoreFailed("the file is not a Lateron store")
+    pragma("journal_mode", "WAL")
+    pragma("synchronous", synchronous)
+    if sys.platform == "darwin":
+        pragma("fullfsync", 1)
+    pragma("cell_size_check", 1)
+    pragma("cache_size", -32_000)
+    pragma("wal_autocheckpoint", 4000)
+    pragma("journal_size_limit", 64 << 20)
+    connection.set_busy_timeout(5000)
+
+
+def _migrate(connection: apsw.Connection, now: Millis) -> None:
+    """Create the tables, or bring them to ``SCHEMA``; each step is one transaction."""
+    execute = connection.execute
+    known = list(execute("SELECT 1 FROM sqlite_schema WHERE name = 'store'"))
+    if known:
+        ((schema, oldest_reader),) = list(execute(statements()["schema"].text))
+        if oldest_reader > SCHEMA:
+            raise StoreFailed(f"the store has schema {schema}, which needs a newer program; this one reads {SCHEMA}")
+        return
+    execute("BEGIN IMMEDIATE")
+    execute(files(__package__).joinpath("schema/0001_sqlite.sql").read_text("utf-8"))
+    execute(statements()["stamp"].text, (SCHEMA, SCHEMA, now))
+    execute("COMMIT")

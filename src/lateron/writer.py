@@ -1,0 +1,280 @@
+"""The one door to the store's writing connection, for the asynchronous rooms.
+
+What arrives while a transaction is under way is gathered and becomes the next one: group commit. A turn
+under load carries dozens of publications and results at the price of one fsync; alone, one of them waits
+for nobody. The store blocks, so turns run on a thread of their own, one at a time, and no ``await`` can
+stand inside a transaction. Reads run on a second thread with a connection that cannot write.
+
+An error is told apart by what is known: after ``StorageFull`` nothing was stored, and results are kept
+and settled again; after ``StoreFailed`` the outcome is unknown, nothing more is acknowledged, and the
+process must end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, TypeVar
+
+from lateron.broker.bulk import Broker, Cancelled
+from lateron.broker.history import History
+from lateron.broker.views import Accepted, Result, Turn, Turned
+from lateron.core.values import Claimed, Filter, Millis, Overrides, Publication, Tenant
+from lateron.core.values import MessageId as MessageId  # noqa: PLC0414 # Part of the signatures below.
+from lateron.errors import LateronError, Overloaded, StorageFull, StoreFailed
+from lateron.runtime import Clock
+
+log = logging.getLogger("lateron.writer")
+
+T = TypeVar("T")
+
+PENDING_BYTES = 256 << 20  # Bodies that may wait for their transaction; above it publishes are refused.
+PENDING_ITEMS = 20_000
+TURN_ITEMS = 2_000  # Of one transaction; more would hold the first of them too long.
+FULL_PAUSE = 1.0  # Seconds between tries to settle while the disk is full.
+LONGEST_SLEEP = 1.0  # Seconds; a stepped wall clock is noticed after so long at the latest.
+
+
+class Writer:
+    """Gathers publications, results and cold work into transactions; see the module.
+
+    Args:
+        broker: The verbs; called on the store's thread only.
+        history: Reads; called on the readers' thread, or on the store's thread where it has no other connection.
+        clock: Gives each turn its time.
+        own_readers: Whether reads have a connection of their own.
+    """
+
+    def __init__(self, broker: Broker, history: History, clock: Clock, *, own_readers: bool = True) -> None:
+        self._broker = broker
+        self._history = history
+        self._clock = clock
+        self._thread = ThreadPoolExecutor(1, "lateron-store")
+        self._readers = ThreadPoolExecutor(1, "lateron-read") if own_readers else self._thread
+        self._publishes: list[tuple[tuple[Publication, ...], asyncio.Future[tuple[Accepted, ...]]]] = []
+        self._results: list[Result] = []
+        self._cold: list[tuple[Callable[[Broker, Millis], Any], asyncio.Future[Any]]] = []
+        self._pending_bytes = 0
+        self._busy = False
+        self._scheduled = False
+        self._alarm: asyncio.TimerHandle | None = None
+        self._next_due: Millis | None = 0
+        self._failure: StoreFailed | None = None
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._room: Callable[[], int] = lambda: 0
+        self._begin: Callable[[Sequence[Claimed]], None] = lambda _: None
+        self._fail: Callable[[StoreFailed], None] = lambda _: None
+
+    def attach(
+        self,
+        room: Callable[[], int],
+        begin: Callable[[Sequence[Claimed]], None],
+        fail: Callable[[StoreFailed], None],
+    ) -> None:
+        """Connect the delivery loop: what room it has, how it begins attempts, who ends a failed process."""
+        self._room, self._begin, self._fail = room, begin, fail
+        self._kick()
+
+    async def publish(self, items: Sequence[Publication]) -> tuple[Accepted, ...]:
+        """Store messages, all in one transaction, and return once they are durable.
+
+        Raises:
+            Overloaded: Too much waits already; nothing was stored.
+            StorageFull: Nothing was stored.
+            StoreFailed: Unknown whether they are stored.
+        """
+        if self._failure is not None:
+            raise self._failure
+        size = sum(len(item.request.body or b"") for item in items)
+        if len(self._publishes) >= PENDING_ITEMS or self._pending_bytes + size > PENDING_BYTES:
+            raise Overloaded("too many publications wait to be stored")
+        answer: asyncio.Future[tuple[Accepted, ...]] = asyncio.get_running_loop().create_future()
+        self._pending_bytes += size
+        self._publishes.append((tuple(items), answer))
+        self._kick()
+        try:
+            return await answer
+        finally:
+            self._pending_bytes -= size
+
+    def settle(self, result: Result) -> None:
+        """Record how an attempt ended, in the next transaction."""
+        self._results.append(result)
+        self._kick()
+
+    async def run(self, work: Callable[[Broker, Millis], T]) -> T:
+        """Run cold work on the store's thread, between turns; it makes its own transaction."""
+        if self._failure is not None:
+            raise self._failure
+        answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._cold.append((work, answer))
+        self._kick()
+        return await answer
+
+    async def read(self, work: Callable[[History], T]) -> T:
+        """Run a read on the readers' thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._readers, work, self._history)
+
+    async def cancel(self, tenant: Tenant, selection: Filter, limit: int | None = None) -> int:
+        """Cancel what matches, piece by piece; messages published meanwhile are not touched."""
+        done, after = 0, b""
+        while True:
+            left = None if limit is None else limit - done
+            piece = await self.run(partial(_cancel, tenant, selection, left, after))
+            done += piece.count
+            if piece.after is None:
+                return done
+            after = piece.after
+
+    async def redrive(
+        self, tenant: Tenant, selection: Filter, overrides: Overrides, limit: int
+    ) -> tuple[MessageId, ...]:
+        """Publish dead letters anew, at most ``limit``."""
+        redriven = await self.run(lambda broker, now: broker.redrive(tenant, selection, overrides, now, limit))
+        return redriven.messages
+
+    async def settled(self) -> None:
+        """Return once nothing waits to be stored."""
+        await self._idle.wait()
+
+    async def close(self) -> None:
+        """Store what waits, then end the threads. Nothing may be handed in any more."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+        await self._idle.wait()
+        loop = asyncio.get_running_loop()
+        for pool in {self._thread, self._readers}:
+            await loop.run_in_executor(None, pool.shutdown)
+
+    def wake(self) -> None:
+        """Look for due messages now: there is room again, or time has passed."""
+        self._next_due = 0
+        self._kick()
+
+    def _kick(self) -> None:
+        """Begin a transaction once this round of the loop has handed in all it has."""
+        if not self._busy and not self._scheduled and self._failure is None:
+            self._scheduled = True
+            self._idle.clear()
+            asyncio.get_running_loop().call_soon(self._next)
+
+    def _next(self) -> None:
+        """Begin the next piece of work, if there is any."""
+        self._scheduled = False
+        if self._busy or self._failure is not None:
+            return
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+        if self._cold:
+            work, answer = self._cold.pop(0)
+            self._submit(partial(work, self._broker), partial(self._answered, answer))
+            return
+        room = self._room()
+        due = room > 0 and self._next_due is not None and self._next_due <= self._clock.wall()
+        if self._publishes or self._results or due:
+            publishes, self._publishes = self._publishes[:TURN_ITEMS], self._publishes[TURN_ITEMS:]
+            results, self._results = self._results[:TURN_ITEMS], self._results[TURN_ITEMS:]
+            turn = Turn(tuple(items for items, _ in publishes), tuple(results), room)
+            self._submit(partial(self._broker.turn, turn), partial(self._turned, turn, publishes))
+            return
+        self._idle.set()
+        if room > 0 and self._next_due is not None:
+            seconds = min((self._next_due - self._clock.wall()) / 1000, LONGEST_SLEEP)
+            self._alarm = asyncio.get_running_loop().call_later(max(seconds, 0.0), self._kick)
+
+    def _submit(self, work: Callable[[Millis], T], done: Callable[[asyncio.Future[T]], None]) -> None:
+        self._busy = True
+        asyncio.get_running_loop().run_in_executor(self._thread, self._timed, work).add_done_callback(done)
+
+    def _timed(self, work: Callable[[Millis], T]) -> T:
+        """Run on the store's thread; the time is read when the work begins."""
+        return work(self._clock.wall())
+
+    def _answered(self, answer: asyncio.Future[T], done: asyncio.Future[T]) -> None:
+        self._busy = False
+        error = done.exception()
+        if isinstance(error, StoreFailed):
+            self._broken(error)
+        if not answer.done():
+            if error is not None:
+                answer.set_exception(error)
+            else:
+                answer.set_result(done.result())
+        self._next_due = 0  # Cold work may have made something due.
+        self._kick()
+
+    def _turned(
+        self,
+        turn: Turn,
+        publishes: list[tuple[tuple[Publication, ...], asyncio.Future[tuple[Accepted, ...]]]],
+        done: asyncio.Future[Turned],
+    ) -> None:
+        self._busy = False
+        error = done.exception()
+        if error is not None:
+            self._turn_failed(turn, publishes, error)
+            return
+        turned = done.result()
+        self._next_due = turned.next_due
+        # The next transaction begins before this one is answered: the disk never waits for the network.
+        if self._publishes or self._results or self._cold:
+            self._kick()
+        for (_, answer), accepted in zip(publishes, turned.accepted, strict=True):
+            if answer.done():
+                continue  # Its client has gone; the message is stored all the same.
+            if isinstance(accepted, LateronError):
+                answer.set_exception(accepted)
+            else:
+                answer.set_result(accepted)
+        if turned.claimed:
+            self._begin(turned.claimed)
+        self._kick()
+
+    def _turn_failed(
+        self,
+        turn: Turn,
+        publishes: list[tuple[tuple[Publication, ...], asyncio.Future[tuple[Accepted, ...]]]],
+        error: BaseException,
+    ) -> None:
+        if isinstance(error, StoreFailed):
+            self._broken(error)
+        elif not isinstance(error, StorageFull):
+            log.error("a turn failed", exc_info=error)
+        for _, answer in publishes:
+            if not answer.done():
+                answer.set_exception(error)
+        if self._failure is not None:
+            return
+        if isinstance(error, StorageFull):
+            self._results = [*turn.results, *self._results]
+            self._alarm = asyncio.get_running_loop().call_later(FULL_PAUSE, self._kick)
+            if self._publishes or self._cold:
+                self._kick()
+            return
+        self._kick()
+
+    def _broken(self, error: StoreFailed) -> None:
+        """Acknowledge nothing more: the process must end."""
+        if self._failure is not None:
+            return
+        self._failure = error
+        for _, answer in self._publishes:
+            if not answer.done():
+                answer.set_exception(error)
+        for _, cold in self._cold:
+            if not cold.done():
+                cold.set_exception(error)
+        self._publishes, self._cold = [], []
+        self._idle.set()
+        self._fail(error)
+
+
+def _cancel(
+    tenant: Tenant, selection: Filter, limit: int | None, after: bytes, broker: Broker, now: Millis
+) -> Cancelled:
+    return broker.cancel(tenant, selection, now, limit, after)

@@ -1,0 +1,70 @@
+"""The yardstick is true before anything is measured with it."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from bench.load import Receiver, build, generate
+from bench.run import Round, table
+
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux" or shutil.which("gcc") is None, reason="the tools need Linux and gcc"
+)
+
+
+@pytest.fixture(scope="module")
+def tools(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("tools"))
+
+
+@pytest.fixture
+def receiver(tools: Path) -> Iterator[Receiver]:
+    with Receiver(tools) as running:
+        yield running
+
+
+def test_the_receiver_counts_what_the_generator_sent(tools: Path, receiver: Receiver) -> None:
+    """Each number once: a tool that loses or doubles messages would blame the server."""
+    report, cpu = generate(tools, receiver.url(), {"X-Number": "{i}"}, count=500, connections=8)
+
+    assert (report["accepted"], report["refused"], report["lost"]) == (500, 0, 0)
+    stats = receiver.stats()
+    assert (stats["unique"], stats["duplicates"], stats["unreadable"]) == (500, 0, 0)
+    assert cpu >= 0
+
+
+def test_a_message_that_comes_twice_is_counted_as_a_duplicate(tools: Path, receiver: Receiver) -> None:
+    """Delivery is at least once; the figures count messages, not requests."""
+    generate(tools, receiver.url(), {}, count=20, connections=2)
+    generate(tools, receiver.url(), {}, count=20, connections=2)
+
+    stats = receiver.stats()
+    assert (stats["unique"], stats["duplicates"]) == (20, 20)
+
+
+def test_stragglers_of_the_warm_up_do_not_count(tools: Path, receiver: Receiver) -> None:
+    """A round begins with its own first number."""
+    receiver.reset(100)
+    generate(tools, receiver.url(), {}, count=30, first=90, connections=2)
+
+    assert receiver.stats()["unique"] == 20
+
+
+def test_an_open_loop_sends_everything_and_a_refusal_is_no_success(tools: Path, receiver: Receiver) -> None:
+    """What the server refuses must not look like throughput."""
+    report, _ = generate(tools, receiver.url("/status/503"), {}, count=50, rate=5000, connections=4)
+
+    assert (report["accepted"], report["refused"]) == (0, 50)
+    assert report["status"] == {"503": 50}
+
+
+def test_the_table_shows_median_and_spread() -> None:
+    """One good round is luck; the spread says how much."""
+    rounds = [Round(rate, rel, 1, 1, 1, 1, 1, 1, 1, 1) for rate, rel in [(100, 3.0), (300, 2.0), (200, 4.0)]]
+
+    assert "| messages/s | 200 | 100 | 300 |" in table(rounds)
+    assert "| rel | 3.00 | 2.00 | 4.00 |" in table(rounds)
