@@ -84,7 +84,7 @@ def front_class(
 async def serving(app: App = echo, limits: Limits | None = None, **more: Any) -> AsyncIterator[Front]:
     """Listen on a port that the system chooses."""
     cls = front_class(limits, **more)
-    config = uvicorn.Config(app, http=cls, ws="none", lifespan="off", log_config=None)
+    config = uvicorn.Config(app, http=cls, ws="none", lifespan="off", log_config=None, proxy_headers=False)
     config.load()
     state = ServerState()
 

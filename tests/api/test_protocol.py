@@ -475,7 +475,9 @@ def test_graceful_stop_answers_what_was_begun() -> None:
         await echo(scope, receive, send)
 
     async def run() -> tuple[Answer, bytes, bytes]:
-        config = uvicorn.Config(slow, http=front_class(), ws="none", lifespan="off", log_config=None)
+        config = uvicorn.Config(
+            slow, http=front_class(), ws="none", lifespan="off", log_config=None, proxy_headers=False
+        )
         server = uvicorn.Server(config)
         listener = socket.create_server(("127.0.0.1", 0))
         running = asyncio.create_task(server._serve([listener]))
@@ -504,6 +506,7 @@ def test_graceful_stop_answers_what_was_begun() -> None:
 OF_THE_PROTOCOL = {
     "access_log",
     "client",
+    "config",
     "cycle",
     "expect_100_continue",
     "flow",

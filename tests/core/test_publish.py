@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from contextlib import suppress
 
 import pytest
@@ -83,9 +84,8 @@ def test_any_destination_survives(path: str, query: str) -> None:
 )
 def test_what_is_no_destination_is_refused_in_words(target: str, text: str) -> None:
     """Two of the texts are compared by tests of the official clients."""
-    with pytest.raises((InvalidDestination, NotFound), match="") as caught:
+    with pytest.raises((InvalidDestination, NotFound), match=re.escape(text)):
         publish(target=target)
-    assert text in str(caught.value)
 
 
 def test_unknown_group_is_404_and_shown_short() -> None:

@@ -130,7 +130,7 @@ def test_javascript_calls_providers(node: str, tmp_path: Path) -> None:
     stand_in = bind_https(authority.context(HOSTS, tmp_path))
     if stand_in is None:
         pytest.skip("this user may not listen on port 443, where providers are")
-    resolve = ",".join(f"{host}:443:{stand_in.host}" for host in HOSTS)
-    with stand_in, Server(tmp_path / "data", "--resolve", resolve, "--ca-file", str(authority.path)) as server:
+    resolve = [f"--resolve={host}:443:{stand_in.host}" for host in HOSTS]
+    with stand_in, Server(tmp_path / "data", *resolve, "--ca-file", str(authority.path)) as server:
         stand_in.endpoint("/").answer_by(echo)
         run(node, "providers", server, tmp_path)

@@ -42,12 +42,13 @@ def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     stand_in = bind_https(authority.context(HOSTS, folder))
     if stand_in is None:
         pytest.skip("this user may not listen on port 443, where providers are")
-    flags = ["--resolve", ",".join(f"{host}:443:{stand_in.host}" for host in HOSTS)]
-    environ = {}
+    entries = [f"{host}:443:{stand_in.host}" for host in HOSTS]
+    flags: list[str] = []
+    environ: dict[str, str] = {}
     if request.param == "flag":
-        flags += ["--ca-file", str(authority.path)]
+        flags = [*(f"--resolve={entry}" for entry in entries), "--ca-file", str(authority.path)]
     else:
-        environ = {"SSL_CERT_FILE": str(authority.path)}
+        environ = {"LATERON_RESOLVE": " ".join(entries), "SSL_CERT_FILE": str(authority.path)}
     style: Style = "sync" if request.param == "flag" else "async"
     with (
         stand_in,

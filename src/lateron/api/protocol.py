@@ -122,6 +122,8 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 -- uvicorn's own signature, passed on
         super().__init__(*args, **kwargs)
+        # uvicorn believes X-Forwarded-For of every local peer by default; whom to believe is the API's business.
+        assert not self.config.proxy_headers, "configure uvicorn with proxy_headers=False"
         self.access_log = False  # A request line may contain a token; our own log has none.
         self._part = HEAD
         self._head = bytearray()  # A head that has not ended yet.

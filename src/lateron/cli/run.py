@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 from lateron import __version__
 from lateron.cli import datadir
 from lateron.cli.exposure import check_exposure, container_sign
@@ -10,6 +14,9 @@ from lateron.cli.terminal import echo
 from lateron.config import InvalidSettings, Settings
 from lateron.config.dev_users import DEV_USERS, PUBLIC_SECRETS
 from lateron.telemetry import configure
+
+if TYPE_CHECKING:
+    from lateron.server import Server
 
 
 def run_dev(settings: Settings) -> int:
@@ -35,10 +42,59 @@ def run_serve(settings: Settings) -> int:
 def _run(settings: Settings) -> int:
     configure(settings.log_level, settings.log_format)
     directory = datadir.prepare(settings)
-    from lateron.server import Server, run  # Late: it brings the web server, which other commands do without.
+    # Late: they bring the web server, which the other commands do without.
+    from lateron.server.process import run
 
     def announce(server: Server) -> None:
-        for line in dev_lines(server.url, settings) if settings.command == "dev" else serve_lines(server):
+        where = "in memory" if directory is None else str(directory)
+        lines = dev_lines(server.url, where, catcher=settings.catcher) if settings.command == "dev" else ()
+        for line in lines or serve_lines(server, where):
             echo(line)
 
     return run(settings, directory, announce)
+
+
+def dev_lines(url: str, where: str, *, catcher: bool) -> Sequence[str]:
+    """Return what `lateron dev` prints when it is ready: lines to paste, and a first message to try."""
+    user = DEV_USERS[0]
+    lines = [
+        f"Lateron {__version__}, development server. Its tokens are public: for this machine only.",
+        f"Data: {where}",
+        "",
+        *environment(url, user.token, user.current, user.next),
+        "",
+    ]
+    if catcher:
+        bearer = shlex.quote(f"Authorization: Bearer {user.token}")
+        lines += [
+            "Send a first message to the built-in catcher, then look at what arrived:",
+            "",
+            f"curl -X POST {url}/v2/publish/{url}/_catch/hello -H {bearer} "
+            "-H 'Content-Type: application/json' -d '{\"hello\": \"world\"}'",
+            f"curl {url}/lateron/v1/catcher/hello -H {bearer}",
+            "",
+        ]
+    return lines
+
+
+def serve_lines(server: Server, where: str) -> Sequence[str]:
+    """Return what `lateron serve` prints when it is ready; secrets only if this start made them."""
+    lines = [f"Lateron {__version__} on {server.url}, data {where}"]
+    made = server.made
+    if made.token is not None or made.keys is not None:
+        lines += ["", "Made at this first start. The token is shown only now; keep it:", ""]
+        keys = made.keys
+        shown = environment(server.url, made.token, keys and keys.current, keys and keys.next)
+        lines += [*shown, ""]
+    return lines
+
+
+def environment(url: str, token: str | None, current: str | None, following: str | None) -> Sequence[str]:
+    """Return the lines that every SDK reads, ready to paste into a shell or an .env file."""
+    values = {
+        "QSTASH_URL": url,
+        "QSTASH_TOKEN": token,
+        "QSTASH_CURRENT_SIGNING_KEY": current,
+        "QSTASH_NEXT_SIGNING_KEY": following,
+    }
+    return [f'{name}="{value}"' for name, value in values.items() if value is not None]

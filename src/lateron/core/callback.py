@@ -13,7 +13,7 @@ from __future__ import annotations
 from binascii import b2a_base64
 from typing import Final
 
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Struct, UnsetType, field
 from msgspec.json import Encoder
 
 from lateron.core.headers import grouped
@@ -53,7 +53,7 @@ class _Report(Struct, frozen=True, rename="camel"):
     source_body: str  # Base64.
     not_before: Millis
     created_at: Millis
-    caller_ip: str | UnsetType = UNSET
+    caller_ip: str | UnsetType = field(default=UNSET, name="callerIP")  # As in every object of the wire.
     dlq_id: str | UnsetType = UNSET
     error: str | UnsetType = UNSET  # Why there was no complete answer.
     truncated: bool | UnsetType = UNSET  # The answer's body was longer than what is kept of it.

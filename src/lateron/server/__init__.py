@@ -19,10 +19,11 @@ import asyncio
 import os
 import secrets
 import socket
+from collections.abc import Coroutine
 from contextlib import AbstractContextManager, AsyncExitStack, nullcontext, suppress
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import apsw
 import uvicorn
@@ -77,6 +78,8 @@ class Server:
         self._not_ready: str | None = "starting"
         self._closing = AsyncExitStack()  # What ``start`` opened, in reverse.
         self._sockets: list[socket.socket] = []
+        self._web: _Web
+        self._dispatcher: Dispatcher
 
     @property
     def port(self) -> int:
@@ -108,11 +111,28 @@ class Server:
         await self._ended.wait()
 
     async def stop(self) -> None:
-        """Close everything in order; open attempts may take as long as ``drain`` says."""
+        """Close everything in order; open attempts may take as long as ``drain`` says.
+
+        Work that cannot be ended in that time is broken off, and made again by the next start.
+        """
         self._not_ready = "shutting down"
         log.info("shutting down", open_attempts=self._dispatcher.open_attempts)
+        draining = asyncio.create_task(self._dispatcher.drain(self.settings.drain / SECOND))
+        if self.settings.catcher:
+            await draining  # Why first: attempts to our own catcher need somebody who accepts them.
+        await self._web.end()
+        left = await draining
+        if left:
+            log.warning("broke off attempts that did not end in time", count=left)
         await self._closing.aclose()
         log.info("stopped")
+
+    async def abandon(self) -> None:
+        """End after a failure of the store: tell those who wait, and write nothing more."""
+        self._not_ready = "the store has failed"
+        with suppress(TimeoutError):
+            async with asyncio.timeout(1):
+                await self._web.end()
 
     async def _start(self) -> None:
         settings, started = self.settings, self._clock.wall()
@@ -152,17 +172,132 @@ class Server:
             rate_limit=settings.rate_limit,
             counters=self.counters,
         )
-        web = _Web(self._web_config(Api(ports)))
+        self._web = _Web(self._web_config(Api(ports)))
         scheduler = Scheduler(writer.run, self._clock, store.used_bytes, store.shrink, settings.history_size)
 
         # From here on things are done that last.
         self.made = seed(settings, broker, resources, started)
         broker.open(socket.gethostname(), started)
-        self._closing.push_async_callback(self._drain, writer)
+        self._closing.push_async_callback(writer.close)
         writer.attach(dispatcher.room, dispatcher.begin, self._fail)
-        self._closing.push_async_callback(_cancelled, self._watched(scheduler.loop()))
-        serving = self._watched(web.serve(self._sockets))
-        self._closing.push_async_callback(self._close_web, web, serving)
-        await web.accepting.wait()
+        self._closing.push_async_callback(_cancelled, self._watched(scheduler.loop(), "scheduler"))
+        self._watched(self._web.serve(self._sockets), "web server")
+        await self._web.accepting.wait()
         self._not_ready = None
         log.info("ready", url=self.url, mode=settings.command, store=str(self._directory or "memory"))
+
+    def _bind(self) -> None:
+        """Lock the directory and listen, so that a second server ends before it touches anything."""
+        settings = self.settings
+        if self._directory is not None:
+            self._closing.callback(os.close, sqlite.lock_directory(self._directory))
+            kind = sqlite.file_system(self._directory)
+            if sqlite.is_network(kind) and not settings.allow_network_files:
+                raise InvalidSettings(
+                    f"data-dir {self._directory} is on a network file system ({kind}), whose locks and fsync may lie; "
+                    "--allow-network-files takes that risk"
+                )
+        for port in (settings.port, settings.log_port):
+            if port is not None:
+                for bound in listen(settings.host, port, optional=_OPTIONAL_HOSTS):
+                    self._sockets.append(bound)
+                    self._closing.callback(bound.close)
+
+    def _open_store(self) -> tuple[SqliteStore, SqliteStore | None]:
+        """Return the store, and a second connection that only reads; in memory there is none."""
+        now = self._clock.wall()
+        try:
+            if self._directory is None:
+                store = sqlite.open_memory(now)
+                self._closing.callback(store.close)
+                return store, None
+            store = sqlite.open_file(self._directory, now)
+            self._closing.callback(store.close)
+            reader = sqlite.open_reader(self._directory)
+        except apsw.Error as error:
+            raise StoreFailed(f"the store cannot be opened: {type(error).__name__}: {error}") from error
+        self._closing.callback(reader.close)
+        return store, reader
+
+    def _web_config(self, api: Api) -> uvicorn.Config:
+        settings = self.settings
+        proxies = Proxies(settings.trusted_proxy)
+        protocol = protocol_class(ConnectionLimits(), self._clock, _request_id, proxies.trusts)
+        config = uvicorn.Config(
+            api,
+            http=protocol,
+            ws="none",
+            lifespan="off",
+            interface="asgi3",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            timeout_graceful_shutdown=max(1, settings.drain // SECOND),
+            ssl_certfile=settings.tls_cert,
+            ssl_keyfile=settings.tls_key,
+        )
+        try:
+            config.load()
+        except OSError as error:  # An unreadable file, or (as ssl.SSLError) one without what it should hold.
+            raise InvalidSettings(f"tls-cert, tls-key: {error.strerror or error}") from None
+        return config
+
+    async def _rotate_keys(self, writer: Writer, resources: Resources, tenant: Tenant) -> KeyPair:
+        """Rotate on the store's thread; in ``dev`` until the restart only, or SDKs would not find it again."""
+        lasting = self.settings.command == "serve"
+        return await writer.run(lambda _, now: resources.rotate_keys(tenant, now, lasting=lasting))
+
+    def _watched(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        """Run work that should only end when told; anything else is a failure of the whole server."""
+
+        def done(task: asyncio.Task[None]) -> None:
+            if not task.cancelled() and self._not_ready is None:
+                self._fail(task.exception() or RuntimeError(f"the {name} has ended by itself"))
+
+        task = asyncio.create_task(work, name=name)
+        task.add_done_callback(done)
+        return task
+
+    def _fail(self, error: BaseException) -> None:
+        if self.failure is None:
+            self.failure = error
+            self._ended.set()
+
+
+class _Web(uvicorn.Server):
+    """uvicorn without its signal handlers, which tells when it accepts connections and when it has ended."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.accepting = asyncio.Event()
+        self._done = asyncio.Event()
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        try:
+            await super().serve(sockets)
+        finally:
+            self._done.set()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.accepting.set()
+
+    async def end(self) -> None:
+        """Accept no more, answer what is open, and return when all connections are closed."""
+        self.should_exit = True
+        await self._done.wait()
+
+    def capture_signals(self) -> AbstractContextManager[None]:  # type: ignore[override]  # Ours are in ``process``.
+        return nullcontext()
+
+
+def _request_id() -> str:
+    return f"req_{secrets.token_hex(8)}"
+
+
+async def _cancelled(task: asyncio.Task[None]) -> None:
+    """Cancel a task and wait until it has ended."""
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task

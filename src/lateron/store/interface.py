@@ -18,7 +18,7 @@ from msgspec import Struct
 Value = bytes | str | int | float | None
 Row = tuple[Value, ...]
 
-SIZES: Final = (64, 16, 4, 1)
+SIZES: Final = (128, 64, 32, 16, 8, 4, 2, 1)
 
 _NAME = re.compile(r"^-- ([a-z_]+)(?::.*)?$")
 _ROWS = re.compile(r"@rows\((\d+)(?:: ([a-z ]+))?\)")

@@ -125,7 +125,7 @@ class Verbs:
 
     def ended_before(self, state: State, time: Millis, limit: int) -> list[MessageId]:
         """Name messages that came to rest in ``state`` before ``time``, oldest first."""
-        return [MessageId(_bytes(row[0])) for row in self._run("ended_before", (state.value, time, limit))]
+        return [MessageId(_bytes(row[0])) for row in self._run("ended_before", (state, time, limit))]
 
     def delete_messages(self, ids: Sequence[MessageId]) -> None:
         """Delete messages with their requests and attempts; the log has its own retention."""
@@ -210,7 +210,7 @@ class Verbs:
         """Append to the log."""
         self._run_rows(
             "insert_events",
-            [(e.tenant, e.time, e.message, e.attempt, e.kind.value, e.next_due, e.note, 0) for e in events],
+            [(e.tenant, e.time, e.message, e.attempt, e.kind, e.next_due, e.note, 0) for e in events],
         )
 
     def events_of(self, tenant: Tenant, time: Millis, message_id: MessageId) -> list[Event]:
@@ -315,12 +315,12 @@ class Store(Protocol):
 
 
 def _message_row(m: Message) -> Row:
-    return (m.id, m.tenant, m.lane, m.state.value, m.due, m.created, m.retries, m.retried, m.attempt, m.rescues,
-            m.version, m.node, m.started, m.ended, m.cancel, m.kind.value, m.parent)  # fmt: skip
+    return (m.id, m.tenant, m.lane, m.state, m.due, m.created, m.retries, m.retried, m.attempt, m.rescues,
+            m.version, m.node, m.started, m.ended, m.cancel, m.kind, m.parent)  # fmt: skip
 
 
 def _changes_row(m: Message) -> Row:
-    return (m.id, m.state.value, m.due, m.retried, m.attempt, m.rescues, m.version, m.node, m.started, m.ended,
+    return (m.id, m.state, m.due, m.retried, m.attempt, m.rescues, m.version, m.node, m.started, m.ended,
             m.cancel)  # fmt: skip
 
 
@@ -367,7 +367,7 @@ def _letter(row: Row) -> DeadLetter:
 
 
 def _lane_row(lane: Lane) -> Row:
-    return (lane.id, lane.tenant, lane.kind.value, lane.name, lane.parallelism, lane.rate, lane.period_ms,
+    return (lane.id, lane.tenant, lane.kind, lane.name, lane.parallelism, lane.rate, lane.period_ms,
             int(lane.pinned_parallelism), int(lane.pinned_rate), int(lane.paused), lane.active, lane.waiting,
             lane.period_start, lane.rate_count, lane.next_due, lane.id & _BUCKETS)  # fmt: skip
 

@@ -34,6 +34,7 @@ OLDEST_SQLITE: Final = (3, 51, 3)
 NETWORK_FILE_SYSTEMS: Final = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs"})
 
 FILE: Final = "lateron.db"
+PREPARED: Final = 256  # Statements kept ready: all of the hot ones in all their sizes.
 
 
 @cache
@@ -136,7 +137,7 @@ def open_file(directory: Path, now: Millis, *, vfs: str = "", synchronous: str =
     """
     check_library()
     path = directory / FILE
-    connection = apsw.Connection(str(path), vfs=vfs) if vfs else apsw.Connection(str(path))
+    connection = apsw.Connection(str(path), vfs=vfs or None, statementcachesize=PREPARED)
     _configure(connection, synchronous)
     _migrate(connection, now)
     if not vfs:
@@ -148,7 +149,7 @@ def open_file(directory: Path, now: Millis, *, vfs: str = "", synchronous: str =
 def open_memory(now: Millis) -> SqliteStore:
     """Open a store that ends with the process."""
     check_library()
-    connection = apsw.Connection(":memory:")
+    connection = apsw.Connection(":memory:", statementcachesize=PREPARED)
     _configure(connection, "OFF")
     _migrate(connection, now)
     return SqliteStore(connection)
@@ -157,7 +158,7 @@ def open_memory(now: Millis) -> SqliteStore:
 def open_reader(directory: Path) -> SqliteStore:
     """Open a connection that only reads; it sees each transaction whole and never blocks the writer."""
     flags = apsw.SQLITE_OPEN_READONLY
-    connection = apsw.Connection(str(directory / FILE), flags=flags)
+    connection = apsw.Connection(str(directory / FILE), flags=flags, statementcachesize=PREPARED)
     connection.set_busy_timeout(5000)
     connection.pragma("query_only", 1)
     return SqliteStore(connection, read_only=True)

@@ -1,0 +1,239 @@
+"""Who may do what, at every route there is."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, NamedTuple
+
+import pytest
+from tests.api.raw import Answer
+from tests.api.world import ADMIN, OTHER, READER, World, as_json, living
+
+from lateron.api.app import FAMILIES, ROUTES
+from lateron.api.openapi import document
+from lateron.api.routes import Access, Route
+
+A_BATCH = as_json([{"destination": "https://example.com"}])
+
+
+class Row(NamedTuple):
+    """What a route answers to whom; ``{message}`` and ``{letter}`` are those of the first tenant."""
+
+    access: Access
+    target: str
+    admin: int
+    other: int  # The admin of another tenant.
+    body: bytes = b""
+
+
+PUBLIC, READ, CHANGE = Access.PUBLIC, Access.READ, Access.CHANGE
+TABLE = {
+    "POST /v2/publish/{destination}": Row(CHANGE, "/v2/publish/https://example.com/x", 201, 201),
+    "POST /v2/batch": Row(CHANGE, "/v2/batch", 201, 201, A_BATCH),
+    "GET /v2/messages": Row(READ, "/v2/messages", 200, 200),
+    "DELETE /v2/messages": Row(CHANGE, "/v2/messages", 200, 200),
+    "GET /v2/messages/{messageId}": Row(READ, "/v2/messages/{message}", 200, 404),
+    "DELETE /v2/messages/{messageId}": Row(CHANGE, "/v2/messages/{message}", 200, 404),
+    "GET /v2/events": Row(READ, "/v2/events", 200, 200),
+    "GET /v2/logs": Row(READ, "/v2/logs", 200, 200),
+    "GET /v2/dlq": Row(READ, "/v2/dlq", 200, 200),
+    "DELETE /v2/dlq": Row(CHANGE, "/v2/dlq", 200, 200),
+    "POST /v2/dlq/retry": Row(CHANGE, "/v2/dlq/retry", 200, 200),
+    "POST /v2/dlq/retry/{dlqId}": Row(CHANGE, "/v2/dlq/retry/{letter}", 201, 404),
+    "GET /v2/dlq/{dlqId}": Row(READ, "/v2/dlq/{letter}", 200, 404),
+    "DELETE /v2/dlq/{dlqId}": Row(CHANGE, "/v2/dlq/{letter}", 200, 404),
+    "GET /v2/keys": Row(READ, "/v2/keys", 200, 200),
+    "POST /v2/keys/rotate": Row(CHANGE, "/v2/keys/rotate", 200, 200),
+    "POST /v2/rotate": Row(CHANGE, "/v2/rotate", 200, 200),
+    "GET /lateron/v1/messages/{messageId}": Row(READ, "/lateron/v1/messages/{message}", 200, 404),
+    "GET /lateron/v1/info": Row(READ, "/lateron/v1/info", 200, 200),
+    "GET /lateron/v1/catcher": Row(READ, "/lateron/v1/catcher", 200, 200),
+    "DELETE /lateron/v1/catcher": Row(CHANGE, "/lateron/v1/catcher", 200, 200),
+    "GET /lateron/v1/catcher/{name}": Row(READ, "/lateron/v1/catcher/x", 200, 200),
+    "DELETE /lateron/v1/catcher/{name}": Row(CHANGE, "/lateron/v1/catcher/x", 200, 200),
+    "GET /healthz": Row(PUBLIC, "/healthz", 200, 200),
+    "GET /readyz": Row(PUBLIC, "/readyz", 200, 200),
+    "GET /openapi.json": Row(PUBLIC, "/openapi.json", 200, 200),
+}
+
+
+def name_of(route: Route) -> str:
+    return f"{route.method} {route.path}"
+
+
+async def furnished(world: World) -> tuple[str, str]:
+    """Return a message and a dead letter of the first tenant; something is caught, too."""
+    letter = await world.fail()
+    message = await world.publish(Delay="1h")
+    await world.ask("POST", "/_catch/x", None)
+    return message, letter
+
+
+@pytest.mark.promise("D-4")
+def test_every_route_is_classified() -> None:
+    """A route that nobody thought about must not be open to anybody."""
+    assert {name_of(route): route.access for route in ROUTES} == {name: row.access for name, row in TABLE.items()}
+
+
+@pytest.mark.promise("D-4", "D-5", "P-109")
+@pytest.mark.parametrize("name", TABLE)
+def test_route_answers_each_caller_as_the_table_says(name: str) -> None:
+    """No token, a bad one, two, one that may only read, another tenant's, and the right one."""
+    row, method = TABLE[name], name.partition(" ")[0]
+
+    async def check() -> None:
+        async with living() as world:
+            message, letter = await furnished(world)
+            target = row.target.format(message=message, letter=letter)
+            before = await world.state()
+
+            async def ask(token: str | None, *headers: tuple[str, str], at: str = target) -> Answer:
+                return await world.ask(method, at, token, row.body, headers)
+
+            strangers = [
+                await ask(None),
+                await ask("wrong"),
+                await ask(None, ("Authorization", f"Basic {ADMIN}")),
+                await ask(None, ("Authorization", "Bearer")),
+                await ask(ADMIN, ("Authorization", f"Bearer {ADMIN}")),
+                await ask(None, at=target + "?qstash_token=wrong"),
+                await ask(None, at=target + f"?qstash_token={ADMIN}&qstash_token={ADMIN}"),
+            ]
+            reader = await ask(READER)
+            reader_by_query = await ask(None, at=f"{target}?qstash_token={READER}")
+            if row.access is CHANGE:
+                assert await world.state() == before
+            other = await ask(OTHER)
+            admin = await ask(ADMIN)
+            if row.access is PUBLIC:
+                assert {answer.status for answer in strangers} == {row.admin}
+            else:
+                assert {(answer.status, answer.body) for answer in strangers} == {
+                    (401, b'{"error":"unauthorized: send a valid token as Authorization: Bearer <token>"}')
+                }
+            expected = 403 if row.access is CHANGE else row.admin
+            assert (reader.status, reader_by_query.status) == (expected, expected)
+            assert (other.status, admin.status) == (row.other, row.admin)
+
+    asyncio.run(check())
+
+
+@pytest.mark.promise("P-109")
+def test_read_only_token_changes_nothing_by_any_spelling() -> None:
+    """Other methods, other cases, overriding headers: whatever is tried with it, all stays as it was."""
+
+    async def check() -> None:
+        async with living() as world:
+            message, letter = await furnished(world)
+            before = await world.state()
+            overrides = [(name, "DELETE") for name in ("X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override")]
+            targets = {row.target.format(message=message, letter=letter) for row in TABLE.values()}
+            for target in sorted(targets | {family.prefix for family in FAMILIES}):
+                for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"):
+                    for at in (target, target.upper().replace(message.upper(), message), target + "?_method=DELETE"):
+                        answer = await world.ask(method, at, READER, A_BATCH, overrides)
+                        assert answer.status < 500 or answer.status == 501, (method, at, answer)
+            assert await world.state() == before
+
+    asyncio.run(check())
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.prefix)
+def test_what_is_not_built_is_refused_and_says_so(family: Any) -> None:
+    """Accepted and then useless would be worse than refused."""
+
+    async def check() -> None:
+        async with living() as world:
+            for method in ("GET", "POST", "DELETE", "PATCH"):
+                for path in (family.prefix, f"{family.prefix}/x", f"{family.prefix.upper()}/https://a//b?c"):
+                    answer = await world.ask(method, path)
+                    assert answer.status == 501
+                    assert "not supported yet" in answer.json()["error"]
+                    assert (await world.ask(method, path, None)).status == (501 if family.public else 401)
+            assert (await world.ask("GET", "/v2/messages")).json() == {"messages": []}
+
+    asyncio.run(check())
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "status"),
+    [
+        ("GET", "/", 404),
+        ("GET", "/v2", 404),
+        ("GET", "/v2/nothing", 404),
+        ("GET", "/v2/messages/", 404),
+        ("DELETE", "/v2/messages/", 404),
+        ("DELETE", "/v2/messages/a/b", 404),
+        ("DELETE", "/v2/messages/a%2Fb", 404),
+        ("GET", "/v2/messages/%FF", 404),
+        ("GET", "//v2/messages", 404),
+        ("GET", "/v2//messages", 404),
+        ("GET", "/v2/%6Dessages", 404),
+        ("GET", "/x/../v2/messages", 404),
+        ("GET", "/v2/publishx/https://a", 404),
+        ("GET", "/v2/publish/https://example.com", 405),
+        ("PUT", "/v2/messages", 405),
+        ("POST", "/healthz", 405),
+        ("OPTIONS", "/v2/batch", 405),
+        ("GET", "/V2/Messages", 200),
+        ("HEAD", "/healthz", 200),
+    ],
+)
+@pytest.mark.promise("D-11")
+def test_path_is_matched_as_it_came(method: str, target: str, status: int) -> None:
+    """What a proxy before us let through must not become another path here."""
+
+    async def check() -> None:
+        async with living() as world:
+            answer = await world.ask(method, target)
+            assert answer.status == status
+            if status >= 400:
+                assert isinstance(answer.json()["error"], str)
+            if status == 405:
+                assert answer.headers["allow"]
+
+    asyncio.run(check())
+
+
+@pytest.mark.promise("D-3", "D-8", "D-9")
+def test_every_answer_has_an_id_and_nothing_for_strangers() -> None:
+    """The id finds the log's line; no cache, no sniffing, no other origin."""
+
+    async def check() -> None:
+        async with living() as world:
+            ids = set()
+            for target in ("/healthz", "/v2/messages", "/v2/nothing", "/v2/queues", "/v2/messages/x"):
+                answer = await world.ask("GET", target, headers={"Origin": "https://evil.example"})
+                ids.add(answer.headers["x-request-id"])
+                assert answer.headers["content-type"] == "application/json"
+                assert answer.headers["cache-control"] == "no-store"
+                assert answer.headers["referrer-policy"] == "no-referrer"
+                assert answer.headers["x-content-type-options"] == "nosniff"
+                assert not [name for name in answer.headers if name.startswith("access-control")]
+            assert len(ids) == 5
+
+    asyncio.run(check())
+
+
+def test_description_and_routes_agree_in_both_directions() -> None:
+    """A client made from the description must find what it says, and all there is."""
+    described = {
+        f"{method.upper()} {path}": operation
+        for path, operations in document()["paths"].items()
+        for method, operation in operations.items()
+    }
+
+    assert set(described) == {name_of(route) for route in ROUTES}
+    assert len({operation["operationId"] for operation in described.values()}) == len(described)
+    for route in ROUTES:
+        operation = described[name_of(route)]
+        statuses = {int(status) for status in operation["responses"]}
+        assert operation["summary"]
+        assert (operation.get("security") == []) == (route.access is PUBLIC)
+        assert (401 in statuses) == (route.access is not PUBLIC)
+        assert (403 in statuses) == (route.access is CHANGE)
+        assert (429 in statuses) == (route.limited and route.access is not PUBLIC)
+        assert TABLE[name_of(route)].admin in statuses
+        assert {p["name"] for p in operation.get("parameters", []) if p["in"] == "path"} == {
+            word[1:-1] for word in route.path.split("/") if word.startswith("{")
+        }

@@ -1,0 +1,63 @@
+"""Retention runs by itself, and a clock that jumps cannot empty the history."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from lateron.broker.bulk import Broker
+from lateron.broker.views import Limits
+from lateron.core.values import DAY, HOUR, MINUTE, Millis
+from lateron.runtime import Nanos, SystemClock, id_maker
+from lateron.scheduler import CONFIRM, Scheduler, SteadyClock
+from lateron.store.sqlite import open_memory
+
+START: Millis = 1_700_000_000_000
+
+
+def mono(ms: Millis) -> Nanos:
+    return Nanos(ms * 1_000_000)
+
+
+@pytest.mark.promise("P-98", "F-20")
+def test_a_step_of_years_waits_for_confirmation() -> None:
+    """One bad minute of time service deletes nothing; a second reading ten minutes later is believed."""
+    steady = SteadyClock(START, mono(0))
+    assert steady.trusted(START + HOUR, mono(HOUR))
+
+    future = START + 3650 * DAY
+    assert not steady.trusted(future, mono(HOUR + MINUTE))
+    assert not steady.trusted(future + 5 * MINUTE, mono(HOUR + 6 * MINUTE))
+    assert steady.trusted(future + CONFIRM, mono(HOUR + MINUTE + CONFIRM))
+    assert steady.trusted(future + CONFIRM + HOUR, mono(2 * HOUR + MINUTE + CONFIRM))
+
+
+def test_a_step_that_is_taken_back_never_happened() -> None:
+    """Doubt ends when the clock is right again."""
+    steady = SteadyClock(START, mono(0))
+    assert not steady.trusted(START - 365 * DAY, mono(MINUTE))
+    assert steady.trusted(START + 2 * MINUTE, mono(2 * MINUTE))
+    assert not steady.trusted(START + 365 * DAY, mono(2 * CONFIRM))
+
+
+def test_a_sweep_goes_on_until_nothing_is_left() -> None:
+    """Pieces run between other transactions; the store over its size gives up its oldest history."""
+    pieces: list[bool] = []
+
+    class Counting(Broker):
+        def sweep(self, now: Millis, *, over_size: bool = False) -> bool:
+            assert now == START
+            pieces.append(over_size)
+            return len(pieces) < 3
+
+    store = open_memory(0)
+    broker = Counting(store, id_maker(), 1, Limits())
+
+    async def run(work: object) -> bool:
+        return bool(work(broker, START))  # type: ignore[operator]
+
+    scheduler = Scheduler(run, SystemClock(), store.used_bytes, store.shrink, history_bytes=1)
+    asyncio.run(scheduler.sweep())
+
+    assert pieces == [True, True, True]

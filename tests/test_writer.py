@@ -1,0 +1,196 @@
+"""The door to the store: group commit, backpressure, and what an error means."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import apsw
+import pytest
+
+from lateron import writer as room
+from lateron.broker.bulk import Broker
+from lateron.broker.history import History
+from lateron.broker.views import Limits, Result, Turn, Turned
+from lateron.core.values import Claimed, Filter, Millis, Options, Outcome, Publication, Request
+from lateron.errors import Overloaded, StorageFull, StoreFailed
+from lateron.runtime import Nanos, SystemClock, id_maker
+from lateron.store.sql import Verbs
+from lateron.store.sqlite import SqliteStore, open_memory
+from lateron.writer import Writer
+
+ITEM = Publication(1, Request("http://one/", "POST", (), b"body", Options()))
+
+
+class Node:
+    """A writer on a store in memory, with a delivery loop that only notes what it is given."""
+
+    def __init__(self, capacity: int = 0) -> None:
+        self.store = open_memory(0)
+        self.broker = Broker(self.store, id_maker(), 1, Limits())
+        self.broker.open("test", SystemClock().wall())
+        self.broker.add_tenant(1, "one", 0)
+        self.writer = Writer(self.broker, History(self.store, Limits()), SystemClock(), own_readers=False)
+        self.begun: list[Claimed] = []
+        self.failures: list[StoreFailed] = []
+        self.capacity = capacity
+        self.arrived = asyncio.Event()
+
+    def attach(self) -> None:
+        self.writer.attach(lambda: self.capacity - len(self.begun), self.begin, self.failures.append)
+
+    def begin(self, claimed: Sequence[Claimed]) -> None:
+        self.begun += claimed
+        self.arrived.set()
+
+
+def on_a_node(work: Callable[[Node], Awaitable[None]], capacity: int = 0) -> None:
+    """Run work beside a writer, and close it."""
+
+    async def run() -> None:
+        node = Node(capacity)
+        node.attach()
+        await asyncio.wait_for(work(node), 30)
+        if not node.failures:
+            await asyncio.wait_for(node.writer.close(), 30)
+
+    asyncio.run(run())
+
+
+@contextmanager
+def failing(patch: pytest.MonkeyPatch, error: Exception) -> Iterator[None]:
+    """Every transaction fails before it commits."""
+
+    def fail(*_: object) -> None:
+        raise error
+
+    with patch.context() as during:
+        during.setattr(Verbs, "insert_messages", fail)
+        yield
+
+
+def test_what_arrives_together_commits_together() -> None:
+    """A hundred publishes at once are one or two transactions, and each has its own answer."""
+
+    async def work(node: Node) -> None:
+        turns: list[int] = []
+        honest = node.broker.turn
+
+        def turn(turn: Turn, now: Millis) -> Turned:
+            turns.append(len(turn.publishes))
+            return honest(turn, now)
+
+        node.broker.turn = turn  # type: ignore[method-assign]
+        answers = await asyncio.gather(*(node.writer.publish([ITEM]) for _ in range(100)))
+        assert len({answer[0].id for answer in answers}) == 100
+        assert sum(turns) == 100
+        assert len([n for n in turns if n]) <= 2
+
+    on_a_node(work)
+
+
+@pytest.mark.promise("P-117")
+def test_a_delayed_message_starts_by_itself() -> None:
+    """Nothing but time has to happen."""
+
+    async def work(node: Node) -> None:
+        from msgspec.structs import replace
+
+        await node.writer.publish([replace(ITEM, delay_ms=30)])
+        assert node.begun == []
+        await node.arrived.wait()
+        assert len(node.begun) == 1
+        node.writer.settle(Result(node.begun[0], Outcome(status=200)))
+
+    on_a_node(work, capacity=5)
+
+
+@pytest.mark.promise("P-119")
+def test_too_much_is_refused_before_it_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Past the high-water mark a publish is answered at once; what was taken before is stored."""
+    monkeypatch.setattr(room, "PENDING_BYTES", 10)
+
+    async def work(node: Node) -> None:
+        answers = await asyncio.gather(*(node.writer.publish([ITEM]) for _ in range(5)), return_exceptions=True)
+        assert [type(a) for a in answers] == [tuple, tuple, Overloaded, Overloaded, Overloaded]
+        assert len(await node.writer.publish([ITEM])) == 1
+
+    on_a_node(work)
+
+
+@pytest.mark.promise("P-119")
+def test_a_full_disk_loses_no_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Publishes are told that nothing was stored; outcomes of attempts wait until there is room."""
+    monkeypatch.setattr(room, "FULL_PAUSE", 0.01)
+
+    async def work(node: Node) -> None:
+        await node.writer.publish([ITEM])
+        await node.arrived.wait()
+        with failing(monkeypatch, StorageFull("full")):
+            with pytest.raises(StorageFull):
+                await node.writer.publish([ITEM])
+            node.writer.settle(Result(node.begun[0], Outcome(status=200)))
+        await node.writer.settled()
+        assert (await node.writer.read(lambda h: h.pending(1, Filter(), None, 9, 0))).items == ()
+
+    on_a_node(work, capacity=1)
+
+
+def test_an_io_error_ends_all_acknowledgement(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unknown is unknown: nobody is told 2xx any more, and the process is told to end, once."""
+
+    async def work(node: Node) -> None:
+        with failing(monkeypatch, apsw.IOError("disk")):
+            answers = await asyncio.gather(*(node.writer.publish([ITEM]) for _ in range(3)), return_exceptions=True)
+        assert {type(a) for a in answers} == {StoreFailed}
+        with pytest.raises(StoreFailed):
+            await node.writer.publish([ITEM])
+        with pytest.raises(StoreFailed):
+            await node.writer.run(lambda broker, now: broker.sweep(now))
+        assert len(node.failures) == 1
+
+    on_a_node(work)
+
+
+def test_cold_work_takes_its_turn_and_its_error_is_its_own() -> None:
+    """A failing piece of cold work harms nobody else."""
+
+    async def work(node: Node) -> None:
+        async def boom() -> None:
+            def fail(_: Broker, now: Millis) -> None:
+                raise ValueError(now)
+
+            await node.writer.run(fail)
+
+        failed, stored = await asyncio.gather(boom(), node.writer.publish([ITEM]), return_exceptions=True)
+        assert isinstance(failed, ValueError)
+        assert isinstance(stored, tuple)
+        assert await node.writer.cancel(1, Filter()) == 1
+
+    on_a_node(work)
+
+
+def test_a_client_that_has_gone_changes_nothing() -> None:
+    """Its message is stored all the same: the outcome is unknown to it, not to us."""
+
+    async def work(node: Node) -> None:
+        gone = asyncio.ensure_future(node.writer.publish([ITEM]))
+        await asyncio.sleep(0)
+        gone.cancel()
+        await node.writer.settled()
+        page = await node.writer.read(lambda h: h.pending(1, Filter(), None, 9, 0))
+        assert len(page.items) <= 1
+        assert len(await node.writer.publish([ITEM])) == 1
+
+    on_a_node(work)
+
+
+def test_the_system_clock_counts_in_the_right_units() -> None:
+    """Milliseconds since 1970, and nanoseconds that do not run backwards."""
+    clock = SystemClock()
+    first, second = clock.mono(), clock.mono()
+
+    assert 1_700_000_000_000 < clock.wall() < 4_000_000_000_000
+    assert Nanos(0) < first <= second
+    assert isinstance(open_memory(0), SqliteStore)
