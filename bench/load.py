@@ -80,6 +80,10 @@ class Receiver:
         """Return what arrived since the last reset."""
         return dict(get_json(self.port, "GET", "/__stats"))
 
+    def count(self) -> int:
+        """Return how many different messages arrived; costs the receiver as little as one more."""
+        return int(get_json(self.port, "GET", "/__count")["unique"])
+
     def reset(self, first: int) -> None:
         """Forget everything, and do not count messages numbered below ``first`` from now on."""
         get_json(self.port, "POST", f"/__reset?min={first}")

@@ -140,14 +140,14 @@ def wait_until_delivered(server: Server, receiver: Receiver, count: int, seconds
     """Wait until all have arrived and are recorded; return when, monotonic. The receiver is asked first: it is free."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        if receiver.stats()["unique"] >= count:
+        if receiver.count() >= count:
             break
         time.sleep(0.02)
     while time.monotonic() < deadline:
         if server.pending() == 0:
             return time.monotonic()
         time.sleep(0.005)
-    message = f"after {seconds} s: {receiver.stats()['unique']} of {count} arrived, pending: {server.pending()}"
+    message = f"after {seconds} s: {receiver.count()} of {count} arrived, pending: {server.pending()}"
     raise TimeoutError(message)
 
 

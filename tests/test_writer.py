@@ -12,7 +12,7 @@ import pytest
 from lateron import writer as room
 from lateron.broker.bulk import Broker
 from lateron.broker.history import History
-from lateron.broker.views import Limits, Result, Turn, Turned
+from lateron.broker.views import Limits, Prepared, Result, Turn
 from lateron.core.values import Claimed, Filter, Millis, Options, Outcome, Publication, Request
 from lateron.errors import Overloaded, StorageFull, StoreFailed
 from lateron.runtime import Nanos, SystemClock, id_maker
@@ -75,13 +75,13 @@ def test_what_arrives_together_commits_together() -> None:
 
     async def work(node: Node) -> None:
         turns: list[int] = []
-        honest = node.broker.turn
+        honest = node.broker.prepare
 
-        def turn(turn: Turn, now: Millis) -> Turned:
+        def prepare(turn: Turn, now: Millis) -> Prepared:
             turns.append(len(turn.publishes))
             return honest(turn, now)
 
-        node.broker.turn = turn  # type: ignore[method-assign]
+        node.broker.prepare = prepare  # type: ignore[method-assign]
         answers = await asyncio.gather(*(node.writer.publish([ITEM]) for _ in range(100)))
         assert len({answer[0].id for answer in answers}) == 100
         assert sum(turns) == 100

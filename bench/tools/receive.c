@@ -4,6 +4,7 @@
  *
  *   POST /anything            200 {"ok":true}; the message is counted
  *   POST /status/NNN          NNN; the message is counted
+ *   GET  /__count             how many different messages arrived; as cheap as a message, to be asked often
  *   GET  /__stats             what arrived: unique, duplicates, times, latencies
  *   POST /__reset?min=ID      forget everything; numbers below ID (stragglers of the last run) do not count
  *
@@ -175,7 +176,9 @@ static bool answer_request(int fd, const struct request *request) {
     char stats[600];
     const char *path = request->path;
     bool sent;
-    if (strncmp(path, "/__stats", 8) == 0) {
+    if (strncmp(path, "/__count", 8) == 0) {
+        sent = send_answer(fd, 200, stats, (size_t)snprintf(stats, sizeof stats, "{\"unique\":%zu}", state.unique));
+    } else if (strncmp(path, "/__stats", 8) == 0) {
         sent = send_answer(fd, 200, stats, (size_t)print_stats(stats, sizeof stats));
     } else if (strncmp(path, "/__reset", 8) == 0) {
         forget_everything(strncmp(path + 8, "?min=", 5) == 0 ? strtoll(path + 13, NULL, 10) : 0);

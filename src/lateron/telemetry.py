@@ -85,11 +85,7 @@ class Log:
 
 
 class Counters:
-    """Numbers that only grow, by name; ``/metrics`` will read them.
-
-    Used from the event loop and the store's thread: adding to one entry is atomic under the interpreter
-    lock for a thread of its own; a lost increment between two would be a wrong figure, never a wrong decision.
-    """
+    """Numbers that only grow, by name; used on the event loop's thread. ``/metrics`` will read them."""
 
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()

@@ -2,8 +2,10 @@
 
 What arrives while a transaction is under way is gathered and becomes the next one: group commit. A turn
 under load carries dozens of publications and results at the price of one fsync; alone, one of them waits
-for nobody. The store blocks, so turns run on a thread of their own, one at a time, and no ``await`` can
-stand inside a transaction. Reads run on a second thread with a connection that cannot write.
+for nobody. No ``await`` stands inside a transaction. The statements of a turn run on the loop's own thread:
+they are short, and handing the interpreter's lock to and fro for each costs more than they do. Its commit,
+which waits for the disk, and all cold work run on the store's thread. Reads have a second thread with a
+connection that cannot write.
 
 An error is told apart by what is known: after ``StorageFull`` nothing was stored, and results are kept
 and settled again; after ``StoreFailed`` the outcome is unknown, nothing more is acknowledged, and the
@@ -17,7 +19,7 @@ import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from lateron.broker.bulk import Broker, Cancelled
 from lateron.broker.history import History
@@ -31,9 +33,11 @@ log = logging.getLogger("lateron.writer")
 
 T = TypeVar("T")
 
+Publishes: TypeAlias = list[tuple[tuple[Publication, ...], asyncio.Future[tuple[Accepted, ...]]]]
+
 PENDING_BYTES = 256 << 20  # Bodies that may wait for their transaction; above it publishes are refused.
 PENDING_ITEMS = 20_000
-TURN_ITEMS = 2_000  # Of one transaction; more would hold the first of them too long.
+TURN_ITEMS = 250  # Of each kind in one transaction; more would hold the loop too long.
 FULL_PAUSE = 1.0  # Seconds between tries to settle while the disk is full.
 LONGEST_SLEEP = 1.0  # Seconds; a stepped wall clock is noticed after so long at the latest.
 
@@ -54,7 +58,7 @@ class Writer:
         self._clock = clock
         self._thread = ThreadPoolExecutor(1, "lateron-store")
         self._readers = ThreadPoolExecutor(1, "lateron-read") if own_readers else self._thread
-        self._publishes: list[tuple[tuple[Publication, ...], asyncio.Future[tuple[Accepted, ...]]]] = []
+        self._publishes: Publishes = []
         self._results: list[Result] = []
         self._cold: list[tuple[Callable[[Broker, Millis], Any], asyncio.Future[Any]]] = []
         self._pending_bytes = 0
@@ -116,7 +120,9 @@ class Writer:
         return await answer
 
     async def read(self, work: Callable[[History], T]) -> T:
-        """Run a read on the readers' thread."""
+        """Run a read on the readers' thread, or between turns where it has no connection of its own."""
+        if self._readers is self._thread:
+            return await self.run(lambda *_: work(self._history))
         return await asyncio.get_running_loop().run_in_executor(self._readers, work, self._history)
 
     async def cancel(self, tenant: Tenant, selection: Filter, limit: int | None = None) -> int:
@@ -172,7 +178,7 @@ class Writer:
             self._alarm = None
         if self._cold:
             work, answer = self._cold.pop(0)
-            self._submit(partial(work, self._broker), partial(self._answered, answer))
+            self._submit(partial(self._cold_work, work), partial(self._answered, answer))
             return
         room = self._room()
         due = room > 0 and self._next_due is not None and self._next_due <= self._clock.wall()
@@ -180,20 +186,29 @@ class Writer:
             publishes, self._publishes = self._publishes[:TURN_ITEMS], self._publishes[TURN_ITEMS:]
             results, self._results = self._results[:TURN_ITEMS], self._results[TURN_ITEMS:]
             turn = Turn(tuple(items for items, _ in publishes), tuple(results), room)
-            self._submit(partial(self._broker.turn, turn), partial(self._turned, turn, publishes))
+            self._turn(turn, publishes)
             return
         self._idle.set()
         if room > 0 and self._next_due is not None:
             seconds = min((self._next_due - self._clock.wall()) / 1000, LONGEST_SLEEP)
             self._alarm = asyncio.get_running_loop().call_later(max(seconds, 0.0), self._kick)
 
-    def _submit(self, work: Callable[[Millis], T], done: Callable[[asyncio.Future[T]], None]) -> None:
-        self._busy = True
-        asyncio.get_running_loop().run_in_executor(self._thread, self._timed, work).add_done_callback(done)
+    def _turn(self, turn: Turn, publishes: Publishes) -> None:
+        """Run the statements of a turn here, and its commit on the store's thread."""
+        try:
+            prepared = self._broker.prepare(turn, self._clock.wall())
+        except Exception as error:  # noqa: BLE001 # Told to those who wait; the loop goes on.
+            self._turn_failed(turn, publishes, error)
+            return
+        self._submit(partial(self._broker.commit, prepared), partial(self._turned, turn, publishes))
 
-    def _timed(self, work: Callable[[Millis], T]) -> T:
+    def _submit(self, work: Callable[[], T], done: Callable[[asyncio.Future[T]], None]) -> None:
+        self._busy = True
+        asyncio.get_running_loop().run_in_executor(self._thread, work).add_done_callback(done)
+
+    def _cold_work(self, work: Callable[[Broker, Millis], T]) -> T:
         """Run on the store's thread; the time is read when the work begins."""
-        return work(self._clock.wall())
+        return work(self._broker, self._clock.wall())
 
     def _answered(self, answer: asyncio.Future[T], done: asyncio.Future[T]) -> None:
         self._busy = False
@@ -211,7 +226,7 @@ class Writer:
     def _turned(
         self,
         turn: Turn,
-        publishes: list[tuple[tuple[Publication, ...], asyncio.Future[tuple[Accepted, ...]]]],
+        publishes: Publishes,
         done: asyncio.Future[Turned],
     ) -> None:
         self._busy = False
@@ -238,7 +253,7 @@ class Writer:
     def _turn_failed(
         self,
         turn: Turn,
-        publishes: list[tuple[tuple[Publication, ...], asyncio.Future[tuple[Accepted, ...]]]],
+        publishes: Publishes,
         error: BaseException,
     ) -> None:
         if isinstance(error, StoreFailed):

@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import h11
 import uvicorn
@@ -20,7 +20,14 @@ from uvicorn.server import ServerState
 from lateron.api.protocol import LimitedProtocol, Limits, protocol_class
 from lateron.runtime import SystemClock
 
+LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {"asyncio": asyncio.new_event_loop}
+with suppress(ImportError):
+    import uvloop
+
+    LOOPS["uvloop"] = uvloop.new_event_loop
+
 App = Callable[[Any, Any, Any], Awaitable[None]]
+T = TypeVar("T")
 PATIENCE_S = 20  # Ends a test that would hang; no test waits for it to pass.
 
 
@@ -43,6 +50,12 @@ class Front(NamedTuple):
     protocol: type[LimitedProtocol]
     state: ServerState
     make: Callable[[], LimitedProtocol]
+
+
+def run_on(loop: str, promise: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine to its end on one kind of event loop."""
+    with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
+        return runner.run(promise)
 
 
 async def echo(scope: Any, receive: Any, send: Any) -> None:

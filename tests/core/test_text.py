@@ -11,22 +11,12 @@ from hypothesis import strategies as st
 from lateron.core.text import check_name
 from lateron.errors import InvalidValue
 
+PERSIAN = "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645"
+FAMILY = "\U0001f468\u200d\U0001f469\u200d\U0001f467"
+
 
 @pytest.mark.promise("D-15")
-@pytest.mark.parametrize(
-    "name",
-    [
-        "a",
-        "user-42",
-        "a b",
-        "é",
-        "ключ",
-        "تست",
-        "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645",
-        "👨\u200d👩\u200d👧",
-        "x" * 256,
-    ],
-)
+@pytest.mark.parametrize("name", ["a", "user-42", "a b", "é", "ключ", PERSIAN, FAMILY, "x" * 256])
 def test_names_of_every_script_are_kept_exactly(name: str) -> None:
     """Joiners included: words and emoji are spelled with them."""
     assert check_name("Upstash-Label", name) == name
@@ -41,15 +31,15 @@ def test_names_of_every_script_are_kept_exactly(name: str) -> None:
         "\x00",
         "a\x7fb",
         "a\x85b",
-        "é",
+        "e\u0301",
         "a\u202eb",
         "\u2066a",
         "\u200f",
         "\ufeffa",
         "\u2028",
-        "é" * 129,
+        "\u00e9" * 129,
         "x" * 257,
-        "�",
+        "\ud800",
     ],
 )
 def test_misleading_names_are_refused(name: str) -> None:

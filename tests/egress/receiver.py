@@ -9,12 +9,15 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from msgspec import structs
+
 from lateron.core.destination import parse_destination
 from lateron.core.values import Headers
 from lateron.egress import Delivery, Egress, EgressSettings, GuardPolicy, Resolver
-from lateron.runtime import SystemClock
+from lateron.runtime import Clock, SystemClock
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+NO_AUTHORITIES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # Reading those of the system takes its time.
 ANYWHERE = GuardPolicy(allow_private=True)
 
 
@@ -141,12 +144,26 @@ async def receiving(
 
 
 @asynccontextmanager
-async def sending(settings: EgressSettings | None = None, resolver: Resolver | None = None) -> AsyncIterator[Egress]:
-    egress = Egress(settings or EgressSettings(guard=ANYWHERE), SystemClock(), resolver)
+async def sending(
+    settings: EgressSettings | None = None, resolver: Resolver | None = None, clock: Clock | None = None
+) -> AsyncIterator[Egress]:
+    settings = settings or EgressSettings(guard=ANYWHERE)
+    if settings.tls is None:
+        settings = structs.replace(settings, tls=NO_AUTHORITIES)
+    egress = Egress(settings, clock or SystemClock(), resolver)
     try:
         yield egress
     finally:
         await egress.close()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Let the loop turn until something is so."""
+    for _ in range(100_000):
+        if condition():
+            return
+        await asyncio.sleep(0)
+    raise AssertionError("it never came about")
 
 
 def delivery(

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-
-from lateron.core.values import Outcome
 from tests.egress.conftest import Run
 from tests.egress.receiver import OK, Behaviour, Heard, always, answering, delivery, receiving, sending
+
+from lateron.core.values import Outcome
 
 
 def exchange(run: Run, behave: Behaviour, method: str = "POST", path: str = "/", body: bytes = b"hello") -> Outcome:
@@ -45,7 +45,9 @@ def test_request_goes_out_byte_for_byte(run: Run) -> None:
     async def main() -> tuple[Heard, int]:
         async with receiving(always()) as receiver, sending() as egress:
             url = receiver.url("/a//b/../%2e?q=%zz&x=[]|{}")
-            await egress.send(delivery(url, b"\x00\r\n\xff", [("X-Latin", "\xe9\xff"), ("X-Empty", "")], method="PATCH"))
+            await egress.send(
+                delivery(url, b"\x00\r\n\xff", [("X-Latin", "\xe9\xff"), ("X-Empty", "")], method="PATCH")
+            )
             return receiver.heard[0], receiver.port
 
     heard, port = run(main())

@@ -124,6 +124,22 @@ def test_javascript_takes_a_running_server_as_its_dev_server(node: str, server: 
     run(node, "dev-mode", server, tmp_path, {"QSTASH_DEV": "true", "QSTASH_DEV_PORT": str(server.port)})
 
 
+def test_javascript_finds_its_region(node: str, tmp_path: Path) -> None:
+    """Clients and receivers of several regions choose address, token and keys by name."""
+    right, wrong = DEV_USERS[0], DEV_USERS[1]
+    with Server(tmp_path / "data", "--region", "EU-CENTRAL-1") as server:
+        environ = {
+            "QSTASH_REGION": "EU_CENTRAL_1",
+            "EU_CENTRAL_1_QSTASH_URL": server.url,
+            "EU_CENTRAL_1_QSTASH_TOKEN": right.token,
+            "EU_CENTRAL_1_QSTASH_CURRENT_SIGNING_KEY": right.current,
+            "EU_CENTRAL_1_QSTASH_NEXT_SIGNING_KEY": right.next,
+            "US_EAST_1_QSTASH_CURRENT_SIGNING_KEY": wrong.current,
+            "US_EAST_1_QSTASH_NEXT_SIGNING_KEY": wrong.next,
+        }
+        run(node, "regions", server, tmp_path, environ)
+
+
 def test_javascript_calls_providers(node: str, tmp_path: Path) -> None:
     """OpenAI, Anthropic, Resend, one's own, and analytics in between, all by their own names over TLS."""
     authority = Authority.create(tmp_path)

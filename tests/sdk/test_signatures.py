@@ -119,6 +119,16 @@ def test_a_receiver_survives_one_rotation_and_not_two(rotating: Server, receiver
             verify(keys_of, request, endpoint.url)
 
 
+def test_go_rotates_by_a_path_of_its_own(rotating: Server) -> None:
+    """And writes fixed words of a path in its own case."""
+    user = DEV_USERS[2]
+
+    rotated = rotating.call("POST", "/v2/rotate", token=user.token)
+
+    assert (rotated.status, rotated.json["current"]) == (200, user.next)
+    assert rotating.call("GET", "/v2/Keys", token=user.token).json == rotated.json
+
+
 def test_the_documented_keys_come_back_with_a_restart(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Dev mode of the JavaScript SDK recognises a server by them."""
     with Server(tmp_path_factory.mktemp("restarted") / "data") as server:

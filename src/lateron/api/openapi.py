@@ -82,6 +82,7 @@ _FILTERS: Final = {
     "order": "latestFirst or earliestFirst.",
 }
 _COMMON: Final = ("url", "label", "flowControlKey", "callerIp", "fromDate", "toDate", "count")
+_OF_DEAD_LETTERS: Final = ("dlqIds", "messageIds", "responseStatus", *_COMMON, "cursor")
 _NUMBERS: Final = frozenset(("fromDate", "toDate", "count", "responseStatus"))
 _LISTS: Final = frozenset(
     ("messageIds", "dlqIds", "url", "host", "path", "label", "flowControlKey", "callerIp", "state")
@@ -258,14 +259,14 @@ def _log(name: str, operation_id: str) -> Json:
 
 def _dead_letter_paths() -> Json:
     one = [_path("dlqId", "Id of the dead letter.", _DLQ_ID)]
-    names = ("dlqIds", "messageIds", "responseStatus", *_COMMON, "cursor")
-    ids = {
-        "application/json": {"schema": _object({"dlqIds": _strings()}, ["dlqIds"]), "example": {"dlqIds": [_DLQ_ID]}}
-    }
     text = {"type": "string"}
     deleted = _object({"deleted": {"type": "integer"}, "cursor": text}, ["deleted"])
     responses = _object({"responses": _array("Published"), "cursor": text}, ["responses"])
     tag = "Dead letters"
+    anew = (
+        "It becomes a new message and leaves the queue, in one transaction. Headers that configure a publish replace "
+        "those of the original."
+    )
     return {
         "/v2/dlq": {
             "get": _operation(
@@ -273,20 +274,15 @@ def _dead_letter_paths() -> Json:
                 "listDeadLetters",
                 "List dead letters",
                 "Newest first, at most 100 on a page.",
-                _filters(names),
+                _filters(_OF_DEAD_LETTERS),
                 {200: ("A page; the last has no cursor.", _page("messages", "DeadLetter"), {"messages": []})},
                 (400, 401, 429, 501),
             ),
-            "delete": _operation(
-                tag,
+            "delete": _many_dead_letters(
                 "deleteDeadLetters",
                 "Delete dead letters",
                 "Selected by a body or by the query; without either, the newest up to the count (100).",
-                _filters(names),
                 {200: ("How many.", deleted, {"deleted": 1})},
-                (400, 401, 403, 413, 429, 501, 503, 507),
-                body=ids,
-                optional=True,
             ),
         },
         "/v2/dlq/{dlqId}": {
@@ -310,17 +306,12 @@ def _dead_letter_paths() -> Json:
             ),
         },
         "/v2/dlq/retry": {
-            "post": _operation(
-                tag,
+            "post": _many_dead_letters(
                 "retryDeadLetters",
                 "Publish dead letters anew",
-                "Each becomes a new message and leaves the queue, in one transaction. Headers that configure a publish "
-                "replace those of the original.",
-                _filters(names),
+                f"Selected by a body or by the query. Of each: {anew}",
                 {200: ("The new messages.", responses, {"responses": [{"messageId": _ID}]})},
-                (400, 401, 403, 412, 413, 429, 501, 503, 507),
-                body=ids,
-                optional=True,
+                (412,),
             )
         },
         "/v2/dlq/retry/{dlqId}": {
@@ -328,14 +319,33 @@ def _dead_letter_paths() -> Json:
                 tag,
                 "retryDeadLetter",
                 "Publish a dead letter anew",
-                "It becomes a new message and leaves the queue. Headers that configure a publish replace those of the "
-                "original.",
+                anew,
                 one,
                 {201: ("The new message.", _ref("Published"), {"messageId": _ID})},
                 (400, 401, 403, 404, 412, 429, 501, 503, 507),
             )
         },
     }
+
+
+def _many_dead_letters(
+    operation_id: str,
+    summary: str,
+    description: str,
+    answers: Mapping[int, tuple[str, Json, Any]],
+    more: Sequence[int] = (),
+) -> Json:
+    ids = {
+        "application/json": {
+            "schema": _object({"dlqIds": _strings()}, ["dlqIds"]),
+            "example": {"dlqIds": [_DLQ_ID]},
+        }
+    }
+    errors = (400, 401, 403, *more, 413, 429, 501, 503, 507)
+    names = _filters(_OF_DEAD_LETTERS)
+    return _operation(
+        "Dead letters", operation_id, summary, description, names, answers, errors, body=ids, optional=True
+    )
 
 
 def _other_paths() -> Json:

@@ -37,7 +37,7 @@ from msgspec import Struct
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from lateron.core.values import MINUTE, SECOND, Millis
-from lateron.runtime import Clock, Nanos
+from lateron.runtime import Clock
 
 HEAD: Final = 0  # Waiting for a request, or in the middle of its head.
 BODY: Final = 1  # The application has the request, its body is still coming.
@@ -129,15 +129,16 @@ class LimitedProtocol(HttpToolsProtocol):
         self._head = bytearray()  # A head that has not ended yet.
         self._held = b""  # What came behind a request that is not answered yet.
         self._refusal: Refusal | None = None  # Set while a head is parsed.
+        self._hosts = 0  # Host headers of this head.
         self._host = b""  # The last Host value that was found good.
         self._left: int | None = None  # Bytes of the body to come; None: it is chunked.
         self._tail = b""  # The last three bytes of a chunked body so far.
         self._wire_bytes = 0  # Of the chunked body with its framing.
         self._body_bytes = 0
-        self._body_since = Nanos(0)
-        self._deadline: Nanos | None = None
+        self._body_since = 0
+        self._deadline: int | None = None  # In nanoseconds of the clock.
         self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = Nanos(0)
+        self._timer_at = 0
         self._unsent = 0  # Bytes in the write buffer when we last looked.
         self._ip: str | None = None
 
@@ -267,14 +268,13 @@ class LimitedProtocol(HttpToolsProtocol):
             return b""
         head = data[:end] if end < len(data) else data
         self._head.clear()
-        fault = _fault_of_head(head, self.limits)
-        if fault is not None:
-            self._refuse(fault)
+        self._hosts = self._left = self._body_bytes = self._wire_bytes = 0
+        self._refusal = _fault_of_head(head, self.limits)
+        if self._refusal is not None:
+            self._refuse(self._refusal)
             return b""
         self._deadline = None
         self._part = BODY
-        self._left = 0
-        self._body_bytes = 0
         self._feed(head)
         return data[end:]
 
@@ -313,14 +313,13 @@ class LimitedProtocol(HttpToolsProtocol):
             if self._refusal is None:
                 self._refusal = Refusal(400, f"invalid HTTP request: {_cause(error)}")
         if self._refusal is not None:
-            refusal, self._refusal = self._refusal, None
-            self._refuse(refusal)
+            self._refuse(self._refusal)
 
     # ---- what the parser calls
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header line, or drop it when it is a trailer: nobody here asks for one."""
-        if self._part == BODY and self._left is None and self._wire_bytes:
+        if self._wire_bytes:
             return
         name = name.lower()
         value = value.rstrip(b" \t")
@@ -333,12 +332,12 @@ class LimitedProtocol(HttpToolsProtocol):
             if not value or (value != self._host and not _HOST.fullmatch(value)):
                 self._refusal = Refusal(400, "the Host header is not a host name")
             self._host = value
+            self._hosts += 1
         elif name == b"content-length":
             self._left = int(value)  # Digits: the parser has seen to that.
         elif name == b"transfer-encoding":
             self._left = None
             self._tail = b""
-            self._wire_bytes = 0
             if value.lower() != b"chunked":
                 self._refusal = Refusal(501, "the only transfer coding supported is chunked")
         elif value.lower() == b"100-continue":
@@ -359,19 +358,12 @@ class LimitedProtocol(HttpToolsProtocol):
     def _fault_of_request(self) -> Refusal | None:
         if len(self.headers) > self.limits.header_lines:
             return Refusal(431, f"more than {self.limits.header_lines} header lines")
-        method = self.parser.get_method()
-        if method in {b"CONNECT", b"TRACE"}:
-            return Refusal(501, f"method {method.decode()} is not supported")
         if self.parser.should_upgrade():
             return Refusal(501, "upgrading to another protocol is not supported")
-        hosts = sum(name == b"host" for name, _ in self.headers)
-        version = self.parser.get_http_version()
-        if hosts > 1 or (not hosts and version == "1.1"):
+        if self._hosts != 1 and (self._hosts or self.parser.get_http_version() == "1.1"):
             return Refusal(400, "a request has exactly one Host header")
-        if version == "1.0" and self._left is None:
+        if self._left is None and self.parser.get_http_version() == "1.0":
             return Refusal(400, "HTTP/1.0 has no Transfer-Encoding")
-        if not self.url.startswith(b"/") and not _ABSOLUTE.fullmatch(self.url):
-            return Refusal(400, "the request target must be a path")
         return None
 
     def on_body(self, body: bytes) -> None:
@@ -437,14 +429,14 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def _expect(self, wait_ms: Millis) -> None:
         """Set when the connection is late; call ``_late`` then."""
-        self._deadline = deadline = Nanos(self.clock.mono() + wait_ms * 1_000_000)
+        self._deadline = deadline = self.clock.mono() + wait_ms * 1_000_000
         if self._timer is not None:
             if self._timer_at <= deadline:
                 return
             self._timer.cancel()
         self._arm(deadline, wait_ms / 1000)
 
-    def _arm(self, at: Nanos, seconds: float) -> None:
+    def _arm(self, at: int, seconds: float) -> None:
         self._timer_at = at
         self._timer = self.loop.call_later(seconds, self._on_timer)
 
@@ -499,12 +491,17 @@ def _fault_of_head(head: bytes, limits: Limits) -> Refusal | None:
     line = head[: head.find(b"\r\n")].split(b" ")
     if len(line) != 3 or line[2] not in {b"HTTP/1.1", b"HTTP/1.0"} or not line[0].isalpha():
         return Refusal(400, "invalid HTTP request: the request line is not METHOD TARGET HTTP/1.1")
-    if len(line[1]) > limits.target_bytes:
+    method, target, _ = line
+    if len(target) > limits.target_bytes:
         return Refusal(414, f"the URL is longer than {limits.target_bytes} bytes")
     if len(head) > limits.head_bytes:
         return Refusal(431, f"the head of the request is longer than {limits.head_bytes} bytes")
-    if b"#" in line[1]:
+    if method in {b"CONNECT", b"TRACE"}:
+        return Refusal(501, f"method {method.decode()} is not supported")
+    if b"#" in target:
         return Refusal(400, "invalid HTTP request: a '#' in a URL is written %23")
+    if not target.startswith(b"/") and not _ABSOLUTE.fullmatch(target):
+        return Refusal(400, "the request target must be a path")
     return None
 
 

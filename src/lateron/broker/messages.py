@@ -15,7 +15,7 @@ import logging
 from collections.abc import Callable, Sequence
 
 from lateron.broker.ledger import Ledger
-from lateron.broker.views import Accepted, Limits, Result, Turn, Turned
+from lateron.broker.views import Accepted, Limits, Prepared, Result, Turn, Turned
 from lateron.core import flow
 from lateron.core import message as life
 from lateron.core.flow import Lane, lane_of
@@ -102,20 +102,38 @@ class MessageBroker:
             StorageFull: Nothing was stored.
             StoreFailed: Whether the turn is stored is unknown; the process must end.
         """
+        return self.commit(self.prepare(turn, now))
+
+    def prepare(self, turn: Turn, now: Millis) -> Prepared:
+        """Do all of a turn but its commit; ``commit`` must follow before anything else uses the store.
+
+        The statements are short and hold the interpreter; the commit waits for the disk and does not. So they
+        may run on different threads, each where it is cheapest.
+        """
         try:
-            return self._turn(turn, now)
+            return self._prepare(turn, now)
         except LateronError:
             raise
         except Exception:
             if len(turn.publishes) + len(turn.results) <= 1:
                 raise
             log.exception("deciding a batch failed; its items run alone")
-            return self._one_by_one(turn, now)
+            return Prepared(self._one_by_one(turn, now), committed=True)
+
+    def commit(self, prepared: Prepared) -> Turned:
+        """Make a prepared turn durable; only now is it true."""
+        if not prepared.committed:
+            self._store.commit()
+            self._alarm = prepared.turned.next_due
+        return prepared.turned
 
     def _turn(self, turn: Turn, now: Millis) -> Turned:
+        return self.commit(self._prepare(turn, now))
+
+    def _prepare(self, turn: Turn, now: Millis) -> Prepared:
         room, claimed = turn.room, list[Claimed]()
         due = self._alarm is not None and self._alarm <= now
-        with self._store.transaction() as tx:
+        with self._store.transaction(commit=False) as tx:
             ledger = Ledger(tx, self._node, self._limits.host_parallelism, now)
             ended, stale = self._decide(tx, turn.results, now)
             accepted, made = self._accept(tx, turn.publishes, ended, now)
@@ -132,8 +150,7 @@ class MessageBroker:
                 due = True
             ledger.write()
             alarm = self._next_due(tx) if due else earlier(self._alarm, ledger.next_due())
-        self._alarm = alarm  # Only now: the transaction may have been rolled back.
-        return Turned(tuple(accepted), tuple(claimed), len(ended), stale, alarm)
+        return Prepared(Turned(tuple(accepted), tuple(claimed), len(ended), stale, alarm))
 
     def _one_by_one(self, turn: Turn, now: Millis) -> Turned:
         """Run the items of a batch that could not be decided; answer the guilty one with an error."""

@@ -67,6 +67,13 @@ class Turned(Struct, frozen=True):
     next_due: Millis | None = None  # When to take a turn again even if nothing happens.
 
 
+class Prepared(Struct, frozen=True):
+    """A turn whose transaction is still open, unless it had to be taken apart."""
+
+    turned: Turned
+    committed: bool = False
+
+
 class Page(Struct, Generic[T], frozen=True):
     """A piece of a list; ``cursor`` fetches the next one, None on the last."""
 

@@ -31,9 +31,7 @@ class Client:
     url: str  # Without a slash at its end.
     token: str = field(repr=False)
 
-    def call(
-        self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
-    ) -> Any:  # noqa: ANN401 - Whatever JSON the server answers.
+    def call(self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None) -> Any:  # noqa: ANN401 - Whatever JSON the server answers.
         """Send a request and return the JSON of a 2xx answer.
 
         Raises:

@@ -62,7 +62,9 @@ def container_sign(environ: Mapping[str, str] = os.environ, root: Path = Path("/
     for path in (".dockerenv", "run/.containerenv"):
         if (root / path).exists():
             return f"/{path}"
-    return "cgroup" if any(_CGROUP.search(text) for text in _texts(root, ("proc/1/cgroup", "proc/self/cgroup"))) else None
+    return (
+        "cgroup" if any(_CGROUP.search(text) for text in _texts(root, ("proc/1/cgroup", "proc/self/cgroup"))) else None
+    )
 
 
 def _texts(root: Path, paths: Iterable[str]) -> Iterable[str]:

@@ -14,7 +14,7 @@ from typing import Annotated, Any, cast
 
 import typer
 
-from lateron.config import SETTINGS, Command, Setting, Settings, load
+from lateron.config import SETTINGS, Command, Setting, load
 from lateron.config.kinds import Many, Switch
 
 
@@ -55,17 +55,19 @@ def _parameter(setting: Setting, command: Command | None) -> inspect.Parameter:
     """Return the parameter of one setting; of a secret, it takes the path of its file."""
     default = setting.default_for(command or "serve")
     shown = "" if default is None else setting.kind.show(default)
-    panel = {"help": setting.help, "rich_help_panel": setting.group, "show_default": shown or False}
+    name, field = f"--{setting.name}", setting.field
+    metavar: str | None = setting.kind.metavar
+    of_type: Any = str | None
     if setting.secret:
-        option = typer.Option(f"--{setting.name}-file", metavar="FILE", **panel)
-        return _keyword(f"{setting.field}_file", Annotated[str | None, option])
-    if isinstance(setting.kind, Switch):
-        option = typer.Option(f"--{setting.name}/--no-{setting.name}", **panel)
-        return _keyword(setting.field, Annotated[bool | None, option])
-    option = typer.Option(f"--{setting.name}", metavar=setting.kind.metavar, **panel)
-    if isinstance(setting.kind, Many):
-        return _keyword(setting.field, Annotated[list[str] | None, option])
-    return _keyword(setting.field, Annotated[str | None, option])
+        name, field, metavar = f"{name}-file", f"{field}_file", "FILE"
+    elif isinstance(setting.kind, Switch):
+        name, metavar, of_type = f"{name}/--no-{setting.name}", None, bool | None
+    elif isinstance(setting.kind, Many):
+        of_type = list[str] | None
+    option = typer.Option(
+        name, metavar=metavar, help=setting.help, rich_help_panel=setting.group, show_default=shown or False
+    )
+    return _keyword(field, Annotated[of_type, option])
 
 
 def _keyword(name: str, annotation: Any) -> inspect.Parameter:  # noqa: ANN401 - An annotation is no type.

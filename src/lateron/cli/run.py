@@ -66,11 +66,11 @@ def dev_lines(url: str, where: str, *, catcher: bool) -> Sequence[str]:
     ]
     if catcher:
         bearer = shlex.quote(f"Authorization: Bearer {user.token}")
+        body = "-H 'Content-Type: application/json' -d '{\"hello\": \"world\"}'"
         lines += [
             "Send a first message to the built-in catcher, then look at what arrived:",
             "",
-            f"curl -X POST {url}/v2/publish/{url}/_catch/hello -H {bearer} "
-            "-H 'Content-Type: application/json' -d '{\"hello\": \"world\"}'",
+            f"curl -X POST {url}/v2/publish/{url}/_catch/hello -H {bearer} {body}",
             f"curl {url}/lateron/v1/catcher/hello -H {bearer}",
             "",
         ]
@@ -83,9 +83,8 @@ def serve_lines(server: Server, where: str) -> Sequence[str]:
     made = server.made
     if made.token is not None or made.keys is not None:
         lines += ["", "Made at this first start. The token is shown only now; keep it:", ""]
-        keys = made.keys
-        shown = environment(server.url, made.token, keys and keys.current, keys and keys.next)
-        lines += [*shown, ""]
+        current, following = (made.keys.current, made.keys.next) if made.keys else (None, None)
+        lines += [*environment(server.url, made.token, current, following), ""]
     return lines
 
 

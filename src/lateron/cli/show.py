@@ -73,6 +73,8 @@ def _attempt_row(attempt: Mapping[str, Any]) -> tuple[str, ...]:
     phases = attempt.get("phases", {})
     parts = " ".join(f"{name} {_span(phases[name])}" for name in _PHASES if name in phases)
     status, error = attempt.get("responseStatus"), attempt.get("error")
+    if error == f"status {status}":
+        error = None
     result = " ".join(str(part) for part in (status, error) if part is not None)
     return str(attempt["attempt"]), instant(attempt["startedAt"]), _span(phases.get("total", 0)), result, parts
 

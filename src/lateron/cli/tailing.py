@@ -24,9 +24,7 @@ OVERLAP: Final[Millis] = 5 * SECOND
 PAUSE_S: Final = 0.5
 
 
-def tail(
-    client: Client, filters: Mapping[str, str], since: str | None, *, follow: bool, as_json: bool
-) -> None:
+def tail(client: Client, filters: Mapping[str, str], since: str | None, *, follow: bool, as_json: bool) -> None:
     """Print events from ``since`` ago on; without ``follow``, only those that are there (all, without ``since``)."""
     try:
         ago = None if since is None else parse_duration(since)

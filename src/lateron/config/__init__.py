@@ -141,9 +141,7 @@ SETTINGS: Final = (
         "Networks whose X-Forwarded-For is believed, as CIDRs separated by commas.",
         _NETWORK,
     ),
-    Setting(
-        "data-dir", PathKind(), None, "Directory of the store; `serve` needs one.", _DATA, dev=Path(".lateron")
-    ),
+    Setting("data-dir", PathKind(), None, "Directory of the store; `serve` needs one.", _DATA, dev=Path(".lateron")),
     Setting(
         "allow-network-files",
         Switch(),
@@ -295,7 +293,7 @@ class Source:
     layer: Literal["flag", "environment", "file", "default"]
     name: str = ""  # ``--port``, ``LATERON_PORT``, ``lateron.toml: port``; empty for a default.
 
-    def __str__(self) -> str:
+    def __str__(self) -> str:  # noqa: D105
         return f"{self.layer} {self.name}".rstrip()
 
 

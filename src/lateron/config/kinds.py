@@ -63,10 +63,10 @@ class Kind(Protocol):
 class _Shown:
     """The common way back: the text itself, quoted in TOML."""
 
-    def show(self, value: Any) -> str:  # noqa: ANN401, D102
+    def show(self, value: Any) -> str:  # noqa: ANN401
         return str(value)
 
-    def toml(self, value: Any) -> str:  # noqa: ANN401, D102
+    def toml(self, value: Any) -> str:  # noqa: ANN401
         return '""' if value is None else _quoted(self.show(value))
 
 
@@ -219,6 +219,7 @@ class Many:
     separator: ClassVar[str] = ","
 
     def one(self, text: str) -> Any:  # noqa: ANN401
+        """Read one of them."""
         raise NotImplementedError
 
     def read(self, text: str) -> Any:  # noqa: ANN401, D102

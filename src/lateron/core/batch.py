@@ -24,6 +24,8 @@ from lateron.errors import LateronError, NotSupported, RequestError
 MAX_ITEMS: Final = 10_000
 MAX_DEPTH: Final = 64  # Of the JSON of an item's body.
 
+_SQUARE: Final = bytes.maketrans(b"{}", b"[]")
+_NO_BRACKETS: Final = bytes(byte for byte in range(256) if byte not in b"[]{}")
 _UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
@@ -154,20 +156,18 @@ def _encoded(raw: Raw) -> bytes | None:
 def _check_depth(compact: bytes) -> None:
     """Refuse JSON that a receiver's parser could not take; brackets inside texts do not count.
 
+    Each round takes away the innermost pairs, so the rounds that are needed are the depth. All of it runs
+    at the speed of C: a loop over the bytes of a large batch would hold up every other request.
+
     Raises:
         RequestError: It is nested deeper than ``MAX_DEPTH``.
     """
     if compact.count(b"{") + compact.count(b"[") <= MAX_DEPTH:
         return
-    depth, in_text, escaped = 0, False, False
-    for byte in compact:
-        if in_text:
-            in_text, escaped = escaped or byte != 0x22, not escaped and byte == 0x5C
-        elif byte == 0x22:
-            in_text = True
-        elif byte in b"{[":
-            depth += 1
-            if depth > MAX_DEPTH:
-                raise RequestError(f"body: JSON nested deeper than {MAX_DEPTH}")
-        elif byte in b"}]":
-            depth -= 1
+    without_escapes = compact.replace(b"\\\\", b"").replace(b'\\"', b"")
+    outside_texts = b"".join(without_escapes.split(b'"')[::2])
+    brackets = outside_texts.translate(_SQUARE, _NO_BRACKETS)
+    for _ in range(MAX_DEPTH):
+        brackets = brackets.replace(b"[]", b"")
+    if brackets:
+        raise RequestError(f"body: JSON nested deeper than {MAX_DEPTH}")

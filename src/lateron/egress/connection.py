@@ -317,7 +317,7 @@ class Connection(asyncio.Protocol):
                 return
         end = limits.head_bytes + limits.read - fed
         self._feed(data[start:end])
-        if end == len(data):
+        if end >= len(data):
             return
         if self._waiter is None:
             self.abort()

@@ -32,6 +32,7 @@ TENANT: Final[Tenant] = 1  # Of `serve`.
 USER: Final = "lateron"
 PASSWORD_PREFIX: Final = "ltrn_"  # So that scanners for leaked secrets can tell what it is.  # noqa: S105
 _PASSWORD_BYTES: Final = 24  # 192 bits.
+_SHORTEST_TOKEN: Final = 20
 _KEY_LENGTH: Final = 28
 _KEY_LETTERS: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _MADE_BY: Final = "made-by"  # Which command made the store.
@@ -72,6 +73,7 @@ def seed(settings: Settings, broker: Broker, resources: Resources, now: Millis) 
         made = Made()
     else:
         _compare(settings, resources)
+        _check_token(settings.token)
         keys = _seed_keys(settings, broker, resources, now) if resources.keys(TENANT) is None else None
         made = Made(None if resources.has_tokens() else _seed_token(settings, resources, now), keys)
     if made_by is None:
@@ -97,7 +99,7 @@ def _seed_keys(settings: Settings, broker: Broker, resources: Resources, now: Mi
 
 def _seed_token(settings: Settings, resources: Resources, now: Millis) -> str | None:
     """Store the first token; return one that was made here."""
-    token = _checked(settings.token) if settings.token else new_token()
+    token = settings.token or new_token()
     if _user_of(token) is None:
         log.warning("the token is not base64 of {'UserID', 'Password'}; some SDK calls need that form")
     resources.add_token(token.encode(), TENANT, "first", "admin", now)
@@ -108,7 +110,8 @@ def _compare(settings: Settings, resources: Resources) -> None:
     """Say where the environment and a store that was seeded before differ; the store is right."""
     given_token = settings.token is not None and resources.has_tokens()
     if given_token and not resources.knows((settings.token or "").encode()):
-        log.warning(f"{settings.sources['token'].name} is no token of the store; the store's stays, this one is unknown")
+        name = settings.sources["token"].name
+        log.warning("a setting differs from the store, which wins", given=name, stored="the tokens of the store")
     stored = resources.keys(TENANT)
     if stored is None:
         return
@@ -118,8 +121,9 @@ def _compare(settings: Settings, resources: Resources) -> None:
     ):
         if given is not None and given != kept:
             log.warning(
-                f"{settings.sources[name].name} is not the {name} of the store; the store's stays "
-                "(after a rotation this is expected: GET /v2/keys shows the present ones)"
+                "a setting differs from the store, which wins",
+                given=settings.sources[name].name,
+                stored=f"the {name} of the store; GET /v2/keys shows it",
             )
 
 
@@ -128,13 +132,14 @@ def _is_public(settings: Settings, resources: Resources) -> bool:
     return settings.command == "serve" and any(resources.knows(secret.encode()) for secret in PUBLIC_SECRETS)
 
 
-def _checked(token: str) -> str:
-    """Return a token that can stand in a header."""
+def _check_token(token: str | None) -> None:
+    """Refuse a token that cannot stand in a header, or that could be guessed, before anything is stored."""
+    if token is None:
+        return
     if not token.isascii() or not token.isprintable() or " " in token:
         raise InvalidSettings("token: expected printable ASCII without blanks")
-    if len(token) < 20:
-        raise InvalidSettings("token: too short to be a secret; expected at least 20 characters")
-    return token
+    if len(token) < _SHORTEST_TOKEN:
+        raise InvalidSettings(f"token: too short to be a secret; expected at least {_SHORTEST_TOKEN} characters")
 
 
 def _token(user: str, password: str) -> str:

@@ -309,8 +309,12 @@ class Verbs:
 class Store(Protocol):
     """Where transactions are begun."""
 
-    def transaction(self) -> AbstractContextManager[Verbs]:
-        """Run the block in one transaction; commit at its end, roll back on any exception."""
+    def transaction(self, *, commit: bool = True) -> AbstractContextManager[Verbs]:
+        """Run the block in one transaction; commit at its end unless told not to, roll back on any exception."""
+        ...
+
+    def commit(self) -> None:
+        """Commit the transaction that was left open."""
         ...
 
 

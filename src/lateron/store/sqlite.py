@@ -81,29 +81,41 @@ class SqliteStore:
         self._verbs = Verbs(SqliteConnection(connection))
 
     @contextmanager
-    def transaction(self) -> Iterator[Verbs]:
+    def transaction(self, *, commit: bool = True) -> Iterator[Verbs]:
         """Run the block in one transaction, taking the write lock at once.
+
+        Args:
+            commit: False leaves it open behind the block; the caller then calls ``commit``, perhaps on
+                another thread, and nothing else may use the connection in between.
 
         Raises:
             StorageFull: No room; nothing was stored, and a later try may succeed.
             StoreFailed: An I/O error or a corrupt page. Whether the transaction is stored is unknown.
         """
-        execute = self._connection.execute
-        try:
-            execute(self._begin)
+        with _told_apart():
+            self._connection.execute(self._begin)
             try:
                 yield self._verbs
-                execute("COMMIT")
+                if commit:
+                    self._connection.execute("COMMIT")
             except BaseException:
-                # An error of the disk may have rolled back already.
-                with suppress(apsw.Error):
-                    if self._connection.in_transaction:
-                        execute("ROLLBACK")
+                self._roll_back()
                 raise
-        except apsw.FullError as error:
-            raise StorageFull(f"the disk under the store is full: {error}") from error
-        except (apsw.IOError, apsw.CorruptError, apsw.NotADBError, apsw.ReadOnlyError, apsw.CantOpenError) as error:
-            raise StoreFailed(f"the store reported {type(error).__name__}: {error}") from error
+
+    def commit(self) -> None:
+        """Commit the transaction that was left open; raises as ``transaction`` does."""
+        with _told_apart():
+            try:
+                self._connection.execute("COMMIT")
+            except BaseException:
+                self._roll_back()
+                raise
+
+    def _roll_back(self) -> None:
+        # An error of the disk may have rolled back already.
+        with suppress(apsw.Error):
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
 
     def used_bytes(self) -> int:
         """Return how much of the file is in use, free pages not counted."""
@@ -220,6 +232,17 @@ def file_system(directory: Path, mounts: str | None = None) -> str | None:
 def is_network(kind: str | None) -> bool:
     """Whether locks and fsync of this kind of file system cannot be trusted."""
     return kind is not None and (kind in NETWORK_FILE_SYSTEMS or kind.startswith("fuse"))
+
+
+@contextmanager
+def _told_apart() -> Iterator[None]:
+    """Turn errors of the driver into ours: what was not stored, and what is unknown."""
+    try:
+        yield
+    except apsw.FullError as error:
+        raise StorageFull(f"the disk under the store is full: {error}") from error
+    except (apsw.IOError, apsw.CorruptError, apsw.NotADBError, apsw.ReadOnlyError, apsw.CantOpenError) as error:
+        raise StoreFailed(f"the store reported {type(error).__name__}: {error}") from error
 
 
 def _configure(connection: apsw.Connection, synchronous: str) -> None:

@@ -1,0 +1,301 @@
+"""Names: looked up off the loop, once, with a deadline; and the address that was judged is the one called."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from collections.abc import Iterable
+from ipaddress import ip_network
+
+import pytest
+from tests.egress.conftest import Run
+from tests.egress.receiver import ANYWHERE, always, delivery, receiving, sending, until
+
+from lateron.core.destination import parse_destination
+from lateron.core.values import Millis, Outcome
+from lateron.egress import EgressSettings, GuardPolicy, Resolver, parse_overrides
+from lateron.egress.failure import Failure
+from lateron.runtime import Nanos, SystemClock
+
+
+class Names:
+    """A resolver whose answers a test writes; each call takes the next one, the last repeats."""
+
+    def __init__(self, *answers: Iterable[str] | OSError) -> None:
+        self.answers = list(answers)
+        self.asked: list[str] = []
+        self.may_answer = threading.Event()
+        self.may_answer.set()
+
+    def __call__(self, host: str) -> Iterable[str]:
+        self.asked.append(host)
+        assert self.may_answer.wait(30)
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
+
+    def resolver(self, clock: MovableClock | None = None) -> Resolver:
+        return Resolver({}, clock or MovableClock(), self)
+
+
+class MovableClock(SystemClock):
+    def __init__(self) -> None:
+        self.passed_ms: Millis = 0
+
+    def mono(self) -> Nanos:
+        return Nanos(super().mono() + self.passed_ms * 1_000_000)
+
+
+def send(run: Run, names: Names, *, policy: GuardPolicy = ANYWHERE, timeout_ms: int = 10_000) -> tuple[Outcome, int]:
+    async def main() -> tuple[Outcome, int]:
+        settings = EgressSettings(guard=policy)
+        async with receiving(always()) as receiver, sending(settings, names.resolver()) as egress:
+            outcome = await egress.send(delivery(receiver.url(host="some.example"), timeout_ms=timeout_ms))
+            names.may_answer.set()
+            return outcome, receiver.connections
+
+    return run(main())
+
+
+def test_name_is_resolved_and_named_in_the_host_header(run: Run) -> None:
+    """Virtual hosts see the name; the connection goes to its address."""
+
+    async def main() -> tuple[Outcome, list[str], int]:
+        async with receiving(always()) as receiver, sending(None, Names(["127.0.0.1"]).resolver()) as egress:
+            outcome = await egress.send(delivery(receiver.url(host="Some.Example")))
+            return outcome, receiver.heard[0].values("host"), receiver.port
+
+    outcome, host, port = run(main())
+
+    assert outcome.status == 200
+    assert host == [f"some.example:{port}"]
+    assert outcome.peer == f"127.0.0.1:{port}"
+    assert outcome.phases.dns is not None
+
+
+@pytest.mark.promise("F-37", "P-20")
+@pytest.mark.parametrize(
+    ("answer", "error", "detail"),
+    [
+        (socket.gaierror(socket.EAI_NONAME, "no"), "dns", "some.example does not resolve"),
+        (socket.gaierror(socket.EAI_AGAIN, "later"), "dns", "the name server did not answer for some.example"),
+        (socket.gaierror(socket.EAI_FAIL, "fail"), "dns", "some.example does not resolve"),
+        (socket.gaierror(socket.EAI_MEMORY, "memory"), "local", "out of memory"),
+        (OSError(24, "Too many open files"), "local", "this machine could not open a connection"),
+        ([], "dns", "some.example has no address"),
+        (["nonsense"], "dns", "some.example does not resolve"),
+    ],
+)
+def test_name_without_address_is_a_dns_failure(run: Run, answer: list[str] | OSError, error: str, detail: str) -> None:
+    """The class tells a typing error from a dead receiver."""
+    outcome, connections = send(run, Names(answer))
+
+    assert outcome.error == error
+    assert detail in outcome.detail
+    assert connections == 0
+
+
+@pytest.mark.promise("F-37", "P-29")
+def test_slow_name_server_meets_the_deadline(run: Run) -> None:
+    """The timeout covers the lookup too, and the loop turns meanwhile."""
+    names = Names(["127.0.0.1"])
+    names.may_answer.clear()
+
+    outcome, connections = send(run, names, timeout_ms=100)
+
+    assert (outcome.error, outcome.detail) == ("timeout", "no end within 100 ms: looking up the name")
+    assert connections == 0
+
+
+@pytest.mark.promise("F-37", "D-21", "D-24")
+def test_address_that_changes_between_check_and_use_is_never_called(run: Run) -> None:
+    """DNS rebinding: a name that is public when judged and private when used. There is no second lookup."""
+    # 127.0.0.2, where nobody listens, plays the public address; 127.0.0.1 the one that must stay unreached.
+    settings = EgressSettings(guard=GuardPolicy(allow_private=(ip_network("127.0.0.2/32"),)))
+    flips = 500
+
+    async def main() -> tuple[list[str | None], int, list[str]]:
+        names = Names(*([["127.0.0.2"], ["127.0.0.1"]] * flips))
+        clock = MovableClock()
+        async with receiving(always()) as receiver, sending(settings, names.resolver(clock)) as egress:
+            attempt = delivery(receiver.url(host="rebinding.example"))
+            errors = []
+            for _ in range(2 * flips):
+                clock.passed_ms += 10_000  # Nothing is remembered.
+                errors.append((await egress.send(attempt)).error)
+            return errors, receiver.connections, names.asked
+
+    errors, connections, asked = run(main())
+
+    assert connections == 0
+    assert len(asked) == 2 * flips
+    assert errors == ["connect", "blocked"] * flips
+
+
+@pytest.mark.promise("D-24", "F-37")
+def test_all_answers_are_judged(run: Run) -> None:
+    """A private address among public ones is not called; none left is a failed attempt."""
+    blocked, connections = send(run, Names(["127.0.0.1", "10.0.0.1", "169.254.169.254"]), policy=GuardPolicy())
+
+    assert (blocked.error, connections) == ("blocked", 0)
+    assert blocked.detail == "some.example: 127.0.0.1 is loopback; --allow-private would permit it"
+
+    mixed, connections = send(run, Names(["169.254.169.254", "127.0.0.1"]))
+
+    assert (mixed.status, connections) == (200, 1)
+
+
+@pytest.mark.promise("F-37", "D-24")
+def test_thousand_addresses_are_cut(run: Run) -> None:
+    """A name with a thousand addresses is no reason for a thousand connections."""
+
+    async def main() -> int:
+        resolver = Names([f"127.0.{i // 250}.{i % 250}" for i in range(1000)]).resolver()
+        try:
+            return len(await resolver.resolve(parse_destination("http://many.example/")))
+        finally:
+            resolver.close()
+
+    assert run(main()) == 16
+
+
+@pytest.mark.promise("F-37")
+def test_equal_lookups_are_made_once_and_remembered_for_seconds(run: Run) -> None:
+    """A burst to one host asks once; a changed address is seen within seconds."""
+
+    async def main() -> list[int]:
+        clock = MovableClock()
+        names = Names(["127.0.0.1"], ["127.0.0.2"])
+        resolver = names.resolver(clock)
+        destination = parse_destination("http://some.example/")
+        counts = []
+        names.may_answer.clear()
+        waiting = [asyncio.create_task(resolver.resolve(destination)) for _ in range(10)]
+        await until(lambda: bool(names.asked))
+        waiting[0].cancel()  # One that gives up takes nothing from the others.
+        names.may_answer.set()
+        answers = await asyncio.gather(*waiting, return_exceptions=True)
+        assert answers[1:] == [("127.0.0.1",)] * 9
+        counts.append(len(names.asked))
+        assert await resolver.resolve(destination) == ("127.0.0.1",)
+        counts.append(len(names.asked))
+        clock.passed_ms = 6_000
+        assert await resolver.resolve(destination) == ("127.0.0.2",)
+        counts.append(len(names.asked))
+        resolver.close()
+        return counts
+
+    assert run(main()) == [1, 1, 2]
+
+
+def test_failed_lookup_is_not_remembered(run: Run) -> None:
+    """A name that was just created works at the next attempt."""
+
+    async def main() -> tuple[str, ...]:
+        resolver = Names(socket.gaierror(socket.EAI_NONAME, "no"), ["127.0.0.1"]).resolver()
+        destination = parse_destination("http://new.example/")
+        with pytest.raises(Failure):
+            await resolver.resolve(destination)
+        try:
+            return await resolver.resolve(destination)
+        finally:
+            resolver.close()
+
+    assert run(main()) == ("127.0.0.1",)
+
+
+@pytest.mark.promise("F-37")
+def test_first_address_that_is_dead_costs_a_head_start_only(run: Run) -> None:
+    """RFC 8305: the next address is tried while the first one is silent, or at once if it refuses."""
+
+    async def main() -> tuple[Outcome, Outcome]:
+        async with receiving(always()) as receiver:
+            settings = EgressSettings(guard=ANYWHERE, race_delay_ms=10)
+            with socket.socket() as full:
+                full.bind(("127.0.0.2", receiver.port))
+                full.listen(0)
+                fillers = [socket.socket() for _ in range(4)]
+                for filler in fillers:
+                    filler.setblocking(False)
+                    filler.connect_ex(("127.0.0.2", receiver.port))
+                async with sending(settings, Names(["127.0.0.2", "127.0.0.1"]).resolver()) as egress:
+                    silent = await egress.send(delivery(receiver.url(host="some.example")))
+                for filler in fillers:
+                    filler.close()
+            async with sending(None, Names(["::1", "127.0.0.3", "127.0.0.1"]).resolver()) as egress:
+                refusing = await egress.send(delivery(receiver.url(host="some.example")))
+            return silent, refusing
+
+    silent, refusing = run(main())
+
+    assert silent.status == refusing.status == 200
+    assert silent.peer is not None
+    assert silent.peer.startswith("127.0.0.1:")
+
+
+def test_name_whose_addresses_all_refuse_is_a_connect_failure(run: Run) -> None:
+    """The detail tells of the first one, and how many there were."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+
+        async def main() -> Outcome:
+            async with sending(None, Names(["127.0.0.1", "127.0.0.2", "127.0.0.3"]).resolver()) as egress:
+                return await egress.send(delivery(f"http://some.example:{port}/"))
+
+        outcome = run(main())
+
+    assert outcome.error == "connect"
+    assert outcome.detail == f"connection refused (127.0.0.1:{port}), and 2 more addresses failed"
+
+
+def test_system_resolves_localhost(run: Run) -> None:
+    """Without an injected resolver the system is asked, in a thread."""
+
+    async def main() -> Outcome:
+        async with receiving(always()) as receiver, sending() as egress:
+            return await egress.send(delivery(receiver.url(host="localhost")))
+
+    assert run(main()).status == 200
+
+
+# --resolve
+
+
+def test_override_is_read_as_in_curl() -> None:
+    """HOST:PORT:ADDRESS, several addresses, brackets or none, * for every host."""
+    read = parse_overrides(["Some.Example:80:127.0.0.1", "b:443:[::1],10.0.0.1", "*:81:::1"])
+
+    assert read == {("some.example", 80): ("127.0.0.1",), ("b", 443): ("::1", "10.0.0.1"), ("*", 81): ("::1",)}
+
+
+@pytest.mark.parametrize("entry", ["", "a", "a:80", "a:80:", "a:x:127.0.0.1", ":80:127.0.0.1", "a:80:b", "a:80:1.2.3"])
+def test_override_of_another_form_is_named(entry: str) -> None:
+    """A typing error at start is told at start."""
+    with pytest.raises(ValueError, match="expected HOST:PORT:ADDRESS"):
+        parse_overrides([entry])
+
+
+@pytest.mark.promise("D-21", "D-23")
+def test_override_decides_the_address_and_not_whether_it_is_allowed(run: Run) -> None:
+    """--resolve is for tests and split DNS; the guard judges its addresses like all others."""
+
+    async def main() -> tuple[Outcome, Outcome, Outcome]:
+        async with receiving(always()) as receiver:
+            entry = f"api.example:{receiver.port}:127.0.0.1"
+            attempt = delivery(receiver.url(host="api.example"))
+            async with sending(EgressSettings(guard=ANYWHERE, resolve=(entry,))) as egress:
+                allowed = await egress.send(attempt)
+            async with sending(EgressSettings(resolve=(entry,))) as egress:
+                refused = await egress.send(attempt)
+            any_host = EgressSettings(guard=ANYWHERE, resolve=(f"*:{receiver.port}:127.0.0.1",))
+            async with sending(any_host) as egress:
+                wild = await egress.send(attempt)
+            return allowed, refused, wild
+
+    allowed, refused, wild = run(main())
+
+    assert allowed.status == wild.status == 200
+    assert refused.error == "blocked"
