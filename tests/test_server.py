@@ -186,6 +186,27 @@ def test_unusable_certificate_is_one_line(tmp_path: Path) -> None:
         assert "QSTASH_TOKEN" in server.log
 
 
+@pytest.mark.promise("D-12")
+def test_callers_address_is_taken_from_a_trusted_proxy_only(tmp_path: Path, endpoint: Endpoint) -> None:
+    """Anybody can send the header; only the operator's own proxies are believed."""
+    claimed = ("X-Forwarded-For", "203.0.113.7")
+    for flags, address in ((["--trusted-proxy=127.0.0.0/8"], "203.0.113.7"), ([], "127.0.0.1")):
+        with Server(tmp_path / address, *flags) as server:
+            message = publish(server, endpoint.url, claimed)
+
+            assert server.call("GET", f"/v2/messages/{message}").json["callerIP"] == address
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="only Linux binds a process to a processor")
+def test_process_can_be_bound_to_one_processor(tmp_path: Path) -> None:
+    """For measurements, and where the loop and the store's thread shall not be moved apart."""
+    cpu = min(os.sched_getaffinity(0))
+
+    with Server(tmp_path / "data", f"--cpu={cpu}") as server:
+        assert os.sched_getaffinity(server.pid) == {cpu}
+    assert refused(tmp_path / "data", "--cpu=4095")[0] == exits.USAGE
+
+
 # Data.
 
 

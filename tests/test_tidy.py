@@ -114,8 +114,8 @@ def test_no_module_is_a_book() -> None:
 
 
 def test_no_file_of_the_package_is_dead() -> None:
-    """Every module is imported from somewhere, and every data file is named by a module."""
-    reached = set(imported_modules("src", "tests"))
+    """Every module is imported by the package, and every data file is named by a module; a test alone keeps none alive."""
+    reached = set(imported_modules("src"))
     texts = "\n".join(path.read_text("utf-8") for path in python_files("src"))
     dead = []
     for path in project_files():

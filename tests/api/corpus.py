@@ -106,9 +106,10 @@ CORPUS: dict[str, tuple[int, bytes]] = {
     # Other protocols
     "CONNECT": (501, b"CONNECT a:80 HTTP/1.1\r\nHost: a\r\n\r\n"),
     "TRACE": (501, b"TRACE /x HTTP/1.1\r\nHost: a\r\n\r\n"),
+    # An offer to upgrade is declined by serving the request as it is (RFC 9110, 7.8): Java's client makes one.
     "h2c": (
-        501,
+        200,
         b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: \r\n\r\n",
     ),
-    "WebSocket": (501, b"GET /x HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"),
+    "WebSocket": (200, b"GET /x HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"),
 }

@@ -81,7 +81,7 @@ def test_a_dead_letter_is_retried_once(desk: Desk) -> None:
     """The record goes and the message comes in one transaction; body and headers are the originals."""
     dead(desk, "http://one/", "http://two/")
 
-    both = desk.broker.redrive(1, Filter(), Overrides(retry=RetryPolicy(retries=1)), NOW)
+    both = desk.broker.redrive(1, Filter(), Overrides(retries=1), NOW)
 
     assert len(both.messages) == 2
     assert desk.broker.redrive(1, Filter(), Overrides(), NOW) == Redriven(())

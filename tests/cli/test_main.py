@@ -67,7 +67,7 @@ def test_python_without_asserts_is_refused() -> None:
 @pytest.mark.parametrize(
     ("argv", "code", "said"),
     [
-        (["dev", "--prot=1"], exits.USAGE, "--port"),
+        (["dev", "--prot=1"], exits.USAGE, "did you mean --port?"),
         (["dev", "-port=x"], exits.USAGE, "--port: expected a whole number"),
         (["dev", "--token-file=x"], exits.USAGE, "--token-file"),
         (["serve", "--token=x"], exits.USAGE, "--token-file"),

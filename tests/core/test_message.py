@@ -227,12 +227,27 @@ def test_a_redrive_is_the_original_with_overrides() -> None:
     dead = life.settle(message, asked, DOWN, NOW).message
 
     same = life.redrive(dead, asked, Overrides())
-    other = life.redrive(dead, asked, Overrides(retry=RetryPolicy(retries=5), labels=("b",), delay_ms=10))
+    other = life.redrive(dead, asked, Overrides(retries=5, labels=("b",), delay_ms=10, headers=(("x", "2"),)))
 
     assert same.request == replace(asked, options=replace(asked.options, not_before=None))
     assert (same.kind, same.parent, same.dedup, same.delay_ms) == (Kind.REDRIVE, ID, None, 0)
     assert (other.request.options.retry.retries, other.request.options.labels, other.delay_ms) == (5, ("b",), 10)
     assert other.request.options.flow == Flow("key", 1)
+    assert other.request.headers == (("x", "2"),)
+
+
+@pytest.mark.promise("P-97")
+def test_overrides_of_how_often_and_of_when_are_apart() -> None:
+    """A new number of retries keeps the formula between them, and a new formula the number."""
+    message, asked = active(retries=2)
+    formula = replace(asked, options=replace(asked.options, retry=RetryPolicy(retries=2, expression="1000")))
+    dead = life.settle(message, asked, Outcome(error="corrupt"), NOW).message
+
+    more = life.redrive(dead, formula, Overrides(retries=5)).request.options.retry
+    later = life.redrive(dead, formula, Overrides(retry=RetryPolicy(expression="9"))).request.options.retry
+
+    assert more == RetryPolicy(retries=5, expression="1000")
+    assert later == RetryPolicy(retries=2, expression="9")
 
 
 def test_only_legal_moves_are_made() -> None:

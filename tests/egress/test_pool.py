@@ -308,7 +308,7 @@ def test_closing_ends_open_attempts_and_refuses_new_ones(run: Run) -> None:
 
     open_one, late_one = run(main())
 
-    assert (open_one.error, open_one.detail) == ("closed", "this server stopped before the answer was complete")
+    assert (open_one.error, open_one.detail) == ("local", "this server stopped before the answer was complete")
     assert late_one.error == "local"
 
 

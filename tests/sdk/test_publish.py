@@ -158,6 +158,7 @@ def test_framing_and_our_own_headers_cannot_be_forged(client: QStash, server: Se
     dropped = ("Transfer-Encoding", "Keep-Alive", "TE", "Trailer", "Upgrade", "Proxy-Authorization", "Expect")
     assert [name for name in dropped if request.has(name)] == []
     assert "upgrade" not in request.all("Connection")
+    assert client.message.get(message_id).headers == {"X-Kept": ["yes"]}
     assert_genuine(request, endpoint.url, server.user)
 
 

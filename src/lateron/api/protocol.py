@@ -98,17 +98,41 @@ class Census:
 
 
 class _Door:
-    """The transport as uvicorn's request cycle sees it: the same, but it asks us before it closes."""
+    """The transport as uvicorn's request cycle sees it: it asks us before it closes, and joins small writes.
 
-    __slots__ = ("close", "get_extra_info", "is_closing", "pause_reading", "resume_reading", "write")
+    uvicorn writes the head of an answer and then its body, each a system call of its own. What is written
+    first waits for the rest of this round of the loop, and both go out as one.
+    """
 
-    def __init__(self, transport: asyncio.Transport, close: Callable[[], None]) -> None:
+    __slots__ = ("_call_soon", "_first", "_wire", "close", "get_extra_info", "is_closing", "pause_reading",
+                 "resume_reading")  # fmt: skip
+
+    def __init__(
+        self, transport: asyncio.Transport, close: Callable[[], None], call_soon: Callable[[Callable[[], None]], object]
+    ) -> None:
+        self._wire = transport
+        self._call_soon = call_soon
+        self._first = b""
         self.close = close
         self.get_extra_info = transport.get_extra_info
         self.is_closing = transport.is_closing
         self.pause_reading = transport.pause_reading
         self.resume_reading = transport.resume_reading
-        self.write = transport.write
+
+    def write(self, data: bytes) -> None:
+        """Write with what came before, or wait for what comes next."""
+        if self._first:
+            self._wire.write(self._first + data)
+            self._first = b""
+        else:
+            self._first = data
+            self._call_soon(self.flush)
+
+    def flush(self) -> None:
+        """Write what waits."""
+        if self._first:
+            self._wire.write(self._first)
+            self._first = b""
 
 
 class LimitedProtocol(HttpToolsProtocol):
@@ -148,7 +172,8 @@ class LimitedProtocol(HttpToolsProtocol):
         """Count the new peer; refuse it when there are too many."""
         super().connection_made(transport)
         self._wire = transport
-        self.transport = _Door(transport, self._close)  # type: ignore[assignment]  # All that uvicorn uses of it.
+        self._door = _Door(transport, self._close, self.loop.call_soon)
+        self.transport = self._door  # type: ignore[assignment]  # All that uvicorn uses of it.
         if self.client is not None and not type(self).uncapped(self.client[0]):
             self._ip = self.client[0]
         self.census.enter(self._ip)
@@ -178,6 +203,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def _close(self) -> None:
         """Close after the last answer, gently if the peer may still be sending."""
+        self._door.flush()
         if self._part == DEAF or self._wire.is_closing():
             return
         if self._part == BODY or self._held:
@@ -217,6 +243,7 @@ class LimitedProtocol(HttpToolsProtocol):
             (b"x-request-id", type(self).request_id().encode()),
         ]
         lines = [b"%b: %b\r\n" % header for header in headers]
+        self._door.flush()
         self._wire.write(b"".join([STATUS_LINE[refusal.status], *lines, b"\r\n", body]))
         self._linger()
 
@@ -275,7 +302,7 @@ class LimitedProtocol(HttpToolsProtocol):
             return b""
         self._deadline = None
         self._part = BODY
-        self._feed(head)
+        self._feed(_without_offer(head))
         return data[end:]
 
     def _wait_for_head(self, data: bytes, seen: int) -> None:
@@ -358,8 +385,6 @@ class LimitedProtocol(HttpToolsProtocol):
     def _fault_of_request(self) -> Refusal | None:
         if len(self.headers) > self.limits.header_lines:
             return Refusal(431, f"more than {self.limits.header_lines} header lines")
-        if self.parser.should_upgrade():
-            return Refusal(501, "upgrading to another protocol is not supported")
         if self._hosts != 1 and (self._hosts or self.parser.get_http_version() == "1.1"):
             return Refusal(400, "a request has exactly one Host header")
         if self._left is None and self.parser.get_http_version() == "1.0":
@@ -484,6 +509,20 @@ class LimitedProtocol(HttpToolsProtocol):
         """Look again later whether the peer has read some of what we wrote."""
         self._unsent = self._wire.get_write_buffer_size()
         self._expect(wait_ms)
+
+
+def _without_offer(head: bytes) -> bytes:
+    """Return a head without the offer to go on in another protocol, which we decline by not seeing it.
+
+    The parser would stop reading HTTP behind it. Some clients (Java's) make the offer with every first request.
+    """
+    lower = head.lower()
+    at = lower.find(b"\nupgrade:")
+    while at >= 0:
+        end = head.index(b"\n", at + 1)
+        head, lower = head[:at] + head[end:], lower[:at] + lower[end:]
+        at = lower.find(b"\nupgrade:", at)
+    return head
 
 
 def _fault_of_head(head: bytes, limits: Limits) -> Refusal | None:

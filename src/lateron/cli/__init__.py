@@ -66,7 +66,9 @@ def _run(arguments: list[str]) -> int:
     except Exception as error:
         message = getattr(error, "format_message", None)
         if message is not None:  # A usage error of the parser; its class is not public.
-            return _fail(message(), exits.USAGE)
+            near = getattr(error, "possibilities", None)
+            hint = f"; did you mean {' or '.join(sorted(near))}?" if near else ""
+            return _fail(f"{getattr(error, 'message', '')}{hint}" if near else message(), exits.USAGE)
         if os.environ.get("LATERON_LOG_LEVEL", "").lower() == "debug":
             raise
         hint = "a bug of ours; LATERON_LOG_LEVEL=debug shows where"

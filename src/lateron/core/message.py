@@ -37,6 +37,7 @@ from lateron.core.values import (
     DeadLetter,
     Event,
     EventKind,
+    Headers,
     Kind,
     Message,
     MessageId,
@@ -164,10 +165,11 @@ def cancel(message: Message, now: Millis) -> Transition | None:
 def redrive(message: Message, request: Request, overrides: Overrides) -> Publication:
     """Return the publication that tries a dead letter again: the original request, with overrides."""
     old = request.options
+    retry = old.retry if overrides.retry is None else overrides.retry
     options = replace(
         old,
         not_before=None,
-        retry=old.retry if overrides.retry is None else overrides.retry,
+        retry=replace(retry, retries=old.retry.retries if overrides.retries is None else overrides.retries),
         timeout_ms=old.timeout_ms if overrides.timeout_ms is None else overrides.timeout_ms,
         flow=old.flow if overrides.flow is None else overrides.flow,
         labels=old.labels if overrides.labels is None else overrides.labels,
@@ -178,7 +180,7 @@ def redrive(message: Message, request: Request, overrides: Overrides) -> Publica
         request,
         options=options,
         method=request.method if overrides.method is None else overrides.method,
-        headers=request.headers if overrides.headers is None else overrides.headers,
+        headers=_merged(request.headers, overrides.headers or ()),
     )
     return Publication(
         tenant=message.tenant,
@@ -188,6 +190,12 @@ def redrive(message: Message, request: Request, overrides: Overrides) -> Publica
         kind=Kind.REDRIVE if message.kind is Kind.PUBLISH else message.kind,
         parent=message.id,
     )
+
+
+def _merged(old: Headers, new: Headers) -> Headers:
+    """Return headers of which the new ones replace those of their names."""
+    names = {name.lower() for name, _ in new}
+    return (*(header for header in old if header[0].lower() not in names), *new)
 
 
 def delivered(outcome: Outcome) -> bool:

@@ -161,10 +161,12 @@ def parse_overrides(
     quota, given = context.quota, config.given
     _refuse_unbuilt(given)
     retry = read_retry(config, quota, DEFAULT_RETRY)
+    counted = "retries" in given or retry.delays_ms  # A list without a number is as many retries as it is long.
     return Overrides(
         method=read_method(config),
         headers=config.headers() or None,
-        retry=None if retry is DEFAULT_RETRY else retry,
+        retry=retry if retry.expression or retry.delays_ms else None,
+        retries=retry.retries if counted else None,
         timeout_ms=read_timeout(config, quota),
         delay_ms=read_delay(config, quota),
         not_before=read_not_before(config, quota, context.now),

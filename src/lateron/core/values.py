@@ -291,8 +291,9 @@ class Overrides(Struct, frozen=True):
     """What a retry of a dead letter changes of the original; None keeps it."""
 
     method: str | None = None
-    headers: Headers | None = None  # Replaces all forwarded headers.
-    retry: RetryPolicy | None = None
+    headers: Headers | None = None  # Each replaces those of its name; the others stay.
+    retry: RetryPolicy | None = None  # When to repeat; how often is said by the next.
+    retries: int | None = None
     timeout_ms: Millis | None = None
     delay_ms: Millis | None = None
     not_before: Millis | None = None

@@ -90,7 +90,7 @@ class Egress:
             return self._failed("protocol", f"not sent: {type(bug).__name__} in the delivery client", course, began)
 
     async def close(self) -> None:
-        """Close all connections; deliveries still open end as closed."""
+        """Close all connections; deliveries still open end as "local": it is not the receiver that failed."""
         self._closed = True
         self._resolver.close()
         if self._ticker is not None:

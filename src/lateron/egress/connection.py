@@ -150,7 +150,7 @@ class Connection(asyncio.Protocol):
     def stop(self) -> None:
         """End the exchange, if there is one, and drop the connection: the server is closing."""
         if self._waiter is not None:
-            self._end("closed", "this server stopped before the answer was complete")
+            self._end("local", "this server stopped before the answer was complete")
         self.abort()
 
     def abort(self) -> None:
@@ -181,7 +181,9 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Read a piece of the answer."""
         if self._waiter is None:
-            self.abort()  # Nobody asked.
+            # The parser takes empty lines after an answer as nothing; so it must be when they come late.
+            if data.strip(b"\r\n"):
+                self.abort()  # Nobody asked.
             return
         fed = self._fed
         if not fed:
@@ -221,7 +223,7 @@ class Connection(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header, or a trailer."""
         sink = self._sink
-        sink.append((name.decode("latin-1"), value.decode("latin-1")))
+        sink.append((name.decode("latin-1"), value.rstrip(b" \t").decode("latin-1")))
         if len(sink) > self._limits.headers:
             self._broken = ("too-large", f"the answer has more than {self._limits.headers} headers")
             raise ValueError  # The parser stops here.
@@ -261,8 +263,9 @@ class Connection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         """Notice the end of the real answer."""
         if self._head_done and not self._complete:
+            assert self._parser is not None
             self._complete = True
-            self._keep = cast("HttpResponseParser", self._parser).should_keep_alive()
+            self._keep = self._parser.should_keep_alive()
 
     # How it ends
 

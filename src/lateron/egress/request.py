@@ -12,7 +12,6 @@ Header texts are latin-1, one character a byte, so a name or value goes out as t
 from __future__ import annotations
 
 import re
-from enum import IntEnum
 from functools import lru_cache
 from typing import Final
 
@@ -45,14 +44,13 @@ class Delivery(Struct, frozen=True):
     timeout_ms: Millis  # Wall to wall: from the call of ``Egress.send`` to the end of the answer.
 
 
-class _Name(IntEnum):
-    SENT = 0
-    DROPPED = 1
-    ENCODING = 2
-    BAD = 3
+class _Plan(Struct, frozen=True):
+    """What to do with headers of these names."""
 
-
-_SENT: Final = _Name.SENT
+    sent: tuple[bool, ...]  # One for each: it passes.
+    all_sent: bool
+    encoding: bool  # One of them chooses the encodings of the answer.
+    bad: str | None  # One that is no name.
 
 
 def encode_head(delivery: Delivery) -> bytes:
@@ -66,18 +64,15 @@ def encode_head(delivery: Delivery) -> bytes:
     """
     destination = delivery.destination
     method = delivery.method
+    headers = delivery.headers
+    plan = _plan(tuple([name for name, _ in headers]))
+    if plan.bad is not None:
+        raise Failure("protocol", f"not sent: {plan.bad[:50]!r} is not a header name")
+    if not plan.all_sent:
+        headers = tuple(header for header, sent in zip(headers, plan.sent, strict=True) if sent)
     lines = [f"{method} {destination.target} HTTP/1.1\r\nHost: {destination.authority}"]
-    chosen = False
-    for name, value in delivery.headers:
-        meaning = _meaning(name)
-        if meaning is not _SENT:
-            if meaning is _Name.DROPPED:
-                continue
-            if meaning is _Name.BAD:
-                raise Failure("protocol", f"not sent: {name[:50]!r} is not a header name")
-            chosen = True
-        lines.append(f"{name}: {value}")
-    if not chosen:
+    lines += [f"{name}: {value}" for name, value in headers]
+    if not plan.encoding:
         lines.append("Accept-Encoding: identity")
     if delivery.body or method not in _BODILESS:
         lines.append(f"Content-Length: {len(delivery.body)}")
@@ -94,14 +89,19 @@ def encode_head(delivery: Delivery) -> bytes:
     return head
 
 
-@lru_cache(maxsize=1024)  # Names repeat in every delivery.
-def _meaning(name: str) -> _Name:
-    if _TOKEN.fullmatch(name) is None:
-        return _Name.BAD
-    lower = name.lower()
-    if lower in FRAMING or lower.startswith("proxy-"):
-        return _Name.DROPPED
-    return _Name.ENCODING if lower == "accept-encoding" else _Name.SENT
+@lru_cache(maxsize=1024)  # One publisher's messages have the same names again and again.
+def _plan(names: tuple[str, ...]) -> _Plan:
+    sent = tuple(not _is_framing(name.lower()) for name in names)
+    return _Plan(
+        sent,
+        all(sent),
+        any(name.lower() == "accept-encoding" for name in names),
+        next((name for name in names if _TOKEN.fullmatch(name) is None), None),
+    )
+
+
+def _is_framing(name: str) -> bool:
+    return name in FRAMING or name.startswith("proxy-")
 
 
 def _guilty(delivery: Delivery) -> str:

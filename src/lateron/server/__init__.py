@@ -71,6 +71,7 @@ class Server:
         self.settings = settings
         self.made = Made()  # Secrets of a first start, to be shown once.
         self.counters = Counters()
+        self.port = settings.port  # After ``start`` the one it listens on.
         self.failure: BaseException | None = None  # Why the server ended by itself.
         self._directory = directory
         self._clock = clock or SystemClock()
@@ -78,13 +79,9 @@ class Server:
         self._not_ready: str | None = "starting"
         self._closing = AsyncExitStack()  # What ``start`` opened, in reverse.
         self._sockets: list[socket.socket] = []
+        self._tasks: list[asyncio.Task[None]] = []
         self._web: _Web
         self._dispatcher: Dispatcher
-
-    @property
-    def port(self) -> int:
-        """Return the port it listens on."""
-        return int(self._sockets[0].getsockname()[1])
 
     @property
     def url(self) -> str:
@@ -116,8 +113,9 @@ class Server:
         Work that cannot be ended in that time is broken off, and made again by the next start.
         """
         self._not_ready = "shutting down"
-        log.info("shutting down", open_attempts=self._dispatcher.open_attempts)
-        draining = asyncio.create_task(self._dispatcher.drain(self.settings.drain / SECOND))
+        attempts, seconds = self._dispatcher.open_attempts, self.settings.drain / SECOND
+        log.info("shutting down", open_attempts=attempts, at_most_s=seconds, note="a second signal ends at once")
+        draining = asyncio.create_task(self._dispatcher.drain(seconds))
         if self.settings.catcher:
             await draining  # Why first: attempts to our own catcher need somebody who accepts them.
         await self._web.end()
@@ -202,6 +200,7 @@ class Server:
                 for bound in listen(settings.host, port, optional=_OPTIONAL_HOSTS):
                     self._sockets.append(bound)
                     self._closing.callback(bound.close)
+        self.port = int(self._sockets[0].getsockname()[1])
 
     def _open_store(self) -> tuple[SqliteStore, SqliteStore | None]:
         """Return the store, and a second connection that only reads; in memory there is none."""
@@ -257,6 +256,7 @@ class Server:
 
         task = asyncio.create_task(work, name=name)
         task.add_done_callback(done)
+        self._tasks.append(task)  # The loop alone would not keep it.
         return task
 
     def _fail(self, error: BaseException) -> None:

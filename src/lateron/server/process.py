@@ -18,6 +18,7 @@ from types import FrameType
 from typing import Any, Final
 
 from lateron.config import InvalidSettings, Settings
+from lateron.errors import StoreFailed
 from lateron.server import Server
 from lateron.telemetry import Log
 
@@ -25,6 +26,7 @@ log = Log("lateron.server")
 
 EXIT_OK: Final = 0
 EXIT_STORE_FAILED: Final = 4
+EXIT_BUG: Final = 70
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 # The youngest generation is collected after so many net allocations: most of ours live as long as one message.
 _GC_THRESHOLDS: Final = (50_000, 20, 100)
@@ -66,7 +68,8 @@ async def _main(server: Server, announce: Callable[[Server], None]) -> int:
         log.error("the server has failed and ends", error=server.failure)
         await server.abandon()
         _flush()
-        os._exit(EXIT_STORE_FAILED)  # The store's thread may hang in the kernel; nobody waits for it.
+        failed = EXIT_STORE_FAILED if isinstance(server.failure, StoreFailed) else EXIT_BUG
+        os._exit(failed)  # The store's thread may hang in the kernel; nobody waits for it.
     finally:
         restore()
 

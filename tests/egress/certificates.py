@@ -1,0 +1,92 @@
+"""Certificates made when a test needs them: a good one, and one for each way to be bad."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+
+@dataclass(frozen=True)
+class Authority:
+    """A certificate authority with its files in a directory."""
+
+    directory: Path
+    key: ec.EllipticCurvePrivateKey
+    certificate: x509.Certificate
+
+    @property
+    def file(self) -> Path:
+        return self.directory / "authority.pem"
+
+    def server(self, name: str, *, days: int = 30, own: bool = False) -> ssl.SSLContext:
+        """Return the settings of a server.
+
+        Args:
+            name: What the certificate is for: a host name or an address.
+            days: How long it is still valid; negative: since when not any more.
+            own: Signed by itself instead of by the authority.
+        """
+        key = ec.generate_private_key(ec.SECP256R1())
+        built = _builder(name, key, self.certificate.subject, days)
+        if own:
+            built = _builder(name, key, _named(name), days)
+        try:
+            shown: x509.GeneralName = x509.IPAddress(ip_address(name))
+        except ValueError:
+            shown = x509.DNSName(name)
+        built = built.add_extension(x509.SubjectAlternativeName([shown]), critical=False)
+        certificate = built.sign(key if own else self.key, hashes.SHA256())
+        file = self.directory / f"{name.replace(':', '_')}-{days}-{own}.pem"
+        file.write_bytes(_pem(certificate) + _key_pem(key))
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(file)
+        return context
+
+
+def make_authority(directory: Path) -> Authority:
+    """Make an authority in an empty directory."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = _named("Lateron test authority")
+    certificate = (
+        _builder("Lateron test authority", key, name, 30)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    authority = Authority(directory, key, certificate)
+    authority.file.write_bytes(_pem(certificate))
+    return authority
+
+
+def _builder(subject: str, key: ec.EllipticCurvePrivateKey, issuer: x509.Name, days: int) -> x509.CertificateBuilder:
+    now = datetime.now(UTC)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(_named(subject))
+        .issuer_name(issuer)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=60))
+        .not_valid_after(now + timedelta(days=days))
+    )
+
+
+def _named(name: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+
+
+def _pem(certificate: x509.Certificate) -> bytes:
+    return certificate.public_bytes(serialization.Encoding.PEM)
+
+
+def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
