@@ -24,6 +24,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from difflib import get_close_matches
 
 import lateron
 from lateron.cli import exits
@@ -66,14 +67,18 @@ def _run(arguments: list[str]) -> int:
     except Exception as error:
         message = getattr(error, "format_message", None)
         if message is not None:  # A usage error of the parser; its class is not public.
-            near = getattr(error, "possibilities", None)
-            hint = f"; did you mean {' or '.join(sorted(near))}?" if near else ""
-            return _fail(f"{getattr(error, 'message', '')}{hint}" if near else message(), exits.USAGE)
+            return _fail(_with_nearest(error, message()), exits.USAGE)
         if os.environ.get("LATERON_LOG_LEVEL", "").lower() == "debug":
             raise
         hint = "a bug of ours; LATERON_LOG_LEVEL=debug shows where"
         return _fail(f"unexpected {type(error).__name__}: {error} ({hint})", exits.BUG)
     return code if isinstance(code, int) else exits.DONE
+
+
+def _with_nearest(error: Exception, message: str) -> str:
+    """Replace the parser's list of similar flags by the one that was probably meant."""
+    near = get_close_matches(getattr(error, "option_name", ""), getattr(error, "possibilities", None) or (), n=1)
+    return f"{getattr(error, 'message', message)}; did you mean {near[0]}?" if near else message
 
 
 def _fail(reason: str, code: int) -> int:
