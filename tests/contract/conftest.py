@@ -1,0 +1,24 @@
+"""One furnished store for all tests of the contract; each opens a copy of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.contract.house import House, copied, furnish
+
+
+@pytest.fixture(scope="session")
+def furnished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a data directory with something of everything in it; nobody may write to it."""
+    directory = tmp_path_factory.mktemp("furnished") / "data"
+    furnish(directory)
+    return directory
+
+
+@pytest.fixture
+def house(furnished: Path, tmp_path: Path) -> Iterator[House]:
+    """Open a copy of the furnished store in a server that delivers nothing."""
+    with copied(furnished, tmp_path / "data") as opened:
+        yield opened

@@ -1,0 +1,264 @@
+"""A whole server inside the test, that keeps everything and calls nobody.
+
+The tests of the contract send whatever a stranger may send, and much of that names hosts all over the
+world. So the house has two lives on one data directory:
+
+* ``furnished`` delivers for a moment, and only to its own catcher: it leaves messages of every kind, one
+  in each list, for two users.
+* ``opened`` is the real server on a copy of that directory with **no place for a delivery**
+  (``concurrency`` 0, which no flag can say): a message is claimed only into a free place, so none is
+  ever claimed, resolved or connected to. ``House.close`` proves it: nothing may have become ACTIVE.
+
+Its clock stands still, so that nothing in the store changes by itself, and what a request changed can be
+told by comparing two dumps.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import socket
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import replace
+from http.client import HTTPResponse
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
+
+import apsw
+from tests.support.poll import PATIENCE_S, until
+
+from lateron.config import load
+from lateron.config.dev_users import DEV_USERS
+from lateron.core.values import Millis
+from lateron.runtime import Clock, Nanos, SystemClock
+from lateron.server import Server
+
+ALICE, BOB = DEV_USERS[0], DEV_USERS[1]
+FILE = "lateron.db"
+
+Bytes: TypeAlias = bytes | str
+HeaderPairs: TypeAlias = Sequence[tuple[Bytes, Bytes]]
+Dump: TypeAlias = dict[str, list[tuple[Any, ...]]]
+
+
+class Answer(NamedTuple):
+    """One answer of the API."""
+
+    status: int
+    headers: Mapping[str, str]  # Names in lower case.
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        """Return the body read as JSON."""
+        return json.loads(self.body)
+
+    @property
+    def error(self) -> str:
+        """Return what a refusal says."""
+        content = self.json
+        assert isinstance(content, dict), content
+        text = content["error"]
+        assert isinstance(text, str), content
+        assert text
+        return text
+
+
+class Still:
+    """A clock that shows the moment it was made."""
+
+    def __init__(self) -> None:
+        now = SystemClock()
+        self._wall, self._mono = now.wall(), now.mono()
+
+    def wall(self) -> Millis:
+        return self._wall
+
+    def mono(self) -> Nanos:
+        return self._mono
+
+
+class House:
+    """A running server, a connection to it that writes bytes as they stand, and an eye on its store."""
+
+    def __init__(self, server: Server, directory: Path, clock: Clock) -> None:
+        self.server, self.directory, self.clock = server, directory, clock
+        self._socket: socket.socket | None = None
+        # The server's own library: two copies of SQLite in one process would undo each other's locks.
+        self._eye = apsw.Connection(str(directory / FILE), flags=apsw.SQLITE_OPEN_READONLY)
+        self._eye.set_busy_timeout(PATIENCE_S * 1000)
+
+    @property
+    def url(self) -> str:
+        """Return the address, without a slash at the end."""
+        return f"http://127.0.0.1:{self.server.port}"
+
+    def ask(
+        self,
+        method: str,
+        target: Bytes,
+        body: bytes = b"",
+        headers: HeaderPairs | Mapping[str, str] = (),
+        token: str | None = ALICE.token,
+    ) -> Answer:
+        """Send one request, whose parts may be any bytes, on a connection that is kept."""
+        pairs = list(headers.items()) if isinstance(headers, Mapping) else list(headers)
+        lines = [b"%s %s HTTP/1.1" % (method.encode(), _bytes(target)), b"Host: 127.0.0.1"]
+        if token is not None:
+            lines.append(b"Authorization: Bearer " + token.encode())
+        lines.append(b"Content-Length: %d" % len(body))
+        lines += [_bytes(name) + b": " + _bytes(value) for name, value in pairs]
+        data = b"\r\n".join([*lines, b"", body])
+        try:
+            return self._exchange(method, data)
+        except OSError:
+            self._hang_up()
+            raise
+
+    def dump(self) -> Dump:
+        """Return every row of every table, read through a connection that cannot write."""
+        run = self._eye.execute
+        run("BEGIN")
+        try:
+            tables = [str(name) for (name,) in run("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name")]
+            return {name: sorted(run('SELECT * FROM "' + name + '"'), key=repr) for name in tables}
+        finally:
+            run("COMMIT")
+
+    def close(self) -> None:
+        """Hang up, and see that nothing has been sent."""
+        self._hang_up()
+        ((sent,),) = self._eye.execute("SELECT count(*) FROM message WHERE state = 1")
+        self._eye.close()
+        assert sent == 0, "a message was claimed: the house would have called somebody"
+
+    def _exchange(self, method: str, data: bytes) -> Answer:
+        if self._socket is None:
+            self._socket = socket.create_connection(("127.0.0.1", self.server.port), timeout=PATIENCE_S)
+        try:
+            self._socket.sendall(data)
+        except ConnectionError:
+            pass  # Refused while we wrote; the answer may be there all the same.
+        answer = HTTPResponse(self._socket, method=method)
+        answer.begin()
+        content = answer.read()
+        if answer.will_close:
+            self._hang_up()
+        return Answer(answer.status, {name.lower(): value for name, value in answer.getheaders()}, content)
+
+    def _hang_up(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+
+def furnish(directory: Path) -> None:
+    """Fill a new data directory with something of everything; it delivers to its own catcher only."""
+    with opened(directory, delivers=True) as house:
+        for user in (ALICE, BOB):
+            for number in range(3):
+                _publish(house, user.token, f"ok?n={number}", ("Upstash-Label", "kept"))
+            for number in range(4):
+                _publish(
+                    house,
+                    user.token,
+                    f"down?status=500&n={number}",
+                    ("Upstash-Retries", "0"),
+                    ("Upstash-Label", f"dead{number}"),
+                    ("Upstash-Failure-Callback", f"{house.url}/_catch/told"),
+                )
+            for number in range(4):
+                _publish(
+                    house,
+                    user.token,
+                    f"later?n={number}",
+                    ("Upstash-Delay", "7d"),
+                    ("Upstash-Deduplication-Id", f"later-{number}"),
+                    ("Upstash-Flow-Control-Key", "shared"),
+                    ("Upstash-Flow-Control-Value", "parallelism=2"),
+                    ("Upstash-Redact-Fields", "body"),
+                    ("Upstash-Label", "later, waiting"),
+                )
+            cancelled = _publish(house, user.token, "never", ("Upstash-Delay", "1d"))
+            assert house.ask("DELETE", f"/v2/messages/{cancelled}", token=user.token).status == 200
+        for user in (ALICE, BOB):
+            until(lambda token=user.token: _at_rest(house, token), "all attempts to end")
+
+
+def _publish(house: House, token: str, target: str, *headers: tuple[str, str]) -> str:
+    answer = house.ask("POST", f"/v2/publish/{house.url}/_catch/{target}", b'{"a": 1}', headers, token)
+    assert answer.status == 201, answer
+    return str(answer.json["messageId"])
+
+
+def _at_rest(house: House, token: str) -> bool:
+    """Whether what was to be delivered has been, failure callbacks included, and only the delayed is left."""
+    caught = house.ask("GET", "/lateron/v1/catcher/told", token=token).json["requests"]
+    pending = house.ask("GET", "/v2/messages", token=token).json["messages"]
+    return len(caught) == 4 and len(pending) == 4
+
+
+@contextmanager
+def opened(directory: Path, *, delivers: bool = False, **flags: str) -> Iterator[House]:
+    """Run ``lateron dev`` on a directory, on a thread of this process.
+
+    Args:
+        directory: Made if need be.
+        delivers: Let it deliver, by a clock that goes; only for destinations of this house.
+        flags: Settings by name, with underscores for dashes.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    chosen = {"port": "0", "host": "127.0.0.1", "drain": "1s"} | {
+        name.replace("_", "-"): value for name, value in flags.items()
+    }
+    settings = load("dev", chosen, {})
+    clock: Clock = SystemClock()
+    if not delivers:
+        settings, clock = replace(settings, concurrency=0), Still()
+    started: Future[tuple[Server, asyncio.AbstractEventLoop, asyncio.Event]] = Future()
+    thread = threading.Thread(target=lambda: asyncio.run(_live(Server(settings, directory, clock), started)))
+    thread.start()
+    try:
+        server, loop, end = started.result(PATIENCE_S)
+        try:
+            house = House(server, directory, clock)
+            try:
+                yield house
+            finally:
+                house.close()
+        finally:
+            loop.call_soon_threadsafe(end.set)
+    finally:
+        thread.join(PATIENCE_S)
+
+
+@contextmanager
+def copied(furnished: Path, directory: Path, **flags: str) -> Iterator[House]:
+    """Open a copy of a furnished directory, which stays as it is."""
+    directory.mkdir(parents=True)
+    shutil.copy2(furnished / FILE, directory / FILE)
+    with opened(directory, **flags) as house:
+        yield house
+
+
+async def _live(
+    server: Server, started: Future[tuple[Server, asyncio.AbstractEventLoop, asyncio.Event]]
+) -> None:
+    end = asyncio.Event()
+    try:
+        await server.start()
+    except BaseException as error:
+        started.set_exception(error)
+        raise
+    started.set_result((server, asyncio.get_running_loop(), end))
+    await end.wait()
+    await server.stop()
+    assert server.failure is None, server.failure
+
+
+def _bytes(text: Bytes) -> bytes:
+    return text if isinstance(text, bytes) else text.encode("latin-1")
