@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
 
 from lateron.broker.views import KeyPair, Result
 from lateron.core.destination import parse_destination
@@ -17,12 +19,13 @@ from lateron.core.digest import body_sha256
 from lateron.core.headers import delivery_headers
 from lateron.core.ids import message_text
 from lateron.core.signature import sign
-from lateron.core.values import Claimed, Millis, Outcome, Tenant
+from lateron.core.values import Claimed, MessageId, Millis, Outcome, Tenant
 from lateron.egress import Delivery, Egress
 from lateron.runtime import Clock
 
 log = logging.getLogger("lateron.dispatcher")
 
+INTERNAL = Outcome(error="internal", detail="the attempt failed inside this server")
 CORRUPT = Outcome(error="corrupt", detail="the stored request does not match its digest; nothing was sent")
 
 
@@ -57,8 +60,11 @@ class Dispatcher:
         self._capacity = capacity
         self._timeout_ms = timeout_ms
         self._region = region
-        self._open: dict[asyncio.Task[None], Claimed] = {}
+        self._open: dict[MessageId, Claimed] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._empty = asyncio.Event()
         self._draining = False
+        self._cut = False  # Too late: outcomes are no longer taken.
 
     def room(self) -> int:
         """Return how many attempts may be opened now."""
@@ -71,15 +77,15 @@ class Dispatcher:
 
     def begin(self, claimed: Sequence[Claimed]) -> None:
         """Open an attempt for each message; those that come after a drain began go back unsent."""
-        if self._draining:
-            for item in claimed:
-                self._settle(Result(item, None))
-            return
-        loop = asyncio.get_running_loop()
         for item in claimed:
-            task = loop.create_task(self._attempt(item))
-            self._open[task] = item
-            task.add_done_callback(self._close)
+            if self._draining:
+                self._settle(Result(item, None))
+            elif not item.intact:
+                log.error("message %s: %s", message_text(item.message.id), CORRUPT.detail)
+                self._settle(Result(item, CORRUPT))
+            else:
+                self._open[item.message.id] = item
+                self._begin(item)
 
     async def drain(self, seconds: float) -> int:
         """Open no more attempts, and wait until those open have ended, at most so long.
@@ -89,20 +95,43 @@ class Dispatcher:
         """
         self._draining = True
         if self._open:
-            await asyncio.wait(tuple(self._open), timeout=seconds)
-        left = len(self._open)
-        for task in tuple(self._open):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._empty.wait()
+        self._cut = True
+        for task in self._tasks:
             task.cancel()
-        return left
+        return len(self._open)
 
-    async def _attempt(self, claimed: Claimed) -> None:
-        outcome = await self._send(claimed)
+    def _begin(self, claimed: Claimed) -> None:
+        """Send on a kept connection if there is one, else in a task that may wait for a name and a handshake."""
+        try:
+            delivery = self._delivery(claimed)
+            if self._egress.send_kept(delivery, partial(self._end, claimed)):
+                return
+        except Exception:
+            # A bug of ours. It costs a retry, so that a message that always meets it comes to rest.
+            log.exception("an attempt of message %s failed inside", message_text(claimed.message.id))
+            asyncio.get_running_loop().call_soon(self._end, claimed, INTERNAL)
+            return
+        task = asyncio.get_running_loop().create_task(self._send(claimed, delivery))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _send(self, claimed: Claimed, delivery: Delivery) -> None:
+        self._end(claimed, await self._egress.send(delivery))
+
+    def _end(self, claimed: Claimed, outcome: Outcome) -> None:
+        """Hand on how an attempt ended."""
+        if self._cut:
+            return
+        del self._open[claimed.message.id]
+        if self._draining and not self._open:
+            self._empty.set()
         self._settle(Result(claimed, outcome))
 
-    async def _send(self, claimed: Claimed) -> Outcome:
-        if not claimed.intact:
-            log.error("message %s: %s", message_text(claimed.message.id), CORRUPT.detail)
-            return CORRUPT
+    def _delivery(self, claimed: Claimed) -> Delivery:
+        """Sign a message and say how to send it."""
         message, request = claimed.message, claimed.request
         keys = self._keys(message.tenant)
         signature = None
@@ -110,23 +139,11 @@ class Dispatcher:
             # The id of the attempt: a receiver that remembers it knows a replay from a retry.
             jti = f"jwt_{message.id.hex()}{message.attempt:x}"
             signature = sign(keys.current, request.url, body_sha256(request.body), self._clock.wall(), jti)
-        return await self._egress.send(
-            Delivery(
-                tenant=message.tenant,
-                destination=parse_destination(request.url),
-                method=request.method,
-                headers=delivery_headers(message, request, signature, self._region),
-                body=request.body or b"",
-                timeout_ms=request.options.timeout_ms or self._timeout_ms,
-            )
+        return Delivery(
+            tenant=message.tenant,
+            destination=parse_destination(request.url),
+            method=request.method,
+            headers=delivery_headers(message, request, signature, self._region),
+            body=request.body or b"",
+            timeout_ms=request.options.timeout_ms or self._timeout_ms,
         )
-
-    def _close(self, task: asyncio.Task[None]) -> None:
-        claimed = self._open.pop(task)
-        if not task.cancelled() and task.exception() is not None:
-            # A bug of ours: the attempt may have reached its destination. It costs a retry, so that a message
-            # that always meets it comes to rest in the dead letter queue.
-            log.error(
-                "an attempt of message %s failed inside", message_text(claimed.message.id), exc_info=task.exception()
-            )
-            self._settle(Result(claimed, Outcome(error="internal", detail="the attempt failed inside this server")))

@@ -136,6 +136,7 @@ def _body(raw: Raw | UnsetType, config: Config) -> bytes | None:
     if start in {b"{", b"["}:
         try:
             compact = msgspec.json.format(memoryview(raw), indent=-1)
+            compact.decode()  # Formatting does not look into texts, and JSON is UTF-8.
             _check_depth(compact)
         except _UNREADABLE as error:
             raise RequestError(f"body: {error}") from None

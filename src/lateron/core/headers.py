@@ -88,7 +88,7 @@ def canonical_name(name: str) -> str:
         ValueError: It is no name of a header.
     """
     if not name or not _TOKEN.issuperset(name):
-        raise ValueError("a header name has letters, digits and any of !#$%&'*+-.^_`|~")
+        raise ValueError("a header name, of letters, digits and any of !#$%&'*+-.^_`|~")
     return _titled(name)
 
 

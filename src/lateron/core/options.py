@@ -25,7 +25,7 @@ from typing import Final, NamedTuple, TypeVar
 from lateron.core.destination import parse_destination
 from lateron.core.durations import MAX_DURATION, parse_duration
 from lateron.core.expression import parse_expression
-from lateron.core.headers import forwarded_name, has_control, shown_text
+from lateron.core.headers import canonical_name, forwarded_name, has_control, shown_text
 from lateron.core.quota import Quota
 from lateron.core.text import check_name
 from lateron.core.values import (
@@ -418,8 +418,9 @@ def _redaction(text: str) -> Redaction | None:
             body = True
         elif field in {"header", "headers"}:
             all_headers = True
-        elif bracket and word in {"header", "headers"} and name.endswith("]") and len(name) > 1:
-            names.append(name[:-1].strip(" \t"))
+        elif bracket and word in {"header", "headers"} and name.endswith("]"):
+            # A name that no header can have would hide nothing, and nobody would be told.
+            names.append(canonical_name(name[:-1].strip(" \t")).lower())
         elif field:
             raise ValueError(f"{field[:40]!r}")
     if not (body or all_headers or names):

@@ -89,6 +89,42 @@ class Egress:
             asyncio.get_running_loop().call_exception_handler({"message": "egress failed", "exception": bug})
             return self._failed("protocol", f"not sent: {type(bug).__name__} in the delivery client", course, began)
 
+    def send_kept(self, delivery: Delivery, done: Callable[[Outcome], None]) -> bool:
+        """Make one attempt on a kept connection, if there is one for it: the short way, without a task.
+
+        Args:
+            delivery: What to send.
+            done: Called once with the outcome, later, unless False is returned.
+
+        Returns:
+            Whether the attempt is under way; if not, nothing was sent, and ``send`` is the way.
+        """
+        began = self._mono()
+        connection = self._kept(delivery, began)
+        if connection is None:
+            return False
+        try:
+            head = encode_head(delivery)
+        except Failure:
+            self._pool.put(connection)
+            return False
+        if self._ticker is None:
+            self._tick()
+
+        def answered(waiter: asyncio.Future[Answer]) -> None:
+            answer = waiter.result()
+            if connection.reusable:
+                self._pool.put(connection)
+            if answer.error == "closed" and not answer.began:
+                # It had been closed before it was used, so nobody has seen the request.
+                again = asyncio.get_running_loop().create_task(self.send(delivery))
+                again.add_done_callback(lambda task: None if task.cancelled() else done(task.result()))
+                return
+            done(self._outcome(answer, connection, _REUSED, began))
+
+        connection.begin(head, delivery, Nanos(began + delivery.timeout_ms * 1_000_000)).add_done_callback(answered)
+        return True
+
     async def close(self) -> None:
         """Close all connections; deliveries still open end as "local": it is not the receiver that failed."""
         self._closed = True

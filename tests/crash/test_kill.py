@@ -1,0 +1,83 @@
+"""The real server is killed again and again while it works, and loses nothing (F-1).
+
+A SIGKILL shows what a transaction left half done, what was only in memory, and what the next process makes
+of it. It shows nothing of what was not synced, because the kernel keeps it; that is the business of
+``test_power_cuts`` and ``test_durable_before_answer``.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+from pathlib import Path
+
+import pytest
+from tests.crash.checker import Verdict, check
+from tests.crash.traffic import Traffic
+from tests.support.server import Server
+
+KILLS = 10
+HEALTHY_ANSWERS = 300
+
+
+@pytest.mark.promise("P-1", "P-2", "P-3", "P-4", "P-20", "P-21", "P-22", "P-23", "P-28", "P-30", "P-40", "P-41",
+                     "P-50", "P-51", "P-52", "P-95", "P-120", "F-1")  # fmt: skip
+def test_a_server_that_is_killed_at_any_moment_keeps_its_promises(tmp_path: Path) -> None:
+    """Every moment of a kill is counted from the last start: none, or so many, answers or requests after it."""
+    chance = random.Random(1)
+    with Server(tmp_path / "data") as server, Traffic(server, seed=1) as traffic:
+        for kill in range(KILLS):
+            answers, requests = traffic.acknowledged, traffic.arrived
+            more = chance.randint(1, 40) if kill % 4 else 0
+            if kill % 2:
+                traffic.wait(lambda: traffic.acknowledged >= answers + more, "more answers")  # noqa: B023 # Waits here.
+            else:
+                traffic.wait(lambda: traffic.arrived >= requests + more, "more requests")  # noqa: B023 # Waits here.
+            if kill % 4:
+                traffic.wait(lambda: traffic.holding > 0, "an open attempt")
+            traffic.crash()
+        history = traffic.finish()
+
+    report = check(history)
+
+    assert report.violations == (), str(report)
+    assert len(history.crashes) == KILLS
+    assert report.repeats > 0, "no attempt was open when the server died"
+    assert any(publish.verdict is Verdict.UNKNOWN for publish in history.publishes), "no call was cut off"
+
+
+@pytest.mark.promise("P-1", "P-2", "P-3", "P-20", "P-21", "P-22", "P-23", "P-28", "P-30", "P-40", "P-41", "P-51",
+                     "P-95", "P-120")  # fmt: skip
+def test_a_healthy_run_has_no_violations_and_no_duplicates(tmp_path: Path) -> None:
+    """At least once is for faults; where nothing goes wrong it is exactly once."""
+    with Server(tmp_path / "data") as server, Traffic(server, seed=2) as traffic:
+        traffic.wait(lambda: traffic.acknowledged >= HEALTHY_ANSWERS, "answers")
+        history = traffic.finish()
+
+    report = check(history)
+
+    assert report.violations == (), str(report)
+    assert report.repeats == 0
+    assert {publish.verdict for publish in history.publishes} == {Verdict.OK, Verdict.FAIL}
+
+
+@pytest.mark.promise("P-1", "P-21", "P-22")
+def test_a_server_that_stood_still_goes_on_as_if_nothing_had_been(tmp_path: Path) -> None:
+    """A suspended laptop, a paused machine: no attempt is made twice, no result of an open one is lost."""
+    with Server(tmp_path / "data") as server, Traffic(server, seed=3) as traffic:
+        for _ in range(3):
+            answers = traffic.acknowledged
+            traffic.wait(lambda: traffic.acknowledged >= answers + 30, "more answers")  # noqa: B023 # Waits here.
+            traffic.wait(lambda: traffic.holding > 0, "an open attempt")
+            os.kill(server.pid, signal.SIGSTOP)
+            traffic.let_go()
+            traffic.wait(lambda: traffic.holding == 0, "all attempts to be answered")
+            os.kill(server.pid, signal.SIGCONT)
+        history = traffic.finish()
+
+    report = check(history)
+
+    assert report.violations == (), str(report)
+    assert report.repeats == 0
+    assert not traffic.endings, "a call was cut off"

@@ -1,0 +1,412 @@
+"""Publishers and a receiver that keep honest logs, for runs in which the server dies.
+
+``Traffic`` publishes from a few threads, each over one connection that it keeps open, and notes every call as
+its client saw it. Its receiver answers as the path of a message says, and notes every request. What each
+thread publishes follows from a seed; when the server dies is told in events (so many answers, so many
+requests since it came back), never in time.
+
+    /ok      200
+    /once    500 to the first attempt, then 200
+    /dead    500, until it is a dead letter
+    /slow    silence, until the receiver is told to let go; 200 if it is attempted again
+
+A message to ``/slow`` stands for an attempt that is open whenever the server dies.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import threading
+import time
+from base64 import b64decode
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from http.client import HTTPConnection, HTTPException
+from itertools import count
+from types import TracebackType
+from typing import Any, Self
+
+from tests.crash.checker import LOST, Arrival, Callback, Cancel, History, Life, Publish, Verdict
+from tests.support.poll import PATIENCE_S, until
+from tests.support.receiver import Answer, Endpoint, Received, Receiver
+from tests.support.server import Server
+
+GONE = ("node lost", "given back")  # How the engine begins to say that an attempt has no answer.
+TIMES_SENT = 30  # A call is repeated so often at most; a green run needs two or three.
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of publication."""
+
+    path: str = "/ok"
+    retries: int = 3
+    share: int = 1  # How often it is drawn, beside the others.
+    delay: float = 0.0
+    dedup: bool = True
+    valid: bool = True
+    callback: bool = False
+    failure_callback: bool = False
+    cancelled: bool = False  # By the publisher, at once.
+    body_bytes: int = 64
+
+
+KINDS = (
+    Kind(share=8),
+    Kind(share=2, body_bytes=40_000),  # Larger than a page of the store.
+    Kind(share=3, dedup=False),  # Never repeated: what was unknown stays unknown.
+    Kind("/once", share=4),
+    Kind("/once", share=2, callback=True),
+    Kind("/dead", share=2, retries=2, failure_callback=True),
+    Kind("/dead", share=1, retries=0),
+    Kind("/slow", share=3),
+    Kind(share=2, delay=1.0),
+    Kind(share=2, delay=3600.0, cancelled=True),
+    Kind(share=2, valid=False),
+)
+
+
+class Traffic:
+    """A receiver and some publishers; a context manager. The server is handed in and may die at will."""
+
+    def __init__(self, server: Server, seed: int, publishers: int = 4, kinds: Sequence[Kind] = KINDS) -> None:
+        self._server = server
+        self._kinds = kinds
+        self._receiver = Receiver()
+        self._changed = threading.Condition()
+        self._stop = threading.Event()
+        self._up = threading.Event()
+        self._names = count(1)
+        self._publishes: list[Publish] = []
+        self._cancels: list[Cancel] = []
+        self._arrivals: list[Arrival] = []
+        self._callbacks: list[Callback] = []
+        self._crashes: list[float] = []
+        self._let_go = threading.Event()
+        self._holding = 0
+        self.torn: list[str] = []  # Answers of which some, but not all, was read.
+        self.endings: Counter[str] = Counter()  # How calls ended whose verdict is unknown.
+        self._threads = [
+            threading.Thread(target=self._publish_all, args=(random.Random(seed * 100 + i),), daemon=True)
+            for i in range(publishers)
+        ]
+        self._failed: list[BaseException] = []
+        self._endpoints = {path: self._endpoint(path) for path in ("/ok", "/once", "/dead", "/slow")}
+        for path in ("/callback", "/failure"):
+            self._endpoint(path).answer_by(self._called_back)
+
+    def __enter__(self) -> Self:
+        self._receiver.__enter__()
+        self._up.set()
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._stop.set()
+        self._up.set()
+        self.let_go()
+        for thread in self._threads:
+            thread.join(PATIENCE_S)
+        self._receiver.__exit__(kind, error, tb)
+        if error is None and self._failed:
+            raise self._failed[0]
+
+    # What a test does.
+
+    @property
+    def acknowledged(self) -> int:
+        """How many publishes were answered 2xx so far."""
+        return sum(publish.verdict is Verdict.OK for publish in self._publishes)
+
+    @property
+    def arrived(self) -> int:
+        """How many requests the receiver has seen so far."""
+        return len(self._arrivals)
+
+    @property
+    def holding(self) -> int:
+        """How many requests the receiver holds unanswered now."""
+        return self._holding
+
+    def wait(self, condition: Callable[[], bool], what: str) -> None:
+        """Wait until something is so; conditions are asked at every entry of a log."""
+        with self._changed:
+            assert self._changed.wait_for(condition, PATIENCE_S), f"waited in vain for {what}"
+
+    def let_go(self) -> None:
+        """Answer all requests that are held."""
+        with self._changed:
+            held, self._let_go = self._let_go, threading.Event()
+            held.set()
+
+    def going_down(self) -> None:
+        """Let publishers whose connection fails wait for ``back``."""
+        self._up.clear()
+
+    def crashed(self) -> None:
+        """Note that the server is dead, once the receiver has seen all that the dead process sent."""
+        self.let_go()
+        self._drain_receiver()
+        self._crashes.append(time.monotonic())
+
+    def back(self) -> None:
+        """Let publishers go on."""
+        self._up.set()
+
+    def crash(self) -> None:
+        """Kill the server and start it again."""
+        self.going_down()
+        self._server.kill()
+        self.crashed()
+        self._server.start()
+        self.back()
+
+    def finish(self) -> History:
+        """Publish no more, wait until all messages have come to rest, and return the logs."""
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(PATIENCE_S)
+            assert not thread.is_alive(), "a publisher hangs"
+        if self._failed:
+            raise self._failed[0]
+
+        def at_rest() -> bool:
+            self.let_go()
+            return not self._server.call("GET", "/v2/messages?count=1").json["messages"]
+
+        until(at_rest, "all messages to come to rest")
+        return History(
+            publishes=tuple(self._publishes),
+            cancels=tuple(self._cancels),
+            arrivals=tuple(self._arrivals),
+            callbacks=tuple(self._callbacks),
+            lives=lives(self._server),
+            crashes=tuple(self._crashes),
+        )
+
+    # The receiver.
+
+    def _endpoint(self, path: str) -> Endpoint:
+        endpoint = self._receiver.endpoint(path)
+        endpoint.answer_by(self._received)
+        return endpoint
+
+    def _received(self, request: Received) -> Answer:
+        """Choose an answer and note it, in the order in which requests are taken."""
+        name, retried = request.header("Upstash-Message-Id"), int(request.header("Upstash-Retried"))
+        status, hold = 200, None
+        if request.target == "/dead" or (request.target == "/once" and retried == 0):
+            status = 500
+        with self._changed:
+            if request.target == "/slow" and all(arrival.id != name for arrival in self._arrivals):
+                hold = _Held(self, self._let_go)
+            self._arrivals.append(Arrival(name, retried, digest(request.body), time.monotonic(), status))
+            self._changed.notify_all()
+        return Answer(status, hold=hold)
+
+    def _called_back(self, request: Received) -> Answer:
+        report = request.json
+        letter = report["dlqId"] if request.target == "/failure" else None
+        with self._changed:
+            name = request.header("Upstash-Message-Id")
+            self._callbacks.append(Callback(name, report["sourceMessageId"], letter))
+        return Answer()
+
+    def _drain_receiver(self) -> None:
+        """Return once all is read that a dead process had sent.
+
+        A connection of ours queues behind its last one; when ours is served, its threads have been started,
+        and each of them ends when it has read what there is.
+        """
+        barrier = HTTPConnection(self._receiver.host, self._receiver.port, timeout=PATIENCE_S)
+        self._receiver.endpoint("/barrier")
+        barrier.request("GET", "/barrier")
+        barrier.getresponse().read()
+        barrier.close()
+        connections = self._receiver._threads[1:]
+        for thread in connections:
+            thread.join(PATIENCE_S)
+            assert not thread.is_alive(), "a connection outlives its peer"
+        del self._receiver._threads[1:]
+
+    # The publishers.
+
+    def _publish_all(self, chance: random.Random) -> None:
+        client = _Client(self)
+        try:
+            while not self._stop.is_set():
+                (kind,) = chance.choices(self._kinds, [kind.share for kind in self._kinds])
+                self._publish_one(client, kind)
+        except BaseException as error:  # noqa: BLE001 # Raised again by ``finish``.
+            self._failed.append(error)
+        finally:
+            client.close()
+
+    def _publish_one(self, client: _Client, kind: Kind) -> None:
+        with self._changed:
+            name = f"message {next(self._names)}"
+        body = name.encode() + b"." * kind.body_bytes
+        headers = self._headers(kind, name)
+        dedup = name if kind.dedup else None
+        target = f"/v2/publish/{self._endpoints[kind.path].url}"
+        for _ in range(TIMES_SENT):
+            start, status, answer = client.call("POST", target, headers, body)
+            verdict = judge(status)
+            publish = Publish(
+                body=digest(body),
+                start=start,
+                end=time.monotonic(),
+                verdict=verdict,
+                id=answer["messageId"] if verdict is Verdict.OK else None,
+                duplicate=verdict is Verdict.OK and bool(answer.get("deduplicated")),
+                dedup=dedup,
+                retries=kind.retries,
+                delay=kind.delay,
+                callback=kind.callback,
+                failure_callback=kind.failure_callback,
+            )
+            self._note(self._publishes, publish)
+            assert (verdict is Verdict.FAIL) <= (not kind.valid), f"refused: {status} {answer}"
+            if verdict is not Verdict.UNKNOWN or not kind.dedup:
+                break
+        if publish.id is not None and kind.cancelled:
+            self._cancel(client, publish.id)
+
+    def _cancel(self, client: _Client, message: str) -> None:
+        for _ in range(TIMES_SENT):
+            start, status, _answer = client.call("DELETE", f"/v2/messages/{message}", {}, None)
+            self._note(self._cancels, Cancel(message, start, time.monotonic(), judge(status)))
+            if judge(status) is not Verdict.UNKNOWN:
+                break
+
+    def _headers(self, kind: Kind, name: str) -> dict[str, str]:
+        headers = {
+            "Upstash-Retries": str(kind.retries) if kind.valid else "several",
+            "Upstash-Retry-Delay": "20 * (retried + 1)",
+        }
+        if kind.dedup:
+            headers["Upstash-Deduplication-Id"] = name
+        if kind.delay:
+            headers["Upstash-Delay"] = f"{kind.delay:g}s"
+        if kind.callback:
+            headers["Upstash-Callback"] = f"{self._receiver.origin}/callback"
+        if kind.failure_callback:
+            headers["Upstash-Failure-Callback"] = f"{self._receiver.origin}/failure"
+        return headers
+
+    def _note(self, log: list[Any], entry: object) -> None:
+        with self._changed:
+            log.append(entry)
+            self._changed.notify_all()
+
+
+class _Held(threading.Event):
+    """Waits for the receiver to let go, and counts meanwhile."""
+
+    def __init__(self, traffic: Traffic, let_go: threading.Event) -> None:
+        super().__init__()
+        self._traffic, self._gone = traffic, let_go
+        traffic._holding += 1
+
+    def wait(self, timeout: float | None = None) -> bool:
+        try:
+            return self._gone.wait(timeout)
+        finally:
+            with self._traffic._changed:
+                self._traffic._holding -= 1
+                self._traffic._changed.notify_all()
+
+
+class _Client:
+    """A publisher's connection, which is opened again whenever it fails."""
+
+    def __init__(self, traffic: Traffic) -> None:
+        self._traffic = traffic
+        self._server = traffic._server
+        self._connection: HTTPConnection | None = None
+
+    def call(self, method: str, target: str, headers: dict[str, str], body: bytes | None) -> tuple[float, int, Any]:
+        """Return when the call began, its status (0: no complete answer), and the answer's JSON."""
+        connection = self._connected()
+        start, answer = time.monotonic(), None
+        try:
+            connection.request(method, target, body, {"Authorization": f"Bearer {self._server.token}", **headers})
+            answer = connection.getresponse()
+            text = answer.read()
+        except (OSError, HTTPException) as error:
+            self._traffic.endings[type(error).__name__] += 1
+            if answer is not None:
+                self._traffic.torn.append(f"{answer.status}: {error!r}")
+            self.close()
+            return start, 0, None
+        if answer.will_close:
+            self.close()
+        return start, answer.status, json.loads(text)
+
+    def close(self) -> None:
+        """Close the connection; the next call opens another."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _connected(self) -> HTTPConnection:
+        """Return the open connection, or wait for the server and open one."""
+        while self._connection is None:
+            assert self._traffic._up.wait(PATIENCE_S), "the server did not come back"
+            connection = HTTPConnection("127.0.0.1", self._server.port, timeout=PATIENCE_S)
+            try:
+                connection.connect()
+            except OSError:
+                continue  # It has died again, and nothing was sent.
+            self._connection = connection
+        return self._connection
+
+
+def digest(body: bytes) -> str:
+    """Return what a log keeps of a body."""
+    return sha256(body).hexdigest()[:16]
+
+
+def judge(status: int) -> Verdict:
+    """Return what a client knows after an answer with this status; 0 is none."""
+    if 200 <= status <= 299:
+        return Verdict.OK
+    return Verdict.FAIL if 400 <= status <= 499 else Verdict.UNKNOWN
+
+
+def lives(server: Server) -> dict[str, Life]:
+    """Ask the engine what it says of every message."""
+    states: dict[str, list[str]] = {}
+    about: dict[str, dict[str, Any]] = {}
+    for event in pages(server, "/v2/events", "events", 1000):
+        gone = event["state"] == "ERROR" and event.get("error", "").startswith(GONE)
+        states.setdefault(event["messageId"], []).append(LOST if gone else event["state"])
+        about[event["messageId"]] = event
+    letters: dict[str, list[str]] = {}
+    for letter in pages(server, "/v2/dlq", "messages", 100):
+        letters.setdefault(letter["messageId"], []).append(letter["dlqId"])
+    return {
+        name: Life(
+            states=tuple(reversed(told)),
+            body=digest(b64decode(about[name]["body"])),
+            source=about[name].get("parentMessageId"),
+            dead_letters=tuple(letters.get(name, ())),
+        )
+        for name, told in states.items()
+    }
+
+
+def pages(server: Server, path: str, name: str, size: int) -> list[dict[str, Any]]:
+    """Return a whole list, newest first."""
+    found: list[dict[str, Any]] = []
+    cursor = ""
+    while True:
+        answer = server.call("GET", f"{path}?count={size}{cursor}").json
+        found += answer[name]
+        if "cursor" not in answer:
+            return found
+        cursor = f"&cursor={answer['cursor']}"
