@@ -75,7 +75,7 @@ def test_every_route_is_classified() -> None:
     assert {name_of(route): route.access for route in ROUTES} == {name: row.access for name, row in TABLE.items()}
 
 
-@pytest.mark.promise("D-4", "D-5", "P-109")
+@pytest.mark.promise("D-1", "D-4", "D-5", "P-109")
 @pytest.mark.parametrize("name", TABLE)
 def test_route_answers_each_caller_as_the_table_says(name: str) -> None:
     """No token, a bad one, two, one that may only read, another tenant's, and the right one."""

@@ -175,6 +175,7 @@ def test_tenants_take_turns(desk: Desk) -> None:
     assert len(claimed) == 10
 
 
+@pytest.mark.promise("D-33")
 def test_a_host_has_a_cap_of_the_operator() -> None:
     """Messages over it wait in their lane, and an end lets the next one start."""
     desk = Desk(open_memory(NOW), Limits(host_parallelism=2))

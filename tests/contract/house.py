@@ -251,9 +251,7 @@ def copied(furnished: Path, directory: Path, **flags: str) -> Iterator[House]:
         yield house
 
 
-async def _live(
-    server: Server, started: Future[tuple[Server, asyncio.AbstractEventLoop, asyncio.Event]]
-) -> None:
+async def _live(server: Server, started: Future[tuple[Server, asyncio.AbstractEventLoop, asyncio.Event]]) -> None:
     end = asyncio.Event()
     try:
         await server.start()

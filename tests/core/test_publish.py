@@ -329,6 +329,7 @@ def test_forwarded_workflow_headers_are_ordinary_ones() -> None:
 
 
 @pytest.mark.promise("F-40")
+@pytest.mark.promise("D-33")
 @pytest.mark.parametrize("name", ["Lateron-Hops", "Upstash-Forward-Lateron-Hops"])
 def test_chain_of_more_than_sixteen_deliveries_is_refused(name: str) -> None:
     """A receiver that publishes to itself would never end; it may pass the header on in either form."""

@@ -11,6 +11,7 @@ from typing import Any
 
 import apsw
 import pytest
+from msgspec.structs import replace
 from tests.crash.power import Disk, PowerCutError
 
 from lateron.broker.bulk import Broker
@@ -19,6 +20,7 @@ from lateron.core.values import (
     CallbackOptions,
     Claimed,
     Filter,
+    MessageId,
     Millis,
     Options,
     Outcome,
@@ -203,6 +205,43 @@ def test_without_synchronous_the_same_cuts_lose_messages(history: list[Dump]) ->
                         continue
                 losses += 1
     assert losses > 10
+
+
+@pytest.mark.promise("P-50", "P-52", "P-92", "F-2")
+def test_a_batch_repeated_after_a_power_cut_is_complete_and_single() -> None:
+    """Its answer was never seen: the same batch with the same keys leaves each message there exactly once."""
+    items = tuple(replace(publication(4, j), dedup=bytes([j]) * 32) for j in range(5))
+
+    def publish(disk: Disk, node: int) -> tuple[MessageId, ...] | None:
+        with suppress(StoreFailed, PowerCutError, apsw.IOError):
+            broker = Broker(open_file(DIRECTORY, 0, vfs=disk.name), id_maker(), node, Limits())
+            broker.open("cut", 1000)
+            broker.add_tenant(1, "one", 1000)
+            (accepted,) = broker.turn(Turn(publishes=(items,)), 1000).accepted
+            assert isinstance(accepted, tuple)
+            return tuple(answer.id for answer in accepted)
+        return None
+
+    with one_process():
+        whole, complete = Disk("cut"), 0
+        assert publish(whole, 1) is not None
+        close_all()
+        for cut_at in range(1, whole.operations + 1):
+            disk = Disk("cut", cut_at=cut_at)
+            seen = publish(disk, 1)
+            close_all()
+            for image in disk.images(seed=cut_at):
+                again = Disk("recover", image)
+                ids = publish(again, 2)
+                close_all()
+                assert ids is not None
+                assert len(set(ids)) == len(items)
+                assert seen is None or seen == ids
+                kept = dump(apsw.Connection("/disk/lateron.db", vfs="recover"))
+                close_all()
+                assert {row[0] for row in kept["message"]} == set(ids)
+                complete += 1
+    assert complete >= 100
 
 
 @pytest.mark.promise("P-7", "D-75")
