@@ -10,15 +10,40 @@ from __future__ import annotations
 import os
 import random
 import signal
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from tests.crash.checker import Verdict, check
+from tests.crash.tracing import Changed, Traced, require_strace
 from tests.crash.traffic import Traffic
+from tests.serving import ended
 from tests.support.server import Server
 
 KILLS = 10
 HEALTHY_ANSWERS = 300
+# At which system call to die, and at which of them, counted for each thread from the start of the process. The
+# store's files are written by pwrite64, sockets by write; the first few happen before the server is ready.
+CRASH_POINTS = (
+    ("pwrite64", 1),
+    ("fdatasync", 1),
+    ("pwrite64", 9),
+    ("fdatasync", 3),
+    ("write", 60),
+    ("fdatasync", 12),
+    ("connect", 3),
+    ("pwrite64", 150),
+    ("write", 140),
+    ("fdatasync", 25),
+)
+
+# A crash costs a retry; everything else is as it should be.
+FAULT = """
+from msgspec.structs import replace
+import lateron.core.message as life
+lose = life.lose
+life.lose = lambda message, now: lose(replace(message, retried=message.retried + 1), now)
+"""
 
 
 @pytest.mark.promise("P-1", "P-2", "P-3", "P-4", "P-20", "P-21", "P-22", "P-23", "P-28", "P-30", "P-40", "P-41",
@@ -45,6 +70,38 @@ def test_a_server_that_is_killed_at_any_moment_keeps_its_promises(tmp_path: Path
     assert len(history.crashes) == KILLS
     assert report.repeats > 0, "no attempt was open when the server died"
     assert any(publish.verdict is Verdict.UNKNOWN for publish in history.publishes), "no call was cut off"
+
+
+@pytest.mark.promise("P-1", "P-2", "P-4", "P-6", "P-20", "P-21", "P-22", "P-28", "P-40", "P-41", "P-50", "P-51",
+                     "P-52", "F-1")  # fmt: skip
+def test_a_server_that_dies_at_a_system_call_keeps_its_promises(tmp_path: Path) -> None:
+    """Also while it starts and rescues what its predecessor left, and between a commit and its answer."""
+    require_strace()
+    server = Traced(tmp_path / "data")
+    server.options = ("-e", "trace=none")
+    with server, Traffic(server, seed=4) as traffic:
+        traffic.wait(lambda: traffic.holding > 0, "an open attempt")
+        traffic.going_down()
+        server.kill()
+        traffic.crashed()
+        for call, n in CRASH_POINTS:
+            server.options = ("-s", "0", "-e", f"trace={call}", "-e", f"inject={call}:signal=KILL:when={n}")
+            with suppress(AssertionError):  # It may die before it is ready.
+                server.start()
+                traffic.back()
+            assert ended(server) == -signal.SIGKILL, f"did not die at {call} {n}"
+            traffic.going_down()
+            traffic.crashed()
+        server.options = ("-e", "trace=none")
+        server.start()
+        traffic.back()
+        history = traffic.finish()
+
+    report = check(history)
+
+    assert report.violations == (), str(report)
+    assert len(history.crashes) == 1 + len(CRASH_POINTS)
+    assert report.repeats > 0, "no attempt was open when the server died"
 
 
 @pytest.mark.promise("P-1", "P-2", "P-3", "P-20", "P-21", "P-22", "P-23", "P-28", "P-30", "P-40", "P-41", "P-51",
@@ -81,3 +138,15 @@ def test_a_server_that_stood_still_goes_on_as_if_nothing_had_been(tmp_path: Path
     assert report.violations == (), str(report)
     assert report.repeats == 0
     assert not traffic.endings, "a call was cut off"
+
+
+def test_a_fault_of_the_server_is_seen_in_such_a_run(tmp_path: Path) -> None:
+    """The control: what the checker finds in hand-made logs, it finds in the logs of a real run."""
+    server = Changed(tmp_path / "data")
+    server.code = FAULT
+    with server, Traffic(server, seed=5) as traffic:
+        traffic.wait(lambda: traffic.holding > 0, "an open attempt")
+        traffic.crash()
+        history = traffic.finish()
+
+    assert {violation.promise for violation in check(history).violations} == {"P-22"}

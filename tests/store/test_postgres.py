@@ -18,6 +18,7 @@ import psycopg
 import pytest
 
 from lateron.store.interface import SIZES, load_statements
+from lateron.store.sqlite import SCHEMA
 
 BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 HOT_MOST = 12
@@ -52,8 +53,15 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[psycopg.Conne
 
 
 def schema() -> str:
-    """Return the tables of schema 1 for PostgreSQL."""
-    return files("lateron.store").joinpath("schema/0001_postgres.sql").read_text("utf-8")
+    """Return all steps of the schema for PostgreSQL."""
+    return steps("postgres")
+
+
+def steps(database: str) -> str:
+    """Return all steps of the schema for a database, in order."""
+    found = [f for f in files("lateron.store").joinpath("schema").iterdir() if f.name.endswith(f"_{database}.sql")]
+    assert [int(f.name[:4]) for f in sorted(found, key=lambda f: f.name)] == list(range(1, SCHEMA + 1))
+    return "".join(f.read_text("utf-8") for f in sorted(found, key=lambda f: f.name))
 
 
 def numbered(text: str) -> str:
@@ -86,11 +94,10 @@ def test_both_databases_have_the_same_hot_statements() -> None:
 def test_both_databases_have_the_same_tables() -> None:
     """A column that one has and the other lacks would be found only when it is too late."""
 
-    def columns(name: str) -> dict[str, set[str]]:
-        text = files("lateron.store").joinpath(f"schema/{name}").read_text("utf-8")
+    def columns(text: str) -> dict[str, set[str]]:
         tables = [part for part in text.split(";") if "CREATE TABLE" in part]
         column = re.compile(r"\b([a-z_]+) (?:INTEGER|TEXT|BLOB|bigint|integer|smallint|text|bytea)")
         return {part.split("CREATE TABLE ")[1].split()[0]: set(column.findall(part)) for part in tables}
 
-    assert columns("0001_sqlite.sql") == columns("0001_postgres.sql")
-    assert len(columns("0001_sqlite.sql")) == 13
+    assert columns(steps("sqlite")) == columns(steps("postgres"))
+    assert len(columns(steps("sqlite"))) >= 13

@@ -26,17 +26,26 @@ Everything we use of uvicorn beyond the documented constructor is named in a tes
 from __future__ import annotations
 
 import asyncio
-import re
-from collections import Counter
 from collections.abc import Callable
-from typing import Any, ClassVar, Final, NamedTuple
+from typing import Any, ClassVar, Final
 
 import httptools
 import msgspec
-from msgspec import Struct
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from lateron.core.values import MINUTE, SECOND, Millis
+from lateron.api.heads import (
+    END,
+    HOST,
+    Census,
+    Limits,
+    Refusal,
+    cause,
+    fault_of_head,
+    fault_of_start,
+    path_of,
+    without_offer,
+)
+from lateron.core.values import Millis
 from lateron.runtime import Clock
 
 HEAD: Final = 0  # Waiting for a request, or in the middle of its head.
@@ -44,57 +53,7 @@ BODY: Final = 1  # The application has the request, its body is still coming.
 ANSWER: Final = 2  # The request is complete, its answer is not.
 DEAF: Final = 3  # The last answer is written; input is thrown away.
 
-_END = b"\r\n\r\n"
-_HOST = re.compile(rb"[A-Za-z0-9\-._~%!$&'()*+,;=:\[\]]+")
-_BARE = re.compile(rb"(?<!\r)\n|\r(?!\n|\Z)|\0")  # What a head never contains, however it is cut.
-_ABSOLUTE = re.compile(rb"https?://[^/?]+(/.*)?")
-_FRAMING = frozenset({b"host", b"content-length", b"transfer-encoding", b"expect"})
-
-
-class Limits(Struct, frozen=True):
-    """How much a connection may ask of us before it is told no."""
-
-    head_bytes: int = 32_768  # Request line and header lines with their line ends.
-    header_lines: int = 200
-    target_bytes: int = 16_384  # A destination travels in it.
-    head_ms: Millis = 10 * SECOND  # From its first byte to its empty line; for a silent new connection too.
-    idle_ms: Millis = 75 * SECOND  # Between an answer and the next request.
-    body_grace_ms: Millis = 30 * SECOND  # A body may take that long, and longer only at the rate below.
-    body_bytes_per_second: int = 1024
-    unread_ms: Millis = MINUTE  # An answer of which not a byte was taken for that long is given up.
-    linger_ms: Millis = 2 * SECOND  # How long the sender of a refused request may read the answer.
-    connections: int = 10_000
-    connections_per_ip: int = 1_000  # Of one peer that is no trusted proxy.
-
-
-class Refusal(NamedTuple):
-    """Why a request is not served."""
-
-    status: int
-    reason: str
-
-
-class Census:
-    """Who is connected; shared by all connections of one server, on one thread."""
-
-    def __init__(self) -> None:
-        self.total = 0
-        self.per_ip: Counter[str] = Counter()
-        self.refused: Counter[int] = Counter()  # Refusals so far, by status.
-
-    def enter(self, ip: str | None) -> None:
-        """Count a connection; ``None`` for a peer that has no address of its own to be capped by."""
-        self.total += 1
-        if ip is not None:
-            self.per_ip[ip] += 1
-
-    def leave(self, ip: str | None) -> None:
-        """Forget a connection that entered with the same ``ip``."""
-        self.total -= 1
-        if ip is not None:
-            self.per_ip[ip] -= 1
-            if not self.per_ip[ip]:
-                del self.per_ip[ip]
+_FRAMING: Final = frozenset({b"host", b"content-length", b"transfer-encoding", b"expect"})
 
 
 class _Door:
@@ -265,7 +224,7 @@ class LimitedProtocol(HttpToolsProtocol):
         """Look at what was held, now that the request before it is answered."""
         held, self._held = self._held, b""
         self._consume(held)
-        if not self._held:
+        if not self._held and self._part != DEAF:
             self.flow.resume_reading()
 
     def _consume(self, data: bytes) -> None:
@@ -289,25 +248,25 @@ class LimitedProtocol(HttpToolsProtocol):
         if seen:
             self._head += data
             data = bytes(self._head)
-        end = data.find(_END, max(0, seen - 3)) + len(_END)
-        if end < len(_END):
+        end = data.find(END, max(0, seen - 3)) + len(END)
+        if end < len(END):
             self._wait_for_head(data, seen)
             return b""
         head = data[:end] if end < len(data) else data
         self._head.clear()
         self._hosts = self._left = self._body_bytes = self._wire_bytes = 0
-        self._refusal = _fault_of_head(head, self.limits)
+        self._refusal = fault_of_head(head, self.limits)
         if self._refusal is not None:
             self._refuse(self._refusal)
             return b""
         self._deadline = None
         self._part = BODY
-        self._feed(_without_offer(head))
+        self._feed(without_offer(head))
         return data[end:]
 
     def _wait_for_head(self, data: bytes, seen: int) -> None:
         """Keep the beginning of a head, unless it is already clear that no good one becomes of it."""
-        fault = _fault_of_start(data, seen, self.limits)
+        fault = fault_of_start(data, seen, self.limits)
         if fault is not None:
             self._refuse(fault)
         elif not seen:
@@ -321,9 +280,9 @@ class LimitedProtocol(HttpToolsProtocol):
             self._left -= len(piece)
             self._feed(piece)
             return data[len(piece) :]
-        across = (self._tail + data[:3]).find(_END)  # Begun by what came before.
-        end = across + len(_END) - len(self._tail) if across >= 0 else data.find(_END) + len(_END)
-        piece = data if end < len(_END) and across < 0 else data[:end]
+        across = (self._tail + data[:3]).find(END)  # Begun by what came before.
+        end = across + len(END) - len(self._tail) if across >= 0 else data.find(END) + len(END)
+        piece = data if end < len(END) and across < 0 else data[:end]
         self._tail = (self._tail + piece[-3:])[-3:]
         self._wire_bytes += len(piece)
         self._feed(piece)
@@ -338,7 +297,7 @@ class LimitedProtocol(HttpToolsProtocol):
             self.parser.feed_data(piece)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             if self._refusal is None:
-                self._refusal = Refusal(400, f"invalid HTTP request: {_cause(error)}")
+                self._refusal = Refusal(400, f"invalid HTTP request: {cause(error)}")
         if self._refusal is not None:
             self._refuse(self._refusal)
 
@@ -356,7 +315,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def _judge_framing(self, name: bytes, value: bytes) -> None:
         if name == b"host":
-            if not value or (value != self._host and not _HOST.fullmatch(value)):
+            if not value or (value != self._host and not HOST.fullmatch(value)):
                 self._refusal = Refusal(400, "the Host header is not a host name")
             self._host = value
             self._hosts += 1
@@ -375,10 +334,11 @@ class LimitedProtocol(HttpToolsProtocol):
         self._refusal = self._refusal or self._fault_of_request()
         if self._refusal is not None:
             return
-        if not self.url.startswith(b"/"):  # As to a proxy; whose name it says is not our concern.
-            absolute = _ABSOLUTE.fullmatch(self.url)
-            assert absolute is not None
-            self.url = absolute[1] or b"/"
+        self.url = path_of(self.url)
+        self._begin()
+
+    def _begin(self) -> None:
+        """Let the application begin; the body may not be there yet."""
         self.scope["lateron.target"] = self.url  # type: ignore[typeddict-unknown-key]  # Nothing decoded or dropped.
         super().on_headers_complete()
 
@@ -509,77 +469,3 @@ class LimitedProtocol(HttpToolsProtocol):
         """Look again later whether the peer has read some of what we wrote."""
         self._unsent = self._wire.get_write_buffer_size()
         self._expect(wait_ms)
-
-
-def _without_offer(head: bytes) -> bytes:
-    """Return a head without the offer to go on in another protocol, which we decline by not seeing it.
-
-    The parser would stop reading HTTP behind it. Some clients (Java's) make the offer with every first request.
-    """
-    lower = head.lower()
-    at = lower.find(b"\nupgrade:")
-    while at >= 0:
-        end = head.index(b"\n", at + 1)
-        head, lower = head[:at] + head[end:], lower[:at] + lower[end:]
-        at = lower.find(b"\nupgrade:", at)
-    return head
-
-
-def _fault_of_head(head: bytes, limits: Limits) -> Refusal | None:
-    """Judge the request line as it came, and the size of it all."""
-    line = head[: head.find(b"\r\n")].split(b" ")
-    if len(line) != 3 or line[2] not in {b"HTTP/1.1", b"HTTP/1.0"} or not line[0].isalpha():
-        return Refusal(400, "invalid HTTP request: the request line is not METHOD TARGET HTTP/1.1")
-    method, target, _ = line
-    if len(target) > limits.target_bytes:
-        return Refusal(414, f"the URL is longer than {limits.target_bytes} bytes")
-    if len(head) > limits.head_bytes:
-        return Refusal(431, f"the head of the request is longer than {limits.head_bytes} bytes")
-    if method in {b"CONNECT", b"TRACE"}:
-        return Refusal(501, f"method {method.decode()} is not supported")
-    if b"#" in target:
-        return Refusal(400, "invalid HTTP request: a '#' in a URL is written %23")
-    if not target.startswith(b"/") and not _ABSOLUTE.fullmatch(target):
-        return Refusal(400, "the request target must be a path")
-    return None
-
-
-def _fault_of_start(start: bytes, seen: int, limits: Limits) -> Refusal | None:
-    """Judge the beginning of a head whose end has not come; its first ``seen`` bytes were judged before."""
-    if _BARE.search(start, max(0, seen - 1)) or not (start[:1].isalpha() and start[:1].isupper()):
-        return Refusal(400, "invalid HTTP request: the head is not made of lines that end in CRLF")
-    if len(start) > limits.target_bytes + 32 and b"\r\n" not in start[: limits.target_bytes + 32]:
-        return Refusal(414, f"the URL is longer than {limits.target_bytes} bytes")
-    if len(start) > limits.head_bytes:
-        return Refusal(431, f"the head of the request is longer than {limits.head_bytes} bytes")
-    return None
-
-
-def _cause(error: BaseException) -> str:
-    """Return what the parser says, in one line."""
-    inner = error.__context__ if isinstance(error, httptools.HttpParserCallbackError) else error
-    return str(inner or error).splitlines()[0][:200] if str(inner or error) else type(error).__name__
-
-
-def protocol_class(
-    limits: Limits,
-    clock: Clock,
-    request_id: Callable[[], str],
-    uncapped: Callable[[str], bool] = lambda _ip: False,
-) -> type[LimitedProtocol]:
-    """Return the class to hand to uvicorn as ``http=``; each has a census of its own.
-
-    Args:
-        limits: What a connection may ask of us.
-        clock: Times heads, bodies and idle connections.
-        request_id: Makes the id that a refusal carries as ``X-Request-Id``.
-        uncapped: Whether an address is free of the cap per address, as a trusted proxy is.
-    """
-    attributes = {
-        "limits": limits,
-        "clock": clock,
-        "request_id": staticmethod(request_id),
-        "uncapped": staticmethod(uncapped),
-        "census": Census(),
-    }
-    return type("Protocol", (LimitedProtocol,), attributes)

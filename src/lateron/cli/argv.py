@@ -12,10 +12,11 @@ from collections.abc import Sequence
 from typing import Final
 
 from lateron.config import SETTINGS
-from lateron.config.kinds import Switch
+from lateron.config.kinds import Private, Switch
 
 _GO_FLAG: Final = re.compile(r"-[a-z][a-z0-9-]+(=.*)?", re.DOTALL)
 _SWITCHES: Final = {setting.name: setting.kind for setting in SETTINGS if isinstance(setting.kind, Switch)}
+_OPTIONAL: Final = frozenset(f"--{setting.name}" for setting in SETTINGS if isinstance(setting.kind, Private))
 _COMMANDS: Final = frozenset({"dev", "serve", "config"})
 
 
@@ -28,7 +29,11 @@ def normalise(argv: Sequence[str]) -> list[str]:
     for position, argument in enumerate(argv):
         if argument == "--":
             return normal + list(argv[position:])
-        normal.append(_switch(f"-{argument}" if _GO_FLAG.fullmatch(argument) else argument))
+        spelled = f"-{argument}" if _GO_FLAG.fullmatch(argument) else argument
+        following = argv[position + 1] if position + 1 < len(argv) else "-"
+        if spelled in _OPTIONAL and following.startswith("-"):
+            spelled += "=true"  # Alone it means all of them.
+        normal.append(_switch(spelled))
     return normal
 
 

@@ -139,3 +139,6 @@ SELECT schema, oldest_reader FROM store;
 
 -- stamp
 INSERT INTO store (schema, oldest_reader, created) VALUES (?, ?, ?);
+
+-- restamp
+UPDATE store SET schema = ?, oldest_reader = ?;

@@ -28,7 +28,8 @@ from lateron.errors import StorageFull, StoreFailed, StoreLocked
 from lateron.store.interface import Row, Statement, Value, load_statements, pieces
 from lateron.store.sql import Verbs
 
-SCHEMA: Final = 1  # What this program writes.
+SCHEMA: Final = 1  # What this program writes: the number of the last step in schema/.
+OLDEST_READER: Final = 1  # The oldest program that still reads what this one writes.
 APPLICATION_ID: Final = 0x4C61746F  # "Lato" in the header of the file: what `file` and backups see.
 OLDEST_SQLITE: Final = (3, 51, 3)
 NETWORK_FILE_SYSTEMS: Final = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs"})
@@ -266,15 +267,27 @@ def _configure(connection: apsw.Connection, synchronous: str) -> None:
 
 
 def _migrate(connection: apsw.Connection, now: Millis) -> None:
-    """Create the tables, or bring them to ``SCHEMA``; each step is one transaction."""
+    """Create the tables, or bring them to ``SCHEMA``: each step is one transaction, and a crash repeats it.
+
+    A step only adds (tables, columns, indexes), so that the program before it still reads the store; one
+    that does not must raise ``OLDEST_READER`` to its own number.
+    """
     execute = connection.execute
-    known = list(execute("SELECT 1 FROM sqlite_schema WHERE name = 'store'"))
-    if known:
+    schema, oldest_reader = 0, 0
+    if list(execute("SELECT 1 FROM sqlite_schema WHERE name = 'store'")):
         ((schema, oldest_reader),) = list(execute(statements()["schema"].text))
-        if oldest_reader > SCHEMA:
-            raise StoreFailed(f"the store has schema {schema}, which needs a newer program; this one reads {SCHEMA}")
-        return
-    execute("BEGIN IMMEDIATE")
-    execute(files(__package__).joinpath("schema/0001_sqlite.sql").read_text("utf-8"))
-    execute(statements()["stamp"].text, (SCHEMA, SCHEMA, now))
-    execute("COMMIT")
+    if oldest_reader > SCHEMA:
+        raise StoreFailed(f"the store has schema {schema}, which needs a newer program; this one reads {SCHEMA}")
+    for number in range(schema + 1, SCHEMA + 1):
+        (step,) = (file for file in files(__package__).joinpath("schema").iterdir() if _is_step(file.name, number))
+        execute("BEGIN IMMEDIATE")
+        execute(step.read_text("utf-8"))
+        if number == 1:
+            execute(statements()["stamp"].text, (1, OLDEST_READER, now))
+        else:
+            execute(statements()["restamp"].text, (number, max(oldest_reader, OLDEST_READER)))
+        execute("COMMIT")
+
+
+def _is_step(name: str, number: int) -> bool:
+    return name.startswith(f"{number:04}_") and name.endswith("_sqlite.sql")
