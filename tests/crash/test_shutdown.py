@@ -28,6 +28,8 @@ from lateron.cli import exits
 
 ROUNDS = 3
 RIVALS = 4
+# How a call ends that reaches an idle connection in the moment in which it is closed: without a byte of an answer.
+UNANSWERED = {"ConnectionResetError", "BrokenPipeError", "RemoteDisconnected"}
 
 
 @pytest.mark.promise("P-1", "P-2", "P-20", "P-21", "P-22", "P-28", "P-32", "P-40", "P-41", "P-51", "P-120", "P-130")
@@ -59,6 +61,7 @@ def test_restarts_in_order_lose_nothing_and_repeat_nothing(tmp_path: Path, flags
     assert report.violations == (), str(report)
     assert report.repeats == 0
     assert traffic.torn == []
+    assert set(traffic.endings) <= UNANSWERED
     assert len([publish for publish in history.publishes if publish.verdict is Verdict.OK]) >= ROUNDS * 20
 
 
