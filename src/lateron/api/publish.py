@@ -12,12 +12,13 @@ from typing import Any, Final
 
 from lateron.api.call import Answer, Call, at_most, json_answer
 from lateron.api.ports import Ports
+from lateron.broker.schedules import Schedules
 from lateron.core.batch import ItemError
 from lateron.core.destination import Destination, parse_destination
 from lateron.core.quota import BATCH_BYTES, Quota
 from lateron.core.render import error_answer, publish_answer, publish_answer_json
-from lateron.core.values import CallbackOptions, Publication
-from lateron.core.wire import PublishContext, incoming_hops, parse_batch, parse_publish
+from lateron.core.values import CallbackOptions, Publication, Request
+from lateron.core.wire import CronGiven, PublishContext, incoming_hops, parse_batch, parse_publish, parse_schedule
 from lateron.errors import LateronError
 
 CREATED: Final = 201
@@ -28,12 +29,27 @@ _BIG: Final = 1 << 20  # Bytes of a batch from which on it is read beside the ev
 async def publish(ports: Ports, call: Call) -> Answer:
     """Store one message: ``POST /v2/publish/{destination}``."""
     body = await call.body(_body_check(ports.quota))
-    publication = parse_publish(call.rest, call.headers, body, context(ports, call))
-    guard(ports.check_destination, publication)
+    try:
+        publication = parse_publish(call.rest, call.headers, body, context(ports, call))
+    except CronGiven:
+        return await _schedule(ports, call, body)
+    guard(ports.check_destination, publication.request)
     (accepted,) = await ports.writer.publish((publication,))
     if accepted.duplicate:
         return json_answer(publish_answer(accepted.id, duplicate=True), DUPLICATE)
     return Answer(CREATED, publish_answer_json(accepted.id))
+
+
+async def schedule(ports: Ports, call: Call) -> Answer:
+    """Store a schedule: ``POST /v2/schedules/{destination}``."""
+    return await _schedule(ports, call, await call.body(_body_check(ports.quota)))
+
+
+async def _schedule(ports: Ports, call: Call, body: bytes) -> Answer:
+    new = parse_schedule(call.rest, call.headers, body, context(ports, call))
+    guard(ports.check_destination, new.request)
+    stored = await ports.writer.run(lambda broker, now: Schedules(broker).create(new, ports.quota, now))
+    return json_answer({"scheduleId": stored}, CREATED)
 
 
 async def batch(ports: Ports, call: Call) -> Answer:
@@ -66,14 +82,14 @@ def context(ports: Ports, call: Call, hops: int = 0) -> PublishContext:
     )
 
 
-def guard(check: Callable[[Destination], None], publication: Publication) -> None:
+def guard(check: Callable[[Destination], None], request: Request) -> None:
     """Refuse a message that could never be delivered because of an address in its own or a callback's URL.
 
     Raises:
         InvalidDestination: It has one.
     """
-    check(parse_destination(publication.request.url))
-    options = publication.request.options
+    check(parse_destination(request.url))
+    options = request.options
     if options.callback is not None or options.failure_callback is not None:
         guard_callbacks(check, (options.callback, options.failure_callback))
 
@@ -93,7 +109,7 @@ def _guarded(
     if isinstance(item, ItemError):
         return item
     try:
-        guard(check, item)
+        guard(check, item.request)
     except LateronError as error:
         return ItemError(error.status, f"message {index}: {error}")
     return item
