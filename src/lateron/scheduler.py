@@ -91,6 +91,7 @@ class Scheduler:
                 continue
             try:
                 await self._run(lambda broker, now: Schedules(broker, catch_up_ms).tick(now).more)
+                await asyncio.sleep(0)  # What was published meanwhile goes first.
             except LateronError:
                 log.exception("schedules could not tick; next try in a second")
                 await asyncio.sleep(LONGEST_NAP)

@@ -269,19 +269,8 @@ def sent_names(response: requests.Response) -> set[str]:
     """Return the names of a request's parts, in lower case, one of which a refusal has to name."""
     request = response.request
     path, _, query = str(request.url).partition("?")
-    names = {
-        "body",
-        "query",
-        "destination",
-        "topic",
-        "message",
-        "schedule",
-        "dead letter",
-        "headers",
-        "http request",
-        "url",
-    }
-    names |= {str(name).lower() for name in request.headers}
+    names = {"body", "query", "destination", "topic", "message", "dead letter", "headers", "http request", "url"}
+    names |= {"schedule"} | {str(name).lower() for name in request.headers}
     names |= {unquote(part.partition("=")[0].replace("+", " ")).lower() for part in query.split("&") if part}
     return (names | {unquote(path).lower()}) - {""}
 
