@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import random
+from contextlib import suppress
+from typing import cast
+
 import pytest
 from msgspec.structs import replace
 from tests.broker.conftest import NOW, Desk
@@ -366,3 +370,49 @@ def test_old_ticks_are_swept(desk: Desk) -> None:
         tick(desk, START + minute * MINUTE)
     desk.broker.sweep(START + desk.limits.history_retention_ms + 3 * MINUTE)
     assert len(desk.dump()["tick"]) == 2
+
+
+@pytest.mark.promise("P-80", "P-81", "P-83", "P-86", "F-1", "F-20")
+@pytest.mark.parametrize("seed", range(25))
+def test_any_history_of_a_schedule_keeps_to_the_count(seed: int, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps of the clock, crashes, restarts and pauses: each minute at most once, and none lost but those counted."""
+    chance, now = random.Random(seed), START
+    broker = desk.broker
+    create(desk, new(missed="all", body=b"all"))
+    paused: list[tuple[Millis, Millis]] = []
+    highest = START
+
+    class Crash(BaseException):
+        """The end of the process."""
+
+    for number in range(60):
+        now += chance.choice([SECOND, 20 * SECOND, MINUTE, 5 * MINUTE, HOUR, -MINUTE, -HOUR])
+        what = chance.random()
+        if what < 0.1:
+            began, now = now, max(now, highest)
+            Schedules(broker).pause(1, "s", began)
+            now += chance.choice([MINUTE, HOUR])
+            Schedules(broker).tick(now)
+            Schedules(broker).resume(1, "s", now)
+            paused.append((min(began, highest), now))
+        elif what < 0.3:
+            verb, at = chance.choice(["insert_ticks", "insert_messages", "save_schedules"]), now
+
+            def dies(*_: object) -> None:
+                raise Crash
+
+            with monkeypatch.context() as patch, suppress(Crash):
+                patch.setattr(type(desk.store._verbs), verb, dies)
+                Schedules(broker).tick(at)
+            broker = Broker(desk.store, id_maker(), number + 10, desk.limits)
+            broker.open("again", now)
+        while Schedules(broker).tick(now, limit=1).more:
+            pass
+        highest = max(highest, now)
+
+    fired = [time for _, time, _ in cast("list[tuple[bytes, Millis, int]]", desk.dump()["tick"])]
+    assert len(made(desk)) == len(fired) == len(set(fired)) == stored(desk).runs
+    expected = set(range(START + MINUTE, highest + 1, MINUTE))
+    assert set(fired) <= expected
+    lost = {at for at in expected - set(fired) if not any(low < at <= high for low, high in paused)}
+    assert len(lost) == 0 == stored(desk).missed
