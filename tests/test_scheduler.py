@@ -9,6 +9,7 @@ import pytest
 from lateron.broker.bulk import Broker
 from lateron.broker.views import Limits
 from lateron.core.values import DAY, HOUR, MINUTE, Millis
+from lateron.errors import StorageFull
 from lateron.runtime import Nanos, SystemClock, id_maker
 from lateron.scheduler import CONFIRM, Scheduler, SteadyClock
 from lateron.store.sqlite import open_memory
@@ -61,3 +62,45 @@ def test_a_sweep_goes_on_until_nothing_is_left() -> None:
     asyncio.run(scheduler.sweep())
 
     assert pieces == [True, True, True]
+
+
+@pytest.mark.promise("P-88", "P-89", "F-20")
+def test_ticks_are_looked_for_when_they_are_due_and_until_none_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Never more than a second late, whatever the clock does; a failing store is asked again."""
+
+    class Stepped:
+        wall_now = START
+
+        def wall(self) -> Millis:
+            return self.wall_now
+
+        def mono(self) -> Nanos:
+            return mono(0)
+
+    clock, naps, calls = Stepped(), list[float](), list[Millis]()
+    alarm: list[Millis | None] = [START + 400]
+    more = iter([True, True, False])
+
+    async def nap(seconds: float) -> None:
+        if seconds:
+            naps.append(seconds)
+            clock.wall_now += int(seconds * 1000)
+        if len(naps) > 4:
+            raise asyncio.CancelledError
+
+    async def run(_work: object) -> bool:
+        calls.append(clock.wall_now)
+        if len(calls) == 1:
+            raise StorageFull
+        again = next(more)
+        alarm[0] = START if again else START + HOUR
+        return again
+
+    monkeypatch.setattr("lateron.scheduler.asyncio.sleep", nap)
+    store = open_memory(0)
+    scheduler = Scheduler(run, clock, store.used_bytes, store.shrink)
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(scheduler.ticks(lambda: alarm[0], MINUTE))
+
+    assert naps == [0.4, 1.0, 1.0, 1.0, 1.0]
+    assert calls == [START + 400, START + 1400, START + 1400, START + 1400]

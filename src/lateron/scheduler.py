@@ -1,4 +1,7 @@
-"""The timer loop: retention now; ticks and bulk jobs when they are built.
+"""The timer loops: ticks of schedules, and retention; bulk jobs when they are built.
+
+A tick is looked for when the first schedule is due, and never later than a second after: so long the loop
+sleeps at most, whatever the wall clock does meanwhile.
 
 Retention deletes only what rests and is older than its limit. A clock that has jumped is not believed at
 once: after a step of more than a day between two readings, deletion waits until a second reading ten
@@ -12,7 +15,8 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from lateron.broker.bulk import Broker
-from lateron.core.values import DAY, MINUTE, Millis
+from lateron.broker.schedules import Schedules
+from lateron.core.values import DAY, MINUTE, SECOND, Millis
 from lateron.errors import LateronError
 from lateron.runtime import Clock, Nanos
 
@@ -20,6 +24,7 @@ log = logging.getLogger("lateron.scheduler")
 
 EVERY = 30.0  # Seconds between sweeps.
 PIECES = 200  # Of one sweep at most; the rest waits for the next.
+LONGEST_NAP = 1.0  # Seconds; a new schedule or a stepped clock is noticed after so long at the latest.
 CONFIRM: Millis = 10 * MINUTE
 
 
@@ -70,6 +75,26 @@ class Scheduler:
         self._shrink = shrink
         self._history_bytes = history_bytes
         self._steady = SteadyClock(clock.wall(), clock.mono())
+
+    async def ticks(self, next_tick: Callable[[], Millis | None], catch_up_ms: Millis) -> None:
+        """Let schedules tick for ever; cancel to end.
+
+        Args:
+            next_tick: Says when the first schedule is due; may be early, never late.
+            catch_up_ms: How old a missed tick may be that still fires.
+        """
+        while True:
+            due = next_tick()
+            wait = LONGEST_NAP if due is None else (due - self._clock.wall()) / SECOND
+            if wait > 0:
+                await asyncio.sleep(min(wait, LONGEST_NAP))
+                continue
+            try:
+                await self._run(lambda broker, now: Schedules(broker, catch_up_ms).tick(now).more)
+                await asyncio.sleep(0)  # What was published meanwhile goes first.
+            except LateronError:
+                log.exception("schedules could not tick; next try in a second")
+                await asyncio.sleep(LONGEST_NAP)
 
     async def loop(self) -> None:
         """Sweep for ever; cancel to end."""

@@ -42,6 +42,17 @@ TABLE = {
     "POST /v2/dlq/retry/{dlqId}": Row(CHANGE, "/v2/dlq/retry/{letter}", 201, 404),
     "GET /v2/dlq/{dlqId}": Row(READ, "/v2/dlq/{letter}", 200, 404),
     "DELETE /v2/dlq/{dlqId}": Row(CHANGE, "/v2/dlq/{letter}", 200, 404),
+    "POST /v2/schedules/{destination}": Row(CHANGE, "/v2/schedules/https://example.com/x", 400, 400),
+    "GET /v2/schedules": Row(READ, "/v2/schedules", 200, 200),
+    "GET /v2/schedules/{scheduleId}": Row(READ, "/v2/schedules/daily", 200, 404),
+    "DELETE /v2/schedules/{scheduleId}": Row(CHANGE, "/v2/schedules/daily", 200, 404),
+    "PATCH /v2/schedules/{scheduleId}/pause": Row(CHANGE, "/v2/schedules/daily/pause", 200, 404),
+    "POST /v2/schedules/{scheduleId}/pause": Row(CHANGE, "/v2/schedules/daily/pause", 200, 404),
+    "PATCH /v2/schedules/{scheduleId}/resume": Row(CHANGE, "/v2/schedules/daily/resume", 200, 404),
+    "POST /v2/schedules/{scheduleId}/resume": Row(CHANGE, "/v2/schedules/daily/resume", 200, 404),
+    "POST /v2/schedules/{scheduleId}/run": Row(CHANGE, "/v2/schedules/daily/run", 201, 404),
+    "GET /lateron/v1/schedules/{scheduleId}/next": Row(READ, "/lateron/v1/schedules/daily/next", 200, 404),
+    "GET /lateron/v1/cron": Row(READ, "/lateron/v1/cron", 400, 400),
     "GET /v2/keys": Row(READ, "/v2/keys", 200, 200),
     "POST /v2/keys/rotate": Row(CHANGE, "/v2/keys/rotate", 200, 200),
     "POST /v2/rotate": Row(CHANGE, "/v2/rotate", 200, 200),
@@ -66,6 +77,8 @@ async def furnished(world: World) -> tuple[str, str]:
     letter = await world.fail()
     message = await world.publish(Delay="1h")
     await world.ask("POST", "/_catch/x", None)
+    cron = {"Upstash-Cron": "0 4 * * *", "Upstash-Schedule-Id": "daily"}
+    await world.ask("POST", "/v2/schedules/https://example.com", ADMIN, b"", cron)
     return message, letter
 
 

@@ -194,6 +194,9 @@ def furnish(directory: Path) -> None:
                     ("Upstash-Redact-Fields", "body"),
                     ("Upstash-Label", "later, waiting"),
                 )
+            cron = {"Upstash-Cron": "0 4 * * *", "Upstash-Schedule-Id": "daily", "Upstash-Redact-Fields": "body"}
+            made = house.ask("POST", f"/v2/schedules/{house.url}/_catch/daily", b"x", cron, user.token)
+            assert made.status == 201, made
             cancelled = _publish(house, user.token, "never", ("Upstash-Delay", "1d"))
             assert house.ask("DELETE", f"/v2/messages/{cancelled}", token=user.token).status == 200
         for user in (ALICE, BOB):

@@ -37,6 +37,11 @@ _EVENT: Final = _words(
     "responseStatus responseBody responseHeaders timeout method callback callbackHeaders failureCallback "
     "failureCallbackHeaders maxRetries retryDelayExpression label labels"
 )
+_SCHEDULE: Final = _words(
+    "scheduleId cron createdAt destination method header body retries delay callback failureCallback callerIp isPaused "
+    "label labels flowControlKey parallelism rate period retryDelayExpression lastScheduleTime nextScheduleTime "
+    "lastScheduleStates"
+)
 _PUBLISHED: Final = _words("messageId deduplicated")
 _SHARED: Final = _words("url topicName queueName scheduleId fromDate toDate label")
 _DEAD_FILTERS: Final = _SHARED | _words("messageId responseStatus callerIp")
@@ -68,6 +73,21 @@ BUILT: Final[Mapping[str, Theirs]] = {
     "DELETE /v2/dlq/{dlqId}": Theirs(200),
     "POST /v2/dlq/retry": Theirs(201, _DEAD_FILTERS | _words("dlqIds flowControlKey"), _PUBLISHED),
     "POST /v2/dlq/retry/{dlqId}": Theirs(201, fields=_PUBLISHED),
+    "POST /v2/schedules/{destination}": Theirs(
+        200,
+        fields=_words("scheduleId"),
+        headers=_words(
+            "Content-Type Upstash-Cron Upstash-Schedule-Id Upstash-Forward-* Upstash-Method Upstash-Timeout "
+            "Upstash-Retries Upstash-Retry-Delay Upstash-Delay Upstash-Label Upstash-Callback "
+            "Upstash-Callback-Forward-* Upstash-Callback-* Upstash-Failure-Callback "
+            "Upstash-Failure-Callback-Forward-* Upstash-Failure-Callback-* Upstash-Redact-Fields"
+        ),
+    ),
+    "GET /v2/schedules": Theirs(200, fields=_SCHEDULE),
+    "GET /v2/schedules/{scheduleId}": Theirs(200, fields=_SCHEDULE),
+    "DELETE /v2/schedules/{scheduleId}": Theirs(200),
+    "POST /v2/schedules/{scheduleId}/pause": Theirs(200),
+    "POST /v2/schedules/{scheduleId}/resume": Theirs(200),
     "GET /v2/keys": Theirs(200, fields=_words("current next")),
     "POST /v2/keys/rotate": Theirs(200, fields=_words("current next")),
     "GET /v2/logs": Theirs(200, _SHARED | _words("cursor messageId state count"), _EVENT),
@@ -82,12 +102,6 @@ UNBUILT: Final = (
     "DELETE /v2/queues/{queueName}",
     "POST /v2/queues/{queueName}/pause",
     "POST /v2/queues/{queueName}/resume",
-    "POST /v2/schedules/{destination}",
-    "GET /v2/schedules",
-    "GET /v2/schedules/{scheduleId}",
-    "DELETE /v2/schedules/{scheduleId}",
-    "POST /v2/schedules/{scheduleId}/pause",
-    "POST /v2/schedules/{scheduleId}/resume",
     "GET /v2/topics",
     "GET /v2/topics/{urlGroupName}",
     "DELETE /v2/topics/{urlGroupName}",
@@ -104,11 +118,12 @@ UNBUILT: Final = (
 )
 
 # Fields and filters that belong to what is not built: accepted as filters, and in no answer.
-UNBUILT_FIELDS: Final = _words("topicName endpointName queueName scheduleId")
+UNBUILT_FIELDS: Final = _words("topicName endpointName queueName")
 
 # Where our status of success is another one, and why.
 OTHER_STATUS: Final = {
     "POST /v2/publish/{destination}": "201 says that something was created, as it does for DLQ retries; SDKs take both",
+    "POST /v2/schedules/{destination}": "as for a publish",
     "POST /v2/dlq/retry": "200, because a selection may match nothing; SDKs take both",
 }
 

@@ -224,6 +224,7 @@ def known_ids(house: House) -> Mapping[str, Sequence[str]]:
         "messageIds": messages,
         "dlqId": letters,
         "dlqIds": letters,
+        "scheduleId": ["daily", "none"],
         "name": ["ok", "down", "told", "none"],
         "label": ["kept", "later", "dead1"],
         "destination": [f"{house.url}/_catch/drawn", "https://example.com/a?b=c", "http://example.com//x"],
@@ -268,7 +269,7 @@ def sent_names(response: requests.Response) -> set[str]:
     request = response.request
     path, _, query = str(request.url).partition("?")
     names = {"body", "query", "destination", "topic", "message", "dead letter", "headers", "http request", "url"}
-    names |= {str(name).lower() for name in request.headers}
+    names |= {"schedule"} | {str(name).lower() for name in request.headers}
     names |= {unquote(part.partition("=")[0].replace("+", " ")).lower() for part in query.split("&") if part}
     return (names | {unquote(path).lower()}) - {""}
 

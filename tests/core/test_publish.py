@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import re
 from contextlib import suppress
+from urllib.parse import unquote
 
 import pytest
 from hypothesis import given
@@ -53,7 +54,10 @@ def test_destination_is_kept_byte_for_byte(target: str, url: str) -> None:
 
 visible = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) not in "#\\?")
 targets = st.text(visible, max_size=40).map("https://example.com/{}".format)
-queries = st.lists(st.text(visible.replace("&", ""), min_size=1, max_size=12), max_size=4).map("&".join)
+parts = st.text(visible.replace("&", ""), min_size=1, max_size=12).filter(
+    lambda part: not unquote(part).startswith(("upstash-", "lateron-", "qstash_token"))
+)
+queries = st.lists(parts, max_size=4).map("&".join)
 
 
 @pytest.mark.promise("P-12")
@@ -311,7 +315,6 @@ def test_different_content_never_runs_together(
         "Upstash-Callback-Workflow-RunId",
         "Upstash-Workflow-Url",
         "Upstash-Failure-Callback-Workflow-CallType",
-        "Upstash-Cron",
         "Upstash-Queue-Name",
     ],
 )

@@ -95,6 +95,12 @@ def test_javascript_looks_up_and_cancels_messages(node: str, server: Server, tmp
     run(node, "messages", server, tmp_path)
 
 
+@pytest.mark.promise("P-80", "P-86", "P-87")
+def test_javascript_schedules(node: str, server: Server, tmp_path: Path) -> None:
+    """Create, overwrite, list, pause, resume, delete; and ticks that arrive."""
+    run(node, "schedules", server, tmp_path)
+
+
 @pytest.mark.promise("P-98")
 def test_javascript_reads_the_log(node: str, server: Server, tmp_path: Path) -> None:
     """With every filter, page by page."""

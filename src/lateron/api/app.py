@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from lateron.api import history, publish, resources
+from lateron.api import history, publish, resources, schedules
 from lateron.api.auth import Failures, Proxies, RateLimit, identify, require_change
 from lateron.api.call import COUNTED, Answer, Call, ClientGone, InFlight, Receive, Scope, Send, failure, refusal
 from lateron.api.ports import Ports
@@ -39,6 +39,17 @@ ROUTES: Final = (
     Route("POST", "/v2/dlq/retry/{dlqId}", CHANGE, history.retry_dead),
     Route("GET", "/v2/dlq/{dlqId}", READ, history.get_dead),
     Route("DELETE", "/v2/dlq/{dlqId}", CHANGE, history.delete_dead),
+    Route("POST", "/v2/schedules/{destination}", CHANGE, publish.schedule),
+    Route("GET", "/v2/schedules", READ, schedules.listing),
+    Route("GET", "/v2/schedules/{scheduleId}", READ, schedules.show),
+    Route("DELETE", "/v2/schedules/{scheduleId}", CHANGE, schedules.delete),
+    Route("PATCH", "/v2/schedules/{scheduleId}/pause", CHANGE, schedules.pause),
+    Route("POST", "/v2/schedules/{scheduleId}/pause", CHANGE, schedules.pause),
+    Route("PATCH", "/v2/schedules/{scheduleId}/resume", CHANGE, schedules.resume),
+    Route("POST", "/v2/schedules/{scheduleId}/resume", CHANGE, schedules.resume),
+    Route("POST", "/v2/schedules/{scheduleId}/run", CHANGE, schedules.run),
+    Route("GET", "/lateron/v1/schedules/{scheduleId}/next", READ, schedules.preview),
+    Route("GET", "/lateron/v1/cron", READ, schedules.preview_cron),
     Route("GET", "/v2/keys", READ, resources.get_keys),
     Route("POST", "/v2/keys/rotate", CHANGE, resources.rotate_keys),
     Route("POST", "/v2/rotate", CHANGE, resources.rotate_keys),
@@ -57,7 +68,6 @@ _WORKFLOW: Final = "the workflow protocol is"
 FAMILIES: Final = (
     Family("/v2/enqueue", "queues are"),
     Family("/v2/queues", "queues are"),
-    Family("/v2/schedules", "schedules are"),
     Family("/v2/topics", "URL groups are"),
     Family("/v2/flowControl", "calls on flow control are"),
     Family("/v2/globalParallelism", "calls on flow control are"),

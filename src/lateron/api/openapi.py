@@ -22,7 +22,7 @@ _ABOUT: Final = """A self-hosted HTTP message queue that speaks the QStash API. 
 destination in the path; it is on disk before it is answered 2xx, and is then delivered over HTTP with retries,
 callbacks and a dead letter queue.
 
-Not built yet, and answered 501: queues, schedules, URL groups, calls on flow control, the workflow protocol."""
+Not built yet, and answered 501: queues, URL groups, calls on flow control, the workflow protocol."""
 
 _ERRORS: Final = {
     400: (
@@ -73,6 +73,7 @@ _FILTERS: Final = {
     "label": "A label.",
     "flowControlKey": "A flow-control key.",
     "callerIp": "Address of the publisher.",
+    "scheduleId": "Id of the schedule that made it.",
     "state": "State of the log's line; IN_PROGRESS is ACTIVE, RETRY and ERROR.",
     "responseStatus": "Status of the last answer, 0 if there was none.",
     "fromDate": "Not before this time, in milliseconds.",
@@ -81,17 +82,20 @@ _FILTERS: Final = {
     "cursor": "The cursor of the page before.",
     "order": "latestFirst or earliestFirst.",
 }
-_COMMON: Final = ("url", "label", "flowControlKey", "callerIp", "fromDate", "toDate", "count")
+_COMMON: Final = ("url", "label", "flowControlKey", "scheduleId", "callerIp", "fromDate", "toDate", "count")
 _OF_DEAD_LETTERS: Final = ("dlqIds", "messageIds", "responseStatus", *_COMMON, "cursor")
 _NUMBERS: Final = frozenset(("fromDate", "toDate", "count", "responseStatus"))
 _LISTS: Final = frozenset(
-    ("messageIds", "dlqIds", "url", "host", "path", "label", "flowControlKey", "callerIp", "state")
+    ("messageIds", "dlqIds", "url", "host", "path", "label", "flowControlKey", "scheduleId", "callerIp", "state")
 )
 
 
 @lru_cache(maxsize=1)
 def document() -> Json:
     """Return the whole document; do not change it."""
+    # Why here: that module is written in the words of this one.
+    from lateron.api.openapi_schedules import schedule_paths, schedule_schema
+
     return {
         "openapi": "3.1.0",
         "info": {
@@ -104,27 +108,33 @@ def document() -> Json:
         "servers": [{"url": "/"}],
         "security": [{"bearer": []}, {"query": []}],
         "tags": [
-            {"name": name} for name in ("Publish", "Messages", "Log", "Dead letters", "Keys", "Server", "Catcher")
+            {"name": name}
+            for name in ("Publish", "Messages", "Log", "Dead letters", "Schedules", "Keys", "Server", "Catcher")
         ],
-        "paths": {**_publish_paths(), **_message_paths(), **_dead_letter_paths(), **_other_paths()},
+        "paths": {**_publish_paths(), **_message_paths(), **_dead_letter_paths(), **schedule_paths(), **_other_paths()},
         "components": {
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer"},
                 "query": {"type": "apiKey", "in": "query", "name": "qstash_token"},
             },
-            "schemas": _schemas(),
+            "schemas": {**_schemas(), "Schedule": schedule_schema()},
             "responses": {str(status): _error(status) for status in _ERRORS},
         },
     }
 
 
-def _publish_paths() -> Json:
-    headers = [
+def publish_headers() -> list[Json]:
+    """Return the headers that configure a message, as parameters."""
+    return [
         {"name": name, "in": "header", "description": about, "schema": {"type": "string"}}
         | ({} if example is None else {"example": example})
         for name, about, example in _PUBLISH_OPTIONS
         if "*" not in name and name != "Content-Type"
     ]
+
+
+def _publish_paths() -> Json:
+    headers = publish_headers()
     told = "\n".join(f"* `{name}`: {about}" for name, about, _ in _PUBLISH_OPTIONS)
     return {
         "/v2/publish/{destination}": {
@@ -404,7 +414,7 @@ def _other_paths() -> Json:
 def _schemas() -> Json:
     text, number, flag = {"type": "string"}, {"type": "integer"}, {"type": "boolean"}
     headers = {"type": "object", "additionalProperties": _strings()}
-    texts = "messageId url method body bodyBase64 callback failureCallback callerIP retryDelayExpression label"
+    texts = "messageId url method body bodyBase64 callback failureCallback callerIP retryDelayExpression label scheduleId"
     numbers = "maxRetries notBefore createdAt timeout parallelism rate period"
     about = {
         **_fields(text, f"{texts} flowControlKey parentMessageId"),

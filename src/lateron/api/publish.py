@@ -17,16 +17,18 @@ from msgspec import Struct
 from lateron.api.auth import identify, require_change
 from lateron.api.call import COUNTED, Answer, Call, InFlight, at_most, failure, json_answer
 from lateron.api.ports import Ports
+from lateron.broker.schedules import Schedules
 from lateron.broker.views import Accepted
 from lateron.core.batch import ItemError
 from lateron.core.destination import Destination, parse_destination
 from lateron.core.quota import BATCH_BYTES, Quota
 from lateron.core.render import error_answer, publish_answer, publish_answer_json
-from lateron.core.values import CallbackOptions, Publication, Tenant
-from lateron.core.wire import PublishContext, incoming_hops, parse_batch, parse_publish
+from lateron.core.values import CallbackOptions, Publication, Request, Tenant
+from lateron.core.wire import CronGiven, PublishContext, incoming_hops, parse_batch, parse_publish, parse_schedule
 from lateron.errors import LateronError
 
 PREFIX: Final = "/v2/publish/"
+_LONG_WAY: Final = frozenset({b"upstash-cron", b"upstash-schedule-id", b"upstash-queue-name"})  # No plain publish.
 CREATED: Final = 201
 DUPLICATE: Final = 202
 _BIG: Final = 1 << 20  # Bytes of a batch from which on it is read beside the event loop.
@@ -35,8 +37,11 @@ _BIG: Final = 1 << 20  # Bytes of a batch from which on it is read beside the ev
 async def publish(ports: Ports, call: Call) -> Answer:
     """Store one message: ``POST /v2/publish/{destination}``."""
     body = await call.body(_body_check(ports.quota))
-    publication = parse_publish(call.rest, call.headers, body, context(ports, call))
-    guard(ports.check_destination, publication)
+    try:
+        publication = parse_publish(call.rest, call.headers, body, context(ports, call))
+    except CronGiven:
+        return await _schedule(ports, call, body)
+    guard(ports.check_destination, publication.request)
     (accepted,) = await ports.writer.publish((publication,))
     return _answer(accepted)
 
@@ -89,15 +94,21 @@ class FastLane:
         prefix = target[: len(self._prefix)]
         if prefix != self._prefix and prefix.lower() != self._prefix:
             return None
+        if target[len(prefix) : len(prefix) + 4].lower() != b"http":
+            return None  # A URL group, or a mistake.
         authorizations, forwarded_for = [], []
         for name, value in headers:
+            if name in _LONG_WAY:
+                return None
             if name == b"authorization":
                 authorizations.append(value)
             elif name == b"x-forwarded-for":
                 forwarded_for.append(value)
         ports = self._ports
         try:
-            query = b"" if authorizations else target.partition(b"?")[2]
+            query = target.partition(b"?")[2]
+            if b"upstash-" in query.lower():
+                return None
             identity = identify(authorizations, query, ports.authenticate, ports.query_token)
             require_change(identity)
             self._check_length(length)
@@ -111,7 +122,7 @@ class FastLane:
         try:
             reading = _reading(ports, entry.tenant, entry.caller_ip)
             publication = parse_publish(entry.rest, entry.headers, body, reading)
-            guard(ports.check_destination, publication)
+            guard(ports.check_destination, publication.request)
             ports.writer.publish_nowait((publication,), partial(self._done, size, reply))
         except Exception as error:  # noqa: BLE001 - Told to the caller; a bug costs one request.
             self.refuse(error, size, reply)
@@ -143,6 +154,18 @@ def _answer(accepted: Accepted) -> Answer:
     if accepted.duplicate:
         return json_answer(publish_answer(accepted.id, duplicate=True), DUPLICATE)
     return Answer(CREATED, publish_answer_json(accepted.id))
+
+
+async def schedule(ports: Ports, call: Call) -> Answer:
+    """Store a schedule: ``POST /v2/schedules/{destination}``."""
+    return await _schedule(ports, call, await call.body(_body_check(ports.quota)))
+
+
+async def _schedule(ports: Ports, call: Call, body: bytes) -> Answer:
+    new = parse_schedule(call.rest, call.headers, body, context(ports, call))
+    guard(ports.check_destination, new.request)
+    stored = await ports.writer.run(lambda broker, now: Schedules(broker).create(new, ports.quota, now))
+    return json_answer({"scheduleId": stored}, CREATED)
 
 
 async def batch(ports: Ports, call: Call) -> Answer:
@@ -179,14 +202,14 @@ def _reading(ports: Ports, tenant: Tenant, caller_ip: str | None, hops: int = 0)
     )
 
 
-def guard(check: Callable[[Destination], None], publication: Publication) -> None:
+def guard(check: Callable[[Destination], None], request: Request) -> None:
     """Refuse a message that could never be delivered because of an address in its own or a callback's URL.
 
     Raises:
         InvalidDestination: It has one.
     """
-    check(parse_destination(publication.request.url))
-    options = publication.request.options
+    check(parse_destination(request.url))
+    options = request.options
     if options.callback is not None or options.failure_callback is not None:
         guard_callbacks(check, (options.callback, options.failure_callback))
 
@@ -206,7 +229,7 @@ def _guarded(
     if isinstance(item, ItemError):
         return item
     try:
-        guard(check, item)
+        guard(check, item.request)
     except LateronError as error:
         return ItemError(error.status, f"message {index}: {error}")
     return item

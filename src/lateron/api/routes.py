@@ -70,12 +70,19 @@ class Router:
         self._families = {family.prefix.lower().encode(): family for family in families}
         for route in routes:
             self._methods(route)[route.method] = route
+        # Prefixes below which there are names, too.
+        self._shared = {
+            prefix
+            for prefix in self._prefixes
+            for pattern, _ in self._patterns
+            if b"/".join(word for word in pattern if isinstance(word, bytes)).startswith(prefix.rstrip(b"/"))
+        }
 
     def match(self, path: bytes, query: bytes) -> Matched | Family | None:
         """Return what stands at a path, both as in the request line."""
         for prefix, routes in self._prefixes.items():  # The hot way: as the clients spell it.
             if path.startswith(prefix):
-                return _prefixed(prefix, routes, path, query)
+                return self._below(prefix, routes, path, query)
         lower = path.lower()
         words = tuple(lower.split(b"/"))
         fixed = self._fixed.get(words)
@@ -83,17 +90,28 @@ class Router:
             return Matched(fixed, {})
         for prefix, routes in self._prefixes.items():
             if lower.startswith(prefix):
-                return _prefixed(prefix, routes, path, query)
+                return self._below(prefix, routes, path, query)
         for length in (5, 4, 3):
             family = self._families.get(b"/".join(words[:length]))
             if family is not None:
                 return family
+        return self._named(path, words)
+
+    def _named(self, path: bytes, words: Sequence[bytes]) -> Matched | None:
         given = path.split(b"/")
         for pattern, routes in self._patterns:
             params = _params(pattern, words, given)
             if params is not None:
                 return Matched(routes, params)
         return None
+
+    def _below(self, prefix: bytes, routes: Mapping[str, Route], path: bytes, query: bytes) -> Matched:
+        """Return what stands below a prefix: a URL is a destination, a name may be something of ours too."""
+        found = _prefixed(prefix, routes, path, query)
+        if prefix not in self._shared or found.rest[:6].lower().startswith((b"http:", b"https:", b"http%", b"https%")):
+            return found
+        named = self._named(path, path.lower().split(b"/"))
+        return found if named is None else Matched({**routes, **named.routes}, named.params, found.rest)
 
     def _methods(self, route: Route) -> dict[str, Route]:
         words = route.path.split("/")

@@ -165,6 +165,7 @@ class Broker(MessageBroker):
                 tx.delete_events(tenant, now - limits.history_retention_ms, PAGE * 4)
                 tx.expire_dead_letters(tenant, letters, PAGE)
             tx.expire_dedup(now, PAGE)
+            tx.expire_ticks(now - limits.history_retention_ms, PAGE)
             tx.collect_lanes(now, PAGE)
             tx.forget_nodes(now - limits.history_retention_ms)
         return len(gone) >= PAGE

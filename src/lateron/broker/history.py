@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from lateron.broker.bulk import LAST_TIME, choose_dead_letters
 from lateron.broker.messages import PAGE
+from lateron.broker.schedules import ScheduleView, known_schedule, schedule_views
 from lateron.broker.views import DeadView, EventView, Limits, MessageView, Page, Story, Waiting
 from lateron.core import flow
 from lateron.core.filters import matches
@@ -156,6 +157,23 @@ class History:
             if letter is None:
                 raise NotFound("dead letter", dlq_text(time, message_id))
             return _dead_view(tx, letter)
+
+    def schedule(self, tenant: Tenant, schedule_id: str) -> ScheduleView:
+        """Return a schedule.
+
+        Raises:
+            NotFound: No schedule of this tenant has that id.
+        """
+        with self._store.transaction() as tx:
+            return schedule_views(tx, [known_schedule(tx, tenant, schedule_id)])[0]
+
+    def schedules(self, tenant: Tenant) -> list[ScheduleView]:
+        """List all schedules of a tenant, by id."""
+        found: list[ScheduleView] = []
+        with self._store.transaction() as tx:
+            while page := tx.schedules(tenant, found[-1].schedule.id if found else "", PAGE):
+                found += schedule_views(tx, page)
+        return found
 
     def _view(self, tx: Verbs, tenant: Tenant, message_id: MessageId, now: Millis) -> MessageView:
         message = tx.read_message(tenant, message_id)

@@ -12,7 +12,8 @@ whatever waits in it. Tenants share by turns, inside a tenant lanes do.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from lateron.broker.ledger import Ledger
 from lateron.broker.views import Accepted, Limits, Prepared, Result, Turn, Turned
@@ -46,6 +47,33 @@ class Undecided(ServiceError):
     status = 500
 
 
+class Publishing:
+    """One transaction in which cold work makes messages; they enter as those of a publish do."""
+
+    def __init__(
+        self, tx: Verbs, new_id: Callable[[Millis], MessageId], node: int, limits: Limits, now: Millis
+    ) -> None:
+        self.tx = tx
+        self._new_id = new_id
+        self._now = now
+        self._ledger = Ledger(tx, node, limits.host_parallelism, now)
+
+    def create(self, publications: Sequence[Publication]) -> list[MessageId]:
+        """Make messages of publications, in order; whether they are duplicates is not asked."""
+        ledger = self._ledger
+        made = [(p, life.create(p, self._new_id(self._now), self._now)) for p in publications]
+        ledger.hold({m.lane: (m.tenant, lane_of(m.tenant, request)) for _, (m, request, _) in made})
+        ledger.limit((new[0].lane, publication) for publication, new in made)
+        for _, new in made:
+            ledger.enter(new, room=False)
+        return [new[0].id for _, new in made]
+
+    def write(self) -> Millis | None:
+        """Store what was made; return when the first lane it went through is due."""
+        self._ledger.write()
+        return self._ledger.next_due()
+
+
 class MessageBroker:
     """Publishes, claims and settles for one node incarnation.
 
@@ -64,6 +92,8 @@ class MessageBroker:
         self._tenants: tuple[Tenant, ...] = ()
         # When the first lane of the store is due; may be early, never late. 0: not known yet, look.
         self._alarm: Millis | None = 0
+        # When the first schedule is due; as above.
+        self.tick_alarm: Millis | None = 0
 
     def open(self, label: str, now: Millis) -> None:
         """Announce this node, and rescue at once what every other incarnation held.
@@ -87,6 +117,19 @@ class MessageBroker:
             tx.insert_tenant(tenant, name, now)
             known = tuple(tx.tenants())
         self._tenants = known
+
+    @contextmanager
+    def publishing(self, now: Millis) -> Iterator[Publishing]:
+        """Run the block in one transaction in which messages can be made."""
+        with self._store.transaction() as tx:
+            desk = Publishing(tx, self._new_id, self._node, self._limits, now)
+            yield desk
+            alarm = desk.write()
+        self._alarm = earlier(self._alarm, alarm)
+
+    def new_key(self, now: Millis) -> bytes:
+        """Return 16 bytes that nothing else is named by."""
+        return self._new_id(now)
 
     def turn(self, turn: Turn, now: Millis) -> Turned:
         """Settle results, publish, and claim what may start now.

@@ -243,6 +243,13 @@ SETTINGS: Final = (
         _LIMITS,
     ),
     Setting(
+        "catch-up",
+        Duration(SECOND, DAY),
+        MINUTE,
+        "How old a missed tick of a schedule may be that still fires.",
+        _LIMITS,
+    ),
+    Setting(
         "rate-limit",
         Count(0, 1_000_000, none="0"),
         None,
@@ -327,6 +334,7 @@ class Settings:
     max_body: int
     response_time: Millis
     dedup_window: Millis
+    catch_up: Millis
     rate_limit: int | None
     message_retention: Millis
     history_retention: Millis

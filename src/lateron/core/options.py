@@ -64,7 +64,12 @@ _CALLBACK: Final = _RETRY | {
     "redact-fields",
 }
 _IGNORED: Final = frozenset(("feature-set", "lateron-hops"))  # Harmless where they come with a callback.
-_LATERON: Final = frozenset(("lateron-retry-delays", "lateron-hops"))
+# What only a schedule has; ``core.recurring`` reads it.
+OF_SCHEDULES: Final = frozenset(
+    f"lateron-{name}" for name in ("missed", "overlap", "start", "end", "most-runs", "jitter")
+)
+_NAMED: Final = ", ".join(sorted(name.title() for name in OF_SCHEDULES))
+_LATERON: Final = frozenset(("lateron-retry-delays", "lateron-hops")) | OF_SCHEDULES
 
 
 class WorkflowNotSupported(NotSupported):
@@ -116,7 +121,7 @@ class Config:
         elif name.startswith("workflow-"):
             raise WorkflowNotSupported(spelled)
         elif name.startswith("lateron-") and name not in _LATERON:
-            raise RequestError(f"{spelled}: unknown option; known is Lateron-Retry-Delays")
+            raise RequestError(f"{spelled}: unknown option; known is Lateron-Retry-Delays, and for schedules {_NAMED}")
         elif not name.startswith("telemetry-"):
             before = self.given.get(name)
             joined = value if before is None else f"{before.value}, {value}"

@@ -21,6 +21,7 @@ from lateron.core.destination import parse_destination
 from lateron.core.headers import HOPS, forwarded_plain_name, shown_text
 from lateron.core.options import (
     MAX_DEDUP_ID,
+    OF_SCHEDULES,
     Config,
     Given,
     read,
@@ -58,6 +59,10 @@ _TOKEN_PARAMETER: Final = b"qstash_token"
 _SCHEMES: Final = (b"http:/", b"https:/")
 
 
+class CronGiven(NotSupported):
+    """What was read as a message asks for a schedule: right in a publish, and refused everywhere else."""
+
+
 class PublishContext(Struct, frozen=True):
     """What a request is read against, beside its own bytes."""
 
@@ -83,7 +88,14 @@ def parse_publish(
     Raises:
         RequestError: Something cannot be read, is not allowed, or names a group that does not exist.
         NotSupported: It asks for a part of the API that is not built yet.
+        CronGiven: It asks for a schedule; ``core.recurring`` reads that.
     """
+    destination, config = read_request(target, headers)
+    return build(destination, config, body or None, context)
+
+
+def read_request(target: bytes, headers: Sequence[tuple[bytes, bytes]]) -> tuple[str, Config]:
+    """Return the destination and all that is configured; arguments and errors are those of ``parse_publish``."""
     destination, parameters = split_target(target)
     config = Config()
     for name, value in headers:
@@ -96,7 +108,7 @@ def parse_publish(
         config.under(query_config(parameters))
     if "header-forward" in config.given and read_flag(config, "header-forward"):
         forward_plain(config, [(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers])
-    return build(destination, config, body or None, context)
+    return destination, config
 
 
 def _add(config: Config, lower: bytes, name: bytes, value: bytes) -> None:
@@ -276,9 +288,12 @@ def check_destination(destination: str) -> str:
 
 
 def _refuse_unbuilt(given: dict[str, Given]) -> None:
-    for name, part in (("cron", "schedules are"), ("queue-name", "queues are")):
-        if name in given:
-            raise NotSupported(f"{part} not supported yet: {given[name].spelled}")
+    if "cron" in given:
+        raise CronGiven(f"schedules are not supported here, only one by one: {given['cron'].spelled}")
+    if "queue-name" in given:
+        raise NotSupported(f"queues are not supported yet: {given['queue-name'].spelled}")
+    for name in OF_SCHEDULES & given.keys():
+        raise RequestError(f"{given[name].spelled}: an option of schedules, which need an Upstash-Cron")
 
 
 def _hops(given: Given | None) -> int:

@@ -11,11 +11,12 @@ that QStash does not have are ours and are named in ``docs/differences.md``.
 from __future__ import annotations
 
 from binascii import b2a_base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 from lateron.core.headers import grouped, shown_text
 from lateron.core.ids import dlq_text, message_text
+from lateron.core.recurring import Schedule
 from lateron.core.redact import both, hides_body, redact_headers, redacted
 from lateron.core.values import (
     SECOND,
@@ -45,6 +46,7 @@ _KINDS: Final = {
     Kind.FAILURE_CALLBACK: "failureCallback",
     Kind.REDRIVE: "redrive",
 }
+_TICKED: Final = {State.DELIVERED: "SUCCESS", State.FAILED: "FAIL", State.CANCELED: "FAIL"}
 _WITH_ANSWER: Final = frozenset((EventKind.DELIVERED, EventKind.ERROR, EventKind.FAILED))
 
 
@@ -193,6 +195,61 @@ def story_object(shown: Json, request: Request, attempts: Sequence[Attempt], eve
     return story
 
 
+def schedule_object(schedule: Schedule, states: Mapping[MessageId, State]) -> Json:
+    """Return a schedule as ``GET /v2/schedules/{id}`` shows it.
+
+    Args:
+        schedule: As stored, with its request.
+        states: Of the messages of its last tick, as far as they are still kept.
+    """
+    request, rules, options = schedule.request, schedule.rules, schedule.request.options
+    shown: Json = {
+        "scheduleId": schedule.id,
+        "cron": schedule.cron,
+        "createdAt": schedule.created,
+        "destination": request.url,
+        "method": request.method,
+        "retries": options.retry.retries,
+        "isPaused": schedule.paused,
+    }
+    if request.headers:
+        shown["header"] = grouped(redact_headers(request.headers, options.redact))
+    _put_body(shown, "body", request.body, options.redact)
+    for name, callback in (("callback", options.callback), ("failureCallback", options.failure_callback)):
+        if callback is not None:
+            shown[name] = callback.url
+            if callback.headers:
+                shown[f"{name}Header"] = _callback_headers(callback, options.redact)
+    _put(shown, "delay", _seconds(rules.delay_ms) if rules.delay_ms else None)
+    _put(shown, "timeout", None if options.timeout_ms is None else _seconds(options.timeout_ms))
+    for name in ("callerIP", "callerIp"):  # The SDKs' name, and the documentation's.
+        _put(shown, name, options.caller_ip)
+    _put(shown, "retryDelayExpression", options.retry.expression)
+    if options.labels:
+        shown["label"] = options.labels[0]
+        shown["labels"] = list(options.labels)
+    if options.flow is not None:
+        _put_flow(shown, options.flow)
+    _put(shown, "nextScheduleTime", schedule.due)
+    if schedule.last is not None:
+        shown["lastScheduleTime"] = schedule.last.time
+        shown["lastScheduleStates"] = {message_text(i): _TICKED.get(s, "IN_PROGRESS") for i, s in states.items()}
+    _put(shown, "missed", rules.missed if rules.missed != "latest" else None)
+    _put(shown, "overlap", rules.overlap if rules.overlap != "allow" else None)
+    _put(shown, "start", rules.start)
+    _put(shown, "end", rules.end)
+    _put(shown, "mostRuns", rules.most_runs)
+    _put(shown, "jitter", _seconds(rules.jitter_ms) if rules.jitter_ms else None)
+    _put(shown, "runs", schedule.runs or None)
+    _put(shown, "missedRuns", schedule.missed or None)
+    _put(shown, "skippedRuns", schedule.skipped or None)
+    return shown
+
+
+def _seconds(span: Millis) -> int | float:
+    return span // SECOND if span % SECOND == 0 else span / SECOND
+
+
 def _common(message: Message, request: Request) -> Json:
     """Return what messages, events and dead letters share."""
     options = request.options
@@ -210,6 +267,7 @@ def _common(message: Message, request: Request) -> Json:
             shown[name] = callback.url
             if callback.headers:
                 shown[f"{name}Header"] = _callback_headers(callback, options.redact)
+    _put(shown, "scheduleId", options.schedule)
     _put(shown, "callerIP", options.caller_ip)
     _put(shown, "retryDelayExpression", options.retry.expression)
     _put(shown, "timeout", options.timeout_ms)

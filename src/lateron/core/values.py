@@ -119,6 +119,7 @@ class Options(Struct, frozen=True, omit_defaults=True):
     redact: Redaction | None = None
     caller_ip: str | None = None
     hops: int = 0  # How many Lateron servers this chain has passed; at most 16.
+    schedule: str | None = None  # Id of the schedule that made it.
 
 
 class Request(Struct, frozen=True):

@@ -6,6 +6,7 @@ there are only values. Each part has its own module:
 * ``publish``   one message: destination, headers, query, body; the overrides of a retry of dead letters
 * ``batch``     many messages in one JSON body
 * ``options``   the configuration itself: every ``Upstash-...`` and ``Lateron-...`` option
+* ``recurring`` a schedule: a publish with ``Upstash-Cron``
 * ``filters``   which messages, events or dead letters a list or a bulk change means
 * ``headers``   names and values of headers, what is forwarded, and what a delivery adds
 
@@ -19,6 +20,7 @@ from lateron.core.filters import Selection, matches, parse_filter, parse_query, 
 from lateron.core.headers import HOPS, delivery_headers
 from lateron.core.options import WorkflowNotSupported
 from lateron.core.publish import (
+    CronGiven,
     PublishContext,
     check_destination,
     incoming_hops,
@@ -26,9 +28,11 @@ from lateron.core.publish import (
     parse_publish,
     split_target,
 )
+from lateron.core.recurring import parse_schedule
 
 __all__ = [
     "HOPS",
+    "CronGiven",
     "ItemError",
     "PublishContext",
     "Selection",
@@ -42,6 +46,7 @@ __all__ = [
     "parse_overrides",
     "parse_publish",
     "parse_query",
+    "parse_schedule",
     "parse_selection",
     "split_target",
 ]

@@ -181,6 +181,8 @@ class Server:
         self._closing.push_async_callback(writer.close)
         writer.attach(dispatcher.room, dispatcher.begin, self._fail)
         self._closing.push_async_callback(_cancelled, self._watched(scheduler.loop(), "scheduler"))
+        ticks = scheduler.ticks(lambda: broker.tick_alarm, settings.catch_up)
+        self._closing.push_async_callback(_cancelled, self._watched(ticks, "ticks of schedules"))
         self._watched(self._web.serve(self._sockets), "web server")
         await self._web.accepting.wait()
         self._not_ready = None

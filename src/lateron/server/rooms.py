@@ -126,6 +126,8 @@ def self_description(settings: Settings, started: Millis) -> Mapping[str, Any]:
             "retries": quota.retries,
             "parallelism": quota.parallelism,
             "dedupWindow": settings.dedup_window,
+            "catchUp": settings.catch_up,
+            "schedules": quota.schedules,
             "messageRetention": settings.message_retention,
             "historyRetention": settings.history_retention,
             "historySize": settings.history_size,

@@ -142,3 +142,49 @@ INSERT INTO store (schema, oldest_reader, created) VALUES (?, ?, ?);
 
 -- restamp
 UPDATE store SET schema = ?, oldest_reader = ?;
+
+-- save_schedules: new ones too
+INSERT INTO schedule (key, tenant, id, cron, created, paused, due, rules, runs, missed, skipped, last, bucket)
+VALUES @rows(13)
+ON CONFLICT (key) DO UPDATE SET cron = excluded.cron, created = excluded.created, paused = excluded.paused,
+  due = excluded.due, rules = excluded.rules, runs = excluded.runs, missed = excluded.missed,
+  skipped = excluded.skipped, last = excluded.last;
+
+-- save_schedule_request
+INSERT INTO schedule_request (id, url, method, headers, options, digest, bucket, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (id) DO UPDATE SET url = excluded.url, method = excluded.method, headers = excluded.headers,
+  options = excluded.options, digest = excluded.digest, body = excluded.body;
+
+-- schedule
+SELECT key, tenant, id, cron, created, paused, due, rules, runs, missed, skipped, last FROM schedule
+WHERE tenant = ? AND id = ?;
+
+-- schedules: of a tenant, by id
+SELECT key, tenant, id, cron, created, paused, due, rules, runs, missed, skipped, last FROM schedule
+WHERE tenant = ? AND id > ? ORDER BY id LIMIT ?;
+
+-- due_schedules: those due longest first
+SELECT key, tenant, id, cron, created, paused, due, rules, runs, missed, skipped, last FROM schedule
+WHERE due IS NOT NULL AND due <= ? ORDER BY due, key LIMIT ?;
+
+-- next_schedule: when the first one is due
+SELECT due FROM schedule WHERE due IS NOT NULL ORDER BY due LIMIT 1;
+
+-- count_schedules
+SELECT count(*) FROM schedule WHERE tenant = ?;
+
+-- schedule_requests
+SELECT id, url, method, headers, options, digest, body FROM schedule_request WHERE id IN (@ids);
+
+-- delete_schedule
+DELETE FROM schedule WHERE key = ?;
+
+-- delete_schedule_request
+DELETE FROM schedule_request WHERE id = ?;
+
+-- insert_ticks: each instant of a schedule once
+INSERT INTO tick (schedule, time, bucket) VALUES @rows(3) ON CONFLICT (schedule, time) DO NOTHING
+RETURNING schedule, time;
+
+-- expire_ticks
+DELETE FROM tick WHERE (schedule, time) IN (SELECT schedule, time FROM tick WHERE time < ? ORDER BY time LIMIT ?);

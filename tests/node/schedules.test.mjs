@@ -1,0 +1,84 @@
+// Schedules with the official JavaScript SDK.
+
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+
+import { Receiver, connect, refused, story, until, verify } from "./support.mjs";
+
+const client = connect();
+const schedules = client.schedules;
+let receiver;
+before(async () => void (receiver = await Receiver.start()));
+after(() => receiver.close());
+
+test("a schedule is what was asked for, and nothing more", async () => {
+  const { scheduleId } = await schedules.create({
+    destination: "https://example.com/report",
+    cron: "0 4 * * * ",
+    body: JSON.stringify({ a: 1 }),
+    headers: { "test-header": "test-value", "Bypass-Tunnel-Reminder": "client-test" },
+  });
+
+  const schedule = await schedules.get(scheduleId);
+  assert.match(scheduleId, /^scd_/);
+  assert.equal(schedule.cron, "0 4 * * *");
+  assert.equal(schedule.destination, "https://example.com/report");
+  assert.equal(schedule.isPaused, false);
+  assert.equal(schedule.retries, 3);
+  assert.deepEqual(schedule.header, {
+    "Bypass-Tunnel-Reminder": ["client-test"],
+    "Content-Type": ["application/json"],
+    "Test-Header": ["test-value"],
+  });
+  assert.ok((await schedules.list()).some((each) => each.scheduleId === scheduleId));
+
+  await schedules.delete(scheduleId);
+  await refused(schedules.get(scheduleId), 404, /not found/);
+});
+
+test("the same id overwrites body and headers", async () => {
+  const scheduleId = "from-node";
+  const common = { destination: "https://example.com", scheduleId };
+  await schedules.create({ ...common, cron: "1 1 1 1 1", body: "old", headers: { old: "1" } });
+  await schedules.create({ ...common, cron: "2 2 2 2 2" });
+
+  const schedule = await schedules.get(scheduleId);
+  assert.equal(schedule.cron, "2 2 2 2 2");
+  assert.equal(schedule.body, undefined);
+  assert.deepEqual(Object.keys(schedule.header ?? {}), ["Content-Type"]);
+  await schedules.delete(scheduleId);
+});
+
+test("pause and resume", async () => {
+  const { scheduleId } = await schedules.create({ destination: "https://example.com", cron: "0 4 * * *" });
+
+  await schedules.pause({ schedule: scheduleId });
+  assert.equal((await schedules.get(scheduleId)).isPaused, true);
+  await schedules.resume({ schedule: scheduleId });
+  assert.equal((await schedules.get(scheduleId)).isPaused, false);
+  await schedules.delete(scheduleId);
+});
+
+test("ticks are signed messages that name their schedule", async () => {
+  const endpoint = receiver.endpoint();
+  const { scheduleId } = await schedules.create({ destination: endpoint.url, cron: "@every 1s", body: "tick" });
+  const [request] = await endpoint.waitFor(1);
+  await schedules.delete(scheduleId);
+
+  assert.equal(request.text, "tick");
+  assert.equal(request.headers["upstash-schedule-id"], scheduleId);
+  assert.ok(await verify(request, endpoint.url));
+  assert.equal((await story(client, request.headers["upstash-message-id"])).at(-1), "DELIVERED");
+  const { logs } = await client.logs({ filter: { scheduleId } });
+  assert.ok(logs.length > 0);
+});
+
+test("states of the last tick", async () => {
+  const endpoint = receiver.endpoint();
+  const { scheduleId } = await schedules.create({ destination: endpoint.url, cron: "@every 1s" });
+  await until(async () => {
+    const { lastScheduleStates } = await schedules.get(scheduleId);
+    return Object.values(lastScheduleStates ?? {}).includes("SUCCESS");
+  }, "a tick to succeed");
+  await schedules.delete(scheduleId);
+});
