@@ -19,11 +19,12 @@ import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar, cast
 
 from lateron.broker.bulk import Broker, Cancelled
 from lateron.broker.history import History
-from lateron.broker.views import Accepted, Result, Turn, Turned
+from lateron.broker.views import Accepted, Answered, Result, Turn, Turned
+from lateron.core.publish import GroupPublication
 from lateron.core.values import Claimed, Filter, Millis, Overrides, Publication, Tenant
 from lateron.core.values import MessageId as MessageId  # noqa: PLC0414 # Part of the signatures below.
 from lateron.errors import LateronError, Overloaded, StorageFull, StoreFailed
@@ -33,7 +34,7 @@ log = logging.getLogger("lateron.writer")
 
 T = TypeVar("T")
 
-Publishes: TypeAlias = list[tuple[tuple[Publication, ...], asyncio.Future[tuple[Accepted, ...]]]]
+Publishes: TypeAlias = list[tuple[tuple[Publication | GroupPublication, ...], asyncio.Future[tuple[Answered, ...]]]]
 
 PENDING_BYTES = 256 << 20  # Bodies that may wait for their transaction; above it publishes are refused.
 PENDING_ITEMS = 20_000
@@ -84,7 +85,14 @@ class Writer:
         self._kick()
 
     async def publish(self, items: Sequence[Publication]) -> tuple[Accepted, ...]:
-        """Store messages, all in one transaction, and return once they are durable.
+        """Store messages to URLs; see ``publish_any``."""
+        return cast("tuple[Accepted, ...]", await self.publish_any(items))
+
+    async def publish_any(self, items: Sequence[Publication | GroupPublication]) -> tuple[Answered, ...]:
+        """Store messages, to URLs or to groups, all in one transaction, and return once they are durable.
+
+        Returns:
+            One answer per item. That to a publish to a group may be an error; the others are stored all the same.
 
         Raises:
             Overloaded: Too much waits already; nothing was stored.
@@ -93,10 +101,10 @@ class Writer:
         """
         if self._failure is not None:
             raise self._failure
-        size = sum(len(item.request.body or b"") for item in items)
+        size = sum([len(_body(item) or b"") for item in items])
         if len(self._publishes) >= PENDING_ITEMS or self._pending_bytes + size > PENDING_BYTES:
             raise Overloaded("too many publications wait to be stored")
-        answer: asyncio.Future[tuple[Accepted, ...]] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[tuple[Answered, ...]] = asyncio.get_running_loop().create_future()
         self._pending_bytes += size
         self._publishes.append((tuple(items), answer))
         self._kick()
@@ -287,6 +295,10 @@ class Writer:
         self._publishes, self._cold = [], []
         self._idle.set()
         self._fail(error)
+
+
+def _body(item: Publication | GroupPublication) -> bytes | None:
+    return item.request.body if isinstance(item, Publication) else item.body
 
 
 def _cancel(

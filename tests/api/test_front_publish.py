@@ -264,7 +264,7 @@ class Failing:
     def __init__(self, error: Exception) -> None:
         self.error = error
 
-    async def publish(self, _: Any) -> Any:
+    async def publish_any(self, _: Any) -> Any:
         raise self.error
 
 

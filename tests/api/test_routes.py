@@ -15,6 +15,8 @@ from lateron.api.routes import Access, Route
 
 A_BATCH = as_json([{"destination": "https://example.com"}])
 
+ENDPOINTS = as_json({"endpoints": [{"url": "https://example.com/x", "name": "x"}]})
+
 
 class Row(NamedTuple):
     """What a route answers to whom; ``{message}`` and ``{letter}`` are those of the first tenant."""
@@ -42,6 +44,12 @@ TABLE = {
     "POST /v2/dlq/retry/{dlqId}": Row(CHANGE, "/v2/dlq/retry/{letter}", 201, 404),
     "GET /v2/dlq/{dlqId}": Row(READ, "/v2/dlq/{letter}", 200, 404),
     "DELETE /v2/dlq/{dlqId}": Row(CHANGE, "/v2/dlq/{letter}", 200, 404),
+    "GET /v2/topics": Row(READ, "/v2/topics", 200, 200),
+    "GET /v2/topics/{name}": Row(READ, "/v2/topics/orders", 200, 404),
+    "PATCH /v2/topics/{name}": Row(CHANGE, "/v2/topics/orders", 200, 404, b'{"headers":{"Upstash-Retries":"1"}}'),
+    "DELETE /v2/topics/{name}": Row(CHANGE, "/v2/topics/orders", 200, 200),
+    "POST /v2/topics/{name}/endpoints": Row(CHANGE, "/v2/topics/orders/endpoints", 200, 200, ENDPOINTS),
+    "DELETE /v2/topics/{name}/endpoints": Row(CHANGE, "/v2/topics/orders/endpoints", 200, 404, ENDPOINTS),
     "GET /v2/keys": Row(READ, "/v2/keys", 200, 200),
     "POST /v2/keys/rotate": Row(CHANGE, "/v2/keys/rotate", 200, 200),
     "POST /v2/rotate": Row(CHANGE, "/v2/rotate", 200, 200),
@@ -66,6 +74,7 @@ async def furnished(world: World) -> tuple[str, str]:
     letter = await world.fail()
     message = await world.publish(Delay="1h")
     await world.ask("POST", "/_catch/x", None)
+    await world.ask("POST", "/v2/topics/orders/endpoints", body=ENDPOINTS)
     return message, letter
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from lateron.api import history, publish, resources
+from lateron.api import groups, history, publish, resources
 from lateron.api.auth import Failures, Proxies, RateLimit, identify, require_change
 from lateron.api.call import Answer, Call, ClientGone, InFlight, Receive, Scope, Send, answer_to, refusal
 from lateron.api.ports import Ports
@@ -42,6 +42,12 @@ ROUTES: Final = (
     Route("POST", "/v2/dlq/retry/{dlqId}", CHANGE, history.retry_dead),
     Route("GET", "/v2/dlq/{dlqId}", READ, history.get_dead),
     Route("DELETE", "/v2/dlq/{dlqId}", CHANGE, history.delete_dead),
+    Route("GET", "/v2/topics", READ, groups.list_groups),
+    Route("GET", "/v2/topics/{name}", READ, groups.get_group),
+    Route("PATCH", "/v2/topics/{name}", CHANGE, groups.set_defaults),
+    Route("DELETE", "/v2/topics/{name}", CHANGE, groups.delete_group),
+    Route("POST", "/v2/topics/{name}/endpoints", CHANGE, groups.save_endpoints),
+    Route("DELETE", "/v2/topics/{name}/endpoints", CHANGE, groups.remove_endpoints),
     Route("GET", "/v2/keys", READ, resources.get_keys),
     Route("POST", "/v2/keys/rotate", CHANGE, resources.rotate_keys),
     Route("POST", "/v2/rotate", CHANGE, resources.rotate_keys),
@@ -61,7 +67,6 @@ FAMILIES: Final = (
     Family("/v2/enqueue", "queues are"),
     Family("/v2/queues", "queues are"),
     Family("/v2/schedules", "schedules are"),
-    Family("/v2/topics", "URL groups are"),
     Family("/v2/flowControl", "calls on flow control are"),
     Family("/v2/globalParallelism", "calls on flow control are"),
     Family("/v2/trigger", _WORKFLOW),

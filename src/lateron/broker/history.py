@@ -16,6 +16,7 @@ from msgspec import DecodeError, msgpack
 from msgspec.structs import replace
 
 from lateron.broker.bulk import LAST_TIME, choose_dead_letters
+from lateron.broker.groups import GroupHistory
 from lateron.broker.messages import PAGE
 from lateron.broker.views import DeadView, EventView, Limits, MessageView, Page, Story, Waiting
 from lateron.core import flow
@@ -50,7 +51,7 @@ _EVENT_KEY = msgpack.Decoder(EventKey)
 _LETTER_KEY = msgpack.Decoder(LetterKey)
 
 
-class History:
+class History(GroupHistory):
     """Reads for the API; see the module."""
 
     def __init__(self, store: Store, limits: Limits) -> None:

@@ -150,6 +150,8 @@ def delivery_headers(message: Message, request: Request, signature: str | None, 
         kept.append(("Upstash-Signature", signature))
     kept.append(("Upstash-Message-Id", message_text(message.id)))
     kept.append(("Upstash-Retried", str(message.retried)))
+    if options.topic is not None:
+        kept.append(("Upstash-Topic-Name", options.topic))
     if options.caller_ip is not None:
         kept.append(("Upstash-Caller-Ip", options.caller_ip))
     if region is not None:

@@ -119,6 +119,8 @@ class Options(Struct, frozen=True, omit_defaults=True):
     redact: Redaction | None = None
     caller_ip: str | None = None
     hops: int = 0  # How many Lateron servers this chain has passed; at most 16.
+    topic: str | None = None  # The URL group it was published to.
+    endpoint: str | None = None  # Name of the group's endpoint, if that has one.
 
 
 class Request(Struct, frozen=True):

@@ -19,6 +19,7 @@ from lateron.core.filters import Selection, matches, parse_filter, parse_query, 
 from lateron.core.headers import HOPS, delivery_headers
 from lateron.core.options import WorkflowNotSupported
 from lateron.core.publish import (
+    GroupPublication,
     PublishContext,
     check_destination,
     incoming_hops,
@@ -29,6 +30,7 @@ from lateron.core.publish import (
 
 __all__ = [
     "HOPS",
+    "GroupPublication",
     "ItemError",
     "PublishContext",
     "Selection",
