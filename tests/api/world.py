@@ -59,7 +59,7 @@ class World:
         self.paused = 0
         self._numbers = itertools.count(1)
         store = open_memory(NOW)
-        broker = Broker(store, id_maker(), 7, Limits())
+        broker = Broker(store, id_maker(), 7, Limits(), _check)
         broker.open("test", NOW)
         for tenant in (1, 2):
             broker.add_tenant(tenant, f"user{tenant}", NOW)
