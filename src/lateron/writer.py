@@ -39,6 +39,7 @@ Publishes: TypeAlias = list[tuple[tuple[Publication | GroupPublication, ...], as
 PENDING_BYTES = 256 << 20  # Bodies that may wait for their transaction; above it publishes are refused.
 PENDING_ITEMS = 20_000
 TURN_ITEMS = 250  # Of each kind in one transaction; more would hold the loop too long.
+TURN_FAN_OUTS = 4  # Requests with URL groups in one transaction: each may become thousands of messages.
 FULL_PAUSE = 1.0  # Seconds between tries to settle while the disk is full.
 LONGEST_SLEEP = 1.0  # Seconds; a stepped wall clock is noticed after so long at the latest.
 
@@ -191,7 +192,8 @@ class Writer:
         room = self._room()
         due = room > 0 and self._next_due is not None and self._next_due <= self._clock.wall()
         if self._publishes or self._results or due:
-            publishes, self._publishes = self._publishes[:TURN_ITEMS], self._publishes[TURN_ITEMS:]
+            length = _turn_length(self._publishes)
+            publishes, self._publishes = self._publishes[:length], self._publishes[length:]
             results, self._results = self._results[:TURN_ITEMS], self._results[TURN_ITEMS:]
             turn = Turn(tuple(items for items, _ in publishes), tuple(results), room)
             self._turn(turn, publishes)
@@ -295,6 +297,16 @@ class Writer:
         self._publishes, self._cold = [], []
         self._idle.set()
         self._fail(error)
+
+
+def _turn_length(publishes: Publishes) -> int:
+    """Return how many of the waiting requests the next transaction takes, in their order."""
+    fan_outs = 0
+    for place, (items, _) in enumerate(publishes[:TURN_ITEMS]):
+        fan_outs += any([type(item) is GroupPublication for item in items])  # noqa: C419 # A list is faster.
+        if fan_outs > TURN_FAN_OUTS:
+            return place
+    return TURN_ITEMS
 
 
 def _body(item: Publication | GroupPublication) -> bytes | None:
