@@ -27,14 +27,17 @@ from lateron.broker.views import Accepted, Answered, Result, Turn, Turned
 from lateron.core.publish import GroupPublication
 from lateron.core.values import Claimed, Filter, Millis, Overrides, Publication, Tenant
 from lateron.core.values import MessageId as MessageId  # noqa: PLC0414 # Part of the signatures below.
-from lateron.errors import LateronError, Overloaded, StorageFull, StoreFailed
+from lateron.errors import Overloaded, StorageFull, StoreFailed
 from lateron.runtime import Clock
 
 log = logging.getLogger("lateron.writer")
 
 T = TypeVar("T")
 
-Publishes: TypeAlias = list[tuple[tuple[Publication | GroupPublication, ...], asyncio.Future[tuple[Answered, ...]]]]
+Done: TypeAlias = Callable[[tuple[Answered, ...] | BaseException], None]
+Publishes: TypeAlias = list[
+    tuple[tuple[Publication | GroupPublication, ...], int, Done]
+]  # The number: bytes of the bodies.
 
 PENDING_BYTES = 256 << 20  # Bodies that may wait for their transaction; above it publishes are refused.
 PENDING_ITEMS = 20_000
@@ -100,19 +103,29 @@ class Writer:
             StorageFull: Nothing was stored.
             StoreFailed: Unknown whether they are stored.
         """
+        answer: asyncio.Future[tuple[Answered, ...]] = asyncio.get_running_loop().create_future()
+        self.publish_nowait(items, partial(_resolve, answer))
+        return await answer
+
+    def publish_nowait(self, items: Sequence[Publication | GroupPublication], done: Done) -> None:
+        """Store messages as ``publish`` does; for a caller that is no coroutine.
+
+        Args:
+            items: What to store, all in one transaction.
+            done: Is called on the loop once they are durable, or with what ``publish`` would have raised then.
+
+        Raises:
+            Overloaded: As in ``publish``; ``done`` is not called.
+            StoreFailed: Likewise.
+        """
         if self._failure is not None:
             raise self._failure
         size = sum([len(_body(item) or b"") for item in items])
         if len(self._publishes) >= PENDING_ITEMS or self._pending_bytes + size > PENDING_BYTES:
             raise Overloaded("too many publications wait to be stored")
-        answer: asyncio.Future[tuple[Answered, ...]] = asyncio.get_running_loop().create_future()
         self._pending_bytes += size
-        self._publishes.append((tuple(items), answer))
+        self._publishes.append((tuple(items), size, done))
         self._kick()
-        try:
-            return await answer
-        finally:
-            self._pending_bytes -= size
 
     def settle(self, result: Result) -> None:
         """Record how an attempt ended, in the next transaction."""
@@ -195,7 +208,7 @@ class Writer:
             length = _turn_length(self._publishes)
             publishes, self._publishes = self._publishes[:length], self._publishes[length:]
             results, self._results = self._results[:TURN_ITEMS], self._results[TURN_ITEMS:]
-            turn = Turn(tuple(items for items, _ in publishes), tuple(results), room)
+            turn = Turn(tuple([items for items, _, _ in publishes]), tuple(results), room)
             self._turn(turn, publishes)
             return
         self._idle.set()
@@ -237,28 +250,31 @@ class Writer:
         self,
         turn: Turn,
         publishes: Publishes,
-        done: asyncio.Future[Turned],
+        ended: asyncio.Future[Turned],
     ) -> None:
         self._busy = False
-        error = done.exception()
+        error = ended.exception()
         if error is not None:
             self._turn_failed(turn, publishes, error)
             return
-        turned = done.result()
+        turned = ended.result()
         self._next_due = turned.next_due
         # The next transaction begins before this one is answered: the disk never waits for the network.
         if self._publishes or self._results or self._cold:
             self._kick()
-        for (_, answer), accepted in zip(publishes, turned.accepted, strict=True):
-            if answer.done():
-                continue  # Its client has gone; the message is stored all the same.
-            if isinstance(accepted, LateronError):
-                answer.set_exception(accepted)
-            else:
-                answer.set_result(accepted)
+        for (_, size, done), accepted in zip(publishes, turned.accepted, strict=True):
+            self._tell(size, done, accepted)
         if turned.claimed:
             self._begin(turned.claimed)
         self._kick()
+
+    def _tell(self, size: int, done: Done, result: tuple[Answered, ...] | BaseException) -> None:
+        """Tell a publisher; whatever is wrong with him must not keep the others from being told."""
+        self._pending_bytes -= size
+        try:
+            done(result)
+        except Exception:
+            log.exception("a publisher could not be told")
 
     def _turn_failed(
         self,
@@ -270,9 +286,8 @@ class Writer:
             self._broken(error)
         elif not isinstance(error, StorageFull):
             log.error("a turn failed", exc_info=error)
-        for _, answer in publishes:
-            if not answer.done():
-                answer.set_exception(error)
+        for _, size, done in publishes:
+            self._tell(size, done, error)
         if self._failure is not None:
             return
         if isinstance(error, StorageFull):
@@ -288,13 +303,13 @@ class Writer:
         if self._failure is not None:
             return
         self._failure = error
-        for _, answer in self._publishes:
-            if not answer.done():
-                answer.set_exception(error)
+        publishes, self._publishes = self._publishes, []
+        for _, size, done in publishes:
+            self._tell(size, done, error)
         for _, cold in self._cold:
             if not cold.done():
                 cold.set_exception(error)
-        self._publishes, self._cold = [], []
+        self._cold = []
         self._idle.set()
         self._fail(error)
 
@@ -302,7 +317,7 @@ class Writer:
 def _turn_length(publishes: Publishes) -> int:
     """Return how many of the waiting requests the next transaction takes, in their order."""
     fan_outs = 0
-    for place, (items, _) in enumerate(publishes[:TURN_ITEMS]):
+    for place, (items, _, _) in enumerate(publishes[:TURN_ITEMS]):
         fan_outs += any([type(item) is GroupPublication for item in items])  # noqa: C419 # A list is faster.
         if fan_outs > TURN_FAN_OUTS:
             return place
@@ -311,6 +326,15 @@ def _turn_length(publishes: Publishes) -> int:
 
 def _body(item: Publication | GroupPublication) -> bytes | None:
     return item.request.body if isinstance(item, Publication) else item.body
+
+
+def _resolve(answer: asyncio.Future[tuple[Answered, ...]], result: tuple[Answered, ...] | BaseException) -> None:
+    if answer.done():
+        return  # Its client has gone; the message is stored all the same.
+    if isinstance(result, tuple):
+        answer.set_result(result)
+    else:
+        answer.set_exception(result)
 
 
 def _cancel(

@@ -45,11 +45,13 @@ TABLE = {
     "GET /v2/dlq/{dlqId}": Row(READ, "/v2/dlq/{letter}", 200, 404),
     "DELETE /v2/dlq/{dlqId}": Row(CHANGE, "/v2/dlq/{letter}", 200, 404),
     "GET /v2/topics": Row(READ, "/v2/topics", 200, 200),
-    "GET /v2/topics/{name}": Row(READ, "/v2/topics/orders", 200, 404),
-    "PATCH /v2/topics/{name}": Row(CHANGE, "/v2/topics/orders", 200, 404, b'{"headers":{"Upstash-Retries":"1"}}'),
-    "DELETE /v2/topics/{name}": Row(CHANGE, "/v2/topics/orders", 200, 200),
-    "POST /v2/topics/{name}/endpoints": Row(CHANGE, "/v2/topics/orders/endpoints", 200, 200, ENDPOINTS),
-    "DELETE /v2/topics/{name}/endpoints": Row(CHANGE, "/v2/topics/orders/endpoints", 200, 404, ENDPOINTS),
+    "GET /v2/topics/{urlGroupName}": Row(READ, "/v2/topics/orders", 200, 404),
+    "PATCH /v2/topics/{urlGroupName}": Row(
+        CHANGE, "/v2/topics/orders", 200, 404, b'{"headers":{"Upstash-Retries":"1"}}'
+    ),
+    "DELETE /v2/topics/{urlGroupName}": Row(CHANGE, "/v2/topics/orders", 200, 200),
+    "POST /v2/topics/{urlGroupName}/endpoints": Row(CHANGE, "/v2/topics/orders/endpoints", 200, 200, ENDPOINTS),
+    "DELETE /v2/topics/{urlGroupName}/endpoints": Row(CHANGE, "/v2/topics/orders/endpoints", 200, 404, ENDPOINTS),
     "GET /v2/keys": Row(READ, "/v2/keys", 200, 200),
     "POST /v2/keys/rotate": Row(CHANGE, "/v2/keys/rotate", 200, 200),
     "POST /v2/rotate": Row(CHANGE, "/v2/rotate", 200, 200),

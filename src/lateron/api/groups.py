@@ -30,35 +30,35 @@ async def list_groups(ports: Ports, call: Call) -> Answer:
 
 
 async def get_group(ports: Ports, call: Call) -> Answer:
-    """Show a group: ``GET /v2/topics/{name}``."""
-    return Answer(200, await ports.writer.read(partial(_get, call.who.tenant, call.params["name"])))
+    """Show a group: ``GET /v2/topics/{urlGroupName}``."""
+    return Answer(200, await ports.writer.read(partial(_get, call.who.tenant, call.params["urlGroupName"])))
 
 
 async def save_endpoints(ports: Ports, call: Call) -> Answer:
-    """Add endpoints, or bring them up to date: ``POST /v2/topics/{name}/endpoints``."""
-    name = check_group_name(call.params["name"])
+    """Add endpoints, or bring them up to date: ``POST /v2/topics/{urlGroupName}/endpoints``."""
+    name = check_group_name(call.params["urlGroupName"])
     endpoints = parse_endpoints(await call.small_body(), ports.check_destination)
     group = await ports.writer.run(partial(_save, call.who.tenant, name, endpoints, ports.quota))
     return json_answer(group_object(group))
 
 
 async def remove_endpoints(ports: Ports, call: Call) -> Answer:
-    """Remove endpoints, and with the last one the group: ``DELETE /v2/topics/{name}/endpoints``."""
+    """Remove endpoints, and with the last one the group: ``DELETE /v2/topics/{urlGroupName}/endpoints``."""
     targets = parse_targets(await call.small_body())
-    group = await ports.writer.run(partial(_remove, call.who.tenant, call.params["name"], targets))
+    group = await ports.writer.run(partial(_remove, call.who.tenant, call.params["urlGroupName"], targets))
     return json_answer({} if group is None else group_object(group))
 
 
 async def set_defaults(ports: Ports, call: Call) -> Answer:
-    """Set the headers that publishes to a group have by default: ``PATCH /v2/topics/{name}``."""
+    """Set the headers that publishes to a group have by default: ``PATCH /v2/topics/{urlGroupName}``."""
     headers = parse_defaults(await call.small_body(), context(ports, call), ports.check_destination)
-    group = await ports.writer.run(partial(_set_defaults, call.who.tenant, call.params["name"], headers))
+    group = await ports.writer.run(partial(_set_defaults, call.who.tenant, call.params["urlGroupName"], headers))
     return json_answer(group_object(group))
 
 
 async def delete_group(ports: Ports, call: Call) -> Answer:
-    """Delete a group, if there is one: ``DELETE /v2/topics/{name}``."""
-    deleted = await ports.writer.run(partial(_delete, call.who.tenant, call.params["name"]))
+    """Delete a group, if there is one: ``DELETE /v2/topics/{urlGroupName}``."""
+    deleted = await ports.writer.run(partial(_delete, call.who.tenant, call.params["urlGroupName"]))
     return json_answer({"deleted": int(deleted)})
 
 

@@ -34,13 +34,13 @@ def group_schemas() -> Json:
 
 def group_paths() -> Json:
     """Return the operations on URL groups."""
-    name = [path("name", "Name of the group.", "order-events")]
+    name = [path("urlGroupName", "Name of the group.", "order-events")]
     listed = {200: ("All of them.", array("UrlGroup"), [_GROUP])}
     shown = {200: ("The group.", ref("UrlGroup"), _GROUP)}
     deleted = {200: ("How many.", object_of({"deleted": {"type": "integer"}}, ["deleted"]), {"deleted": 1})}
     return {
         "/v2/topics": {"get": operation(_TAG, "listUrlGroups", "List URL groups", "By name.", [], listed, (401, 429))},
-        "/v2/topics/{name}": {
+        "/v2/topics/{urlGroupName}": {
             "get": operation(
                 _TAG,
                 "getUrlGroup",
@@ -71,7 +71,7 @@ def group_paths() -> Json:
                 _CHANGE,
             ),
         },
-        "/v2/topics/{name}/endpoints": _endpoint_path(name),
+        "/v2/topics/{urlGroupName}/endpoints": _endpoint_path(name),
     }
 
 
