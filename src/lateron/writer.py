@@ -19,11 +19,12 @@ import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar, cast
 
 from lateron.broker.bulk import Broker, Cancelled
 from lateron.broker.history import History
-from lateron.broker.views import Accepted, Result, Turn, Turned
+from lateron.broker.views import Accepted, Answered, Result, Turn, Turned
+from lateron.core.publish import GroupPublication
 from lateron.core.values import Claimed, Filter, Millis, Overrides, Publication, Tenant
 from lateron.core.values import MessageId as MessageId  # noqa: PLC0414 # Part of the signatures below.
 from lateron.errors import Overloaded, StorageFull, StoreFailed
@@ -33,12 +34,15 @@ log = logging.getLogger("lateron.writer")
 
 T = TypeVar("T")
 
-Done: TypeAlias = Callable[[tuple[Accepted, ...] | BaseException], None]
-Publishes: TypeAlias = list[tuple[tuple[Publication, ...], int, Done]]  # The number: bytes of the bodies.
+Done: TypeAlias = Callable[[tuple[Answered, ...] | BaseException], None]
+Publishes: TypeAlias = list[
+    tuple[tuple[Publication | GroupPublication, ...], int, Done]
+]  # The number: bytes of the bodies.
 
 PENDING_BYTES = 256 << 20  # Bodies that may wait for their transaction; above it publishes are refused.
 PENDING_ITEMS = 20_000
 TURN_ITEMS = 250  # Of each kind in one transaction; more would hold the loop too long.
+TURN_FAN_OUTS = 4  # Requests with URL groups in one transaction: each may become thousands of messages.
 FULL_PAUSE = 1.0  # Seconds between tries to settle while the disk is full.
 LONGEST_SLEEP = 1.0  # Seconds; a stepped wall clock is noticed after so long at the latest.
 
@@ -85,18 +89,25 @@ class Writer:
         self._kick()
 
     async def publish(self, items: Sequence[Publication]) -> tuple[Accepted, ...]:
-        """Store messages, all in one transaction, and return once they are durable.
+        """Store messages to URLs; see ``publish_any``."""
+        return cast("tuple[Accepted, ...]", await self.publish_any(items))
+
+    async def publish_any(self, items: Sequence[Publication | GroupPublication]) -> tuple[Answered, ...]:
+        """Store messages, to URLs or to groups, all in one transaction, and return once they are durable.
+
+        Returns:
+            One answer per item. That to a publish to a group may be an error; the others are stored all the same.
 
         Raises:
             Overloaded: Too much waits already; nothing was stored.
             StorageFull: Nothing was stored.
             StoreFailed: Unknown whether they are stored.
         """
-        answer: asyncio.Future[tuple[Accepted, ...]] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[tuple[Answered, ...]] = asyncio.get_running_loop().create_future()
         self.publish_nowait(items, partial(_resolve, answer))
         return await answer
 
-    def publish_nowait(self, items: Sequence[Publication], done: Done) -> None:
+    def publish_nowait(self, items: Sequence[Publication | GroupPublication], done: Done) -> None:
         """Store messages as ``publish`` does; for a caller that is no coroutine.
 
         Args:
@@ -109,7 +120,7 @@ class Writer:
         """
         if self._failure is not None:
             raise self._failure
-        size = sum(len(item.request.body or b"") for item in items)
+        size = sum([len(_body(item) or b"") for item in items])
         if len(self._publishes) >= PENDING_ITEMS or self._pending_bytes + size > PENDING_BYTES:
             raise Overloaded("too many publications wait to be stored")
         self._pending_bytes += size
@@ -194,7 +205,8 @@ class Writer:
         room = self._room()
         due = room > 0 and self._next_due is not None and self._next_due <= self._clock.wall()
         if self._publishes or self._results or due:
-            publishes, self._publishes = self._publishes[:TURN_ITEMS], self._publishes[TURN_ITEMS:]
+            length = _turn_length(self._publishes)
+            publishes, self._publishes = self._publishes[:length], self._publishes[length:]
             results, self._results = self._results[:TURN_ITEMS], self._results[TURN_ITEMS:]
             turn = Turn(tuple([items for items, _, _ in publishes]), tuple(results), room)
             self._turn(turn, publishes)
@@ -256,7 +268,7 @@ class Writer:
             self._begin(turned.claimed)
         self._kick()
 
-    def _tell(self, size: int, done: Done, result: tuple[Accepted, ...] | BaseException) -> None:
+    def _tell(self, size: int, done: Done, result: tuple[Answered, ...] | BaseException) -> None:
         """Tell a publisher; whatever is wrong with him must not keep the others from being told."""
         self._pending_bytes -= size
         try:
@@ -302,7 +314,21 @@ class Writer:
         self._fail(error)
 
 
-def _resolve(answer: asyncio.Future[tuple[Accepted, ...]], result: tuple[Accepted, ...] | BaseException) -> None:
+def _turn_length(publishes: Publishes) -> int:
+    """Return how many of the waiting requests the next transaction takes, in their order."""
+    fan_outs = 0
+    for place, (items, _, _) in enumerate(publishes[:TURN_ITEMS]):
+        fan_outs += any([type(item) is GroupPublication for item in items])  # noqa: C419 # A list is faster.
+        if fan_outs > TURN_FAN_OUTS:
+            return place
+    return TURN_ITEMS
+
+
+def _body(item: Publication | GroupPublication) -> bytes | None:
+    return item.request.body if isinstance(item, Publication) else item.body
+
+
+def _resolve(answer: asyncio.Future[tuple[Answered, ...]], result: tuple[Answered, ...] | BaseException) -> None:
     if answer.done():
         return  # Its client has gone; the message is stored all the same.
     if isinstance(result, tuple):

@@ -273,7 +273,7 @@ class Failing:
     def __init__(self, error: Exception) -> None:
         self.error = error
 
-    async def publish(self, _: Any) -> Any:
+    async def publish_any(self, _: Any) -> Any:
         raise self.error
 
     def publish_nowait(self, _: Any, done: Callable[[Exception], None]) -> None:

@@ -15,6 +15,8 @@ from lateron.api.routes import Access, Route
 
 A_BATCH = as_json([{"destination": "https://example.com"}])
 
+ENDPOINTS = as_json({"endpoints": [{"url": "https://example.com/x", "name": "x"}]})
+
 
 class Row(NamedTuple):
     """What a route answers to whom; ``{message}`` and ``{letter}`` are those of the first tenant."""
@@ -53,6 +55,14 @@ TABLE = {
     "POST /v2/schedules/{scheduleId}/run": Row(CHANGE, "/v2/schedules/daily/run", 201, 404),
     "GET /lateron/v1/schedules/{scheduleId}/next": Row(READ, "/lateron/v1/schedules/daily/next", 200, 404),
     "GET /lateron/v1/cron": Row(READ, "/lateron/v1/cron", 400, 400),
+    "GET /v2/topics": Row(READ, "/v2/topics", 200, 200),
+    "GET /v2/topics/{urlGroupName}": Row(READ, "/v2/topics/orders", 200, 404),
+    "PATCH /v2/topics/{urlGroupName}": Row(
+        CHANGE, "/v2/topics/orders", 200, 404, b'{"headers":{"Upstash-Retries":"1"}}'
+    ),
+    "DELETE /v2/topics/{urlGroupName}": Row(CHANGE, "/v2/topics/orders", 200, 200),
+    "POST /v2/topics/{urlGroupName}/endpoints": Row(CHANGE, "/v2/topics/orders/endpoints", 200, 200, ENDPOINTS),
+    "DELETE /v2/topics/{urlGroupName}/endpoints": Row(CHANGE, "/v2/topics/orders/endpoints", 200, 404, ENDPOINTS),
     "GET /v2/keys": Row(READ, "/v2/keys", 200, 200),
     "POST /v2/keys/rotate": Row(CHANGE, "/v2/keys/rotate", 200, 200),
     "POST /v2/rotate": Row(CHANGE, "/v2/rotate", 200, 200),
@@ -79,6 +89,7 @@ async def furnished(world: World) -> tuple[str, str]:
     await world.ask("POST", "/_catch/x", None)
     cron = {"Upstash-Cron": "0 4 * * *", "Upstash-Schedule-Id": "daily"}
     await world.ask("POST", "/v2/schedules/https://example.com", ADMIN, b"", cron)
+    await world.ask("POST", "/v2/topics/orders/endpoints", body=ENDPOINTS)
     return message, letter
 
 

@@ -60,7 +60,7 @@ class World:
         self.paused = 0
         self._numbers = itertools.count(1)
         store = open_memory(NOW)
-        broker = Broker(store, id_maker(), 7, Limits())
+        broker = Broker(store, id_maker(), 7, Limits(), _check)
         broker.open("test", NOW)
         for tenant in (1, 2):
             broker.add_tenant(tenant, f"user{tenant}", NOW)
@@ -124,8 +124,16 @@ class World:
         await self.writer.settled()
 
     async def state(self) -> dict[str, Any]:
-        """Return all that a tenant can see of its messages, log, dead letters, schedules, keys and catchers."""
-        paths = ("/v2/messages", "/v2/events", "/v2/dlq", "/v2/schedules", "/v2/keys", "/lateron/v1/catcher")
+        """Return all that a tenant can see: messages, log, dead letters, schedules, groups, keys and catchers."""
+        paths = [
+            "/v2/messages",
+            "/v2/events",
+            "/v2/dlq",
+            "/v2/schedules",
+            "/v2/keys",
+            "/v2/topics",
+            "/lateron/v1/catcher",
+        ]
         return {
             f"{token}{path}": (await self.ask("GET", path, token)).json() for path in paths for token in (ADMIN, OTHER)
         }

@@ -33,7 +33,7 @@ class Desk:
         """Publish in one request."""
         (answers,) = self.broker.turn(Turn(publishes=(items,), room=room), now).accepted
         assert isinstance(answers, tuple)
-        return answers
+        return tuple(answer for answer in answers if isinstance(answer, Accepted))
 
     def claim(self, room: int = 100, now: Millis = NOW) -> tuple[Claimed, ...]:
         """Take what is due."""

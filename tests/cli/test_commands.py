@@ -54,6 +54,27 @@ def run(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
     return captured.out
 
 
+def test_group_is_made_published_to_and_deleted(receiver: Receiver, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every call on groups from the command line, as a script would use it."""
+    one, two = receiver.endpoint(), receiver.endpoint()
+    run(capsys, "groups", "add", "cli-group", one.url, "--name", "the first")
+    assert run(capsys, "groups", "add", "cli-group", two.url).splitlines() == [
+        f"cli-group\tthe first\t{one.url}",
+        f"cli-group\t-\t{two.url}",
+    ]
+    shown = json.loads(run(capsys, "groups", "defaults", "cli-group", "--option", "Forward-X: y", "--json"))
+    assert shown["headers"] == {"Upstash-Forward-X": ["y"]}
+    assert len(run(capsys, "publish", "cli-group", "-d", "to all").splitlines()) == 2
+    assert [at.wait_for_one().header("X") for at in (one, two)] == ["y", "y"]
+    assert two.url in run(capsys, "groups", "list")
+    run(capsys, "groups", "remove", "cli-group", two.url)
+    assert run(capsys, "groups", "show", "cli-group") == f"cli-group\tthe first\t{one.url}\n"
+    assert run(capsys, "groups", "remove", "cli-group", "the first") == ""
+    assert run(capsys, "groups", "delete", "cli-group") == "deleted 0\n"
+    assert main(["groups", "show", "cli-group"]) == exits.REFUSED
+    assert "topic cli-group not found" in capsys.readouterr().err
+
+
 def is_told(capsys: pytest.CaptureFixture[str], message: str, word: str) -> str | None:
     out = run(capsys, "why", message)
     return out if word in out else None

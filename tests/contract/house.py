@@ -171,6 +171,8 @@ def furnish(directory: Path) -> None:
     """Fill a new data directory with something of everything; it delivers to its own catcher only."""
     with opened(directory, delivers=True) as house:
         for user in (ALICE, BOB):
+            group, endpoint = f"group-{user.tenant}", f'{{"endpoints":[{{"url":"{house.url}/_catch/{user.tenant}"}}]}}'
+            assert house.ask("POST", f"/v2/topics/{group}/endpoints", endpoint.encode(), token=user.token).status == 200
             for number in range(3):
                 _publish(house, user.token, f"ok?n={number}", ("Upstash-Label", "kept"))
             for number in range(4):

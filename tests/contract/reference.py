@@ -43,6 +43,7 @@ _SCHEDULE: Final = _words(
     "lastScheduleStates"
 )
 _PUBLISHED: Final = _words("messageId deduplicated")
+_GROUP: Final = _words("name createdAt updatedAt endpoints")
 _SHARED: Final = _words("url topicName queueName scheduleId fromDate toDate label")
 _DEAD_FILTERS: Final = _SHARED | _words("messageId responseStatus callerIp")
 
@@ -91,6 +92,11 @@ BUILT: Final[Mapping[str, Theirs]] = {
     "GET /v2/keys": Theirs(200, fields=_words("current next")),
     "POST /v2/keys/rotate": Theirs(200, fields=_words("current next")),
     "GET /v2/logs": Theirs(200, _SHARED | _words("cursor messageId state count"), _EVENT),
+    "GET /v2/topics": Theirs(200, fields=_GROUP),
+    "GET /v2/topics/{urlGroupName}": Theirs(200, fields=_GROUP),
+    "DELETE /v2/topics/{urlGroupName}": Theirs(200),
+    "POST /v2/topics/{urlGroupName}/endpoints": Theirs(200),
+    "DELETE /v2/topics/{urlGroupName}/endpoints": Theirs(200),
 }
 
 # Not built yet: answered 501.
@@ -102,11 +108,6 @@ UNBUILT: Final = (
     "DELETE /v2/queues/{queueName}",
     "POST /v2/queues/{queueName}/pause",
     "POST /v2/queues/{queueName}/resume",
-    "GET /v2/topics",
-    "GET /v2/topics/{urlGroupName}",
-    "DELETE /v2/topics/{urlGroupName}",
-    "POST /v2/topics/{urlGroupName}/endpoints",
-    "DELETE /v2/topics/{urlGroupName}/endpoints",
     "GET /v2/flowControl",
     "GET /v2/flowControl/{flowControlKey}",
     "POST /v2/flowControl/{flowControlKey}/pause",
@@ -118,7 +119,7 @@ UNBUILT: Final = (
 )
 
 # Fields and filters that belong to what is not built: accepted as filters, and in no answer.
-UNBUILT_FIELDS: Final = _words("topicName endpointName queueName")
+UNBUILT_FIELDS: Final = _words("queueName")
 
 # Where our status of success is another one, and why.
 OTHER_STATUS: Final = {

@@ -33,6 +33,7 @@ class Hers(NamedTuple):
     delivered: str
     letter: str
     name: str  # Of a catcher.
+    group: str
     ids: frozenset[str]  # Every id that she can see.
 
 
@@ -80,6 +81,16 @@ TABLE: Final[dict[str, list[Row]]] = {
     "POST /v2/dlq/retry/{dlqId}": [Row("/v2/dlq/retry/<letter>", 404)],
     "GET /v2/dlq/{dlqId}": [Row("/v2/dlq/<letter>", 404)],
     "DELETE /v2/dlq/{dlqId}": [Row("/v2/dlq/<letter>", 404)],
+    "GET /v2/topics": [Row("/v2/topics", 200)],
+    "GET /v2/topics/{urlGroupName}": [Row("/v2/topics/<group>", 404)],
+    "PATCH /v2/topics/{urlGroupName}": [Row("/v2/topics/<group>", 404, '{"headers":{}}')],
+    "DELETE /v2/topics/{urlGroupName}": [Row("/v2/topics/<group>", 200, answer=NOTHING_DELETED)],
+    "POST /v2/topics/{urlGroupName}/endpoints": [
+        Row("/v2/topics/<group>/endpoints", 200, '{"endpoints":[{"url":"https://example.com/his"}]}', own=True)
+    ],
+    "DELETE /v2/topics/{urlGroupName}/endpoints": [
+        Row("/v2/topics/<group>/endpoints", 404, '{"endpoints":[{"url":"https://example.com/his"}]}')
+    ],
     "GET /v2/keys": [Row("/v2/keys", 200, answer={"current": BOB.current, "next": BOB.next})],
     "POST /v2/keys/rotate": [Row("/v2/keys/rotate", 200, own=True)],
     "POST /v2/rotate": [Row("/v2/rotate", 200, own=True)],
@@ -106,6 +117,7 @@ def hers(house: House) -> Hers:
         delivered=next(event["messageId"] for event in events if event["state"] == "DELIVERED"),
         letter=house.ask("GET", "/v2/dlq").json["messages"][0]["dlqId"],
         name="ok",
+        group=f"group-{ALICE.tenant}",
         ids=seen,
     )
 
@@ -119,14 +131,14 @@ def filled(text: str, hers: Hers) -> str:
 
 def view(house: House, user: DevUser) -> dict[str, Any]:
     """Return all that a user can read."""
-    return {path: house.ask("GET", path, token=user.token).json for path in (*LISTS, "/v2/keys")}
+    return {path: house.ask("GET", path, token=user.token).json for path in (*LISTS, "/v2/keys", "/v2/topics")}
 
 
 def rows_of(house: House, tenant: int) -> dict[str, list[tuple[Any, ...]]]:
     """Return all rows of a tenant; an attempt is its message's."""
     dump = house.dump()
     mine = {row[0] for row in dump["message"] if row[1] == tenant}
-    first = {"event": 0, "dead_letter": 0, "dedup": 0}
+    first = {"event": 0, "dead_letter": 0, "dedup": 0, "url_group": 0}
     second = {"message": 1, "request": 1, "lane": 1, "token": 1}
     found = {table: [row for row in dump[table] if row[column] == tenant] for table, column in (first | second).items()}
     return {**found, "attempt": [row for row in dump["attempt"] if row[0] in mine]}

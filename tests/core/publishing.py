@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 import pytest
 
 from lateron.core.quota import QUOTAS, Quota
 from lateron.core.values import Message, MessageId, Publication, Request, State
-from lateron.core.wire import ItemError, PublishContext, parse_batch, parse_publish
+from lateron.core.wire import GroupPublication, ItemError, PublishContext, parse_batch, parse_publish
 from lateron.errors import RequestError
 
 NOW = 1_700_000_000_000
 URL = "https://example.com"
 ID = MessageId(bytes(range(16)))
+Item: TypeAlias = Publication | GroupPublication | ItemError
 ID_TEXT = "msg_000102030405060708090a0b0c0d0e0f"
 
 
@@ -32,7 +33,9 @@ def publish(
 ) -> Publication:
     """Publish as a client does: the SDK's headers, the destination behind the prefix."""
     pairs = [(name.lower().encode("latin-1"), value.encode()) for name, value in (headers or {}).items()]
-    return parse_publish(target.encode(), pairs, body, context(quota))
+    made = parse_publish(target.encode(), pairs, body, context(quota))
+    assert isinstance(made, Publication)
+    return made
 
 
 def refused(headers: Mapping[str, str], quota: str = "none") -> str:
@@ -42,16 +45,16 @@ def refused(headers: Mapping[str, str], quota: str = "none") -> str:
     return str(caught.value)
 
 
-def batch(*items: object, quota: str = "none") -> list[Publication | ItemError]:
+def batch(*items: object, quota: str = "none") -> list[Item]:
     return parse_batch(msgspec.json.encode(items), context(quota))
 
 
-def good(item: Publication | ItemError) -> Publication:
+def good(item: Item) -> Publication:
     assert isinstance(item, Publication), item
     return item
 
 
-def bad(item: Publication | ItemError) -> ItemError:
+def bad(item: Item) -> ItemError:
     assert isinstance(item, ItemError), item
     return item
 

@@ -129,7 +129,7 @@ def test_empty_queue_is_none(queue: str | None) -> None:
         ({"destination": 1}, 400, "destination"),
         ({"destination": None}, 400, "destination"),
         ({"destination": ""}, 400, "a non-empty destination must be provided"),
-        ({"destination": "group"}, 404, "topic group not found"),
+        ({"destination": "a group"}, 404, "topic a group not found"),
         ({"destination": "https://exämple.com"}, 400, "ASCII"),
         (item(unknown=1), 400, "unknown"),
         (item(url="x"), 400, "url"),

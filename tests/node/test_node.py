@@ -89,6 +89,12 @@ def test_javascript_publishes_batches(node: str, server: Server, tmp_path: Path)
     run(node, "batch", server, tmp_path)
 
 
+@pytest.mark.promise("P-90")
+def test_javascript_publishes_to_url_groups(node: str, server: Server, tmp_path: Path) -> None:
+    """Groups are made and taken apart, and each endpoint gets its message."""
+    run(node, "url-groups", server, tmp_path)
+
+
 @pytest.mark.promise("P-95", "P-96")
 def test_javascript_looks_up_and_cancels_messages(node: str, server: Server, tmp_path: Path) -> None:
     """By id, ids, filter, or all."""

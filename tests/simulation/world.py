@@ -19,7 +19,7 @@ from msgspec import Struct
 
 from lateron.broker.bulk import Broker
 from lateron.broker.history import History
-from lateron.broker.views import Limits, Result, Turn
+from lateron.broker.views import Accepted, Limits, Result, Turn
 from lateron.core.digest import body_sha256
 from lateron.core.values import (
     MINUTE,
@@ -128,6 +128,7 @@ class World:
         if not isinstance(answers, tuple) or len(answers) != len(items):
             raise Violation("P-91", f"{len(items)} items answered with {answers!r}")
         for item, answer in zip(items, answers, strict=True):
+            assert isinstance(answer, Accepted)
             self.check_dedup(item, answer.id, duplicate=answer.duplicate)
             if not answer.duplicate:
                 due = max(self.now, item.not_before if item.not_before is not None else self.now + item.delay_ms)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from lateron.api import history, publish, resources, schedules
+from lateron.api import groups, history, publish, resources, schedules
 from lateron.api.auth import Failures, Proxies, RateLimit, identify, require_change
 from lateron.api.call import COUNTED, Answer, Call, ClientGone, InFlight, Receive, Scope, Send, failure, refusal
 from lateron.api.ports import Ports
@@ -50,6 +50,12 @@ ROUTES: Final = (
     Route("POST", "/v2/schedules/{scheduleId}/run", CHANGE, schedules.run),
     Route("GET", "/lateron/v1/schedules/{scheduleId}/next", READ, schedules.preview),
     Route("GET", "/lateron/v1/cron", READ, schedules.preview_cron),
+    Route("GET", "/v2/topics", READ, groups.list_groups),
+    Route("GET", "/v2/topics/{urlGroupName}", READ, groups.get_group),
+    Route("PATCH", "/v2/topics/{urlGroupName}", CHANGE, groups.set_defaults),
+    Route("DELETE", "/v2/topics/{urlGroupName}", CHANGE, groups.delete_group),
+    Route("POST", "/v2/topics/{urlGroupName}/endpoints", CHANGE, groups.save_endpoints),
+    Route("DELETE", "/v2/topics/{urlGroupName}/endpoints", CHANGE, groups.remove_endpoints),
     Route("GET", "/v2/keys", READ, resources.get_keys),
     Route("POST", "/v2/keys/rotate", CHANGE, resources.rotate_keys),
     Route("POST", "/v2/rotate", CHANGE, resources.rotate_keys),
@@ -68,7 +74,6 @@ _WORKFLOW: Final = "the workflow protocol is"
 FAMILIES: Final = (
     Family("/v2/enqueue", "queues are"),
     Family("/v2/queues", "queues are"),
-    Family("/v2/topics", "URL groups are"),
     Family("/v2/flowControl", "calls on flow control are"),
     Family("/v2/globalParallelism", "calls on flow control are"),
     Family("/v2/trigger", _WORKFLOW),

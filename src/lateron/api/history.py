@@ -11,12 +11,13 @@ from typing import Any, Final
 
 from lateron.api.call import Answer, Call, encode, json_answer
 from lateron.api.ports import Ports
-from lateron.api.publish import CREATED, context, guard_callbacks
+from lateron.api.publish import CREATED, context
 from lateron.api.resources import either, listed, message_id, message_view
 from lateron.broker.bulk import Broker, Deleted, Redriven
 from lateron.broker.history import History
 from lateron.core import filters
 from lateron.core.ids import dlq_text, parse_dlq_id
+from lateron.core.reach import guard_callbacks
 from lateron.core.render import dead_letter_object, event_object, publish_answer, story_object
 from lateron.core.values import Filter, MessageId, Millis, Overrides, Tenant
 from lateron.core.wire import parse_overrides

@@ -8,11 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 from lateron import __version__
-
-Json: TypeAlias = dict[str, Any]
+from lateron.api.describe import Json
+from lateron.api.describe import array as _array
+from lateron.api.describe import object_of as _object
+from lateron.api.describe import operation as _operation
+from lateron.api.describe import page as _page
+from lateron.api.describe import path as _path
+from lateron.api.describe import public as _public
+from lateron.api.describe import ref as _ref
+from lateron.api.describe import strings as _strings
+from lateron.api.openapi_groups import group_paths, group_schemas
 
 _ID: Final = "msg_019a8e7d5c0041c2b3d4e5f60718293a"
 _DLQ_ID: Final = "1763800000000-019a8e7d5c0041c2b3d4e5f60718293a"
@@ -22,7 +30,7 @@ _ABOUT: Final = """A self-hosted HTTP message queue that speaks the QStash API. 
 destination in the path; it is on disk before it is answered 2xx, and is then delivered over HTTP with retries,
 callbacks and a dead letter queue.
 
-Not built yet, and answered 501: queues, URL groups, calls on flow control, the workflow protocol."""
+Not built yet, and answered 501: queues, calls on flow control, the workflow protocol."""
 
 _ERRORS: Final = {
     400: (
@@ -71,6 +79,7 @@ _FILTERS: Final = {
     "host": "Host name of the destination.",
     "path": "Exact path of the destination.",
     "label": "A label.",
+    "topicName": "A URL group it was published to.",
     "flowControlKey": "A flow-control key.",
     "callerIp": "Address of the publisher.",
     "scheduleId": "Id of the schedule that made it.",
@@ -82,11 +91,33 @@ _FILTERS: Final = {
     "cursor": "The cursor of the page before.",
     "order": "latestFirst or earliestFirst.",
 }
-_COMMON: Final = ("url", "label", "flowControlKey", "scheduleId", "callerIp", "fromDate", "toDate", "count")
+_COMMON: Final = (
+    "url",
+    "topicName",
+    "label",
+    "flowControlKey",
+    "scheduleId",
+    "callerIp",
+    "fromDate",
+    "toDate",
+    "count",
+)
 _OF_DEAD_LETTERS: Final = ("dlqIds", "messageIds", "responseStatus", *_COMMON, "cursor")
 _NUMBERS: Final = frozenset(("fromDate", "toDate", "count", "responseStatus"))
 _LISTS: Final = frozenset(
-    ("messageIds", "dlqIds", "url", "host", "path", "label", "flowControlKey", "scheduleId", "callerIp", "state")
+    [
+        "messageIds",
+        "dlqIds",
+        "url",
+        "host",
+        "path",
+        "topicName",
+        "label",
+        "flowControlKey",
+        "scheduleId",
+        "callerIp",
+        "state",
+    ]
 )
 
 
@@ -109,9 +140,26 @@ def document() -> Json:
         "security": [{"bearer": []}, {"query": []}],
         "tags": [
             {"name": name}
-            for name in ("Publish", "Messages", "Log", "Dead letters", "Schedules", "Keys", "Server", "Catcher")
+            for name in (
+                "Publish",
+                "Messages",
+                "Log",
+                "Dead letters",
+                "Schedules",
+                "URL groups",
+                "Keys",
+                "Server",
+                "Catcher",
+            )  # fmt: skip
         ],
-        "paths": {**_publish_paths(), **_message_paths(), **_dead_letter_paths(), **schedule_paths(), **_other_paths()},
+        "paths": {
+            **_publish_paths(),
+            **_message_paths(),
+            **_dead_letter_paths(),
+            **schedule_paths(),
+            **group_paths(),
+            **_other_paths(),
+        },
         "components": {
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer"},
@@ -142,17 +190,22 @@ def _publish_paths() -> Json:
                 "Publish",
                 "publish",
                 "Publish a message",
-                "The destination is a URL, as it is or percent-encoded; its query stays with it. Each header below may "
+                "The destination is a URL, as it is or percent-encoded; its query stays with it. Or it is the name of "
+                "a URL group: each of its endpoints gets a message of its own. Each header below may "
                 f"also be a query parameter in lower case.\n\n{told}",
                 [
-                    _path("destination", "The URL to deliver to.", "https://example.com/orders?x=1"),
+                    _path("destination", "The URL to deliver to, or a URL group.", "https://example.com/orders?x=1"),
                     *headers,
                 ],
                 {
-                    201: ("Stored.", _ref("Published"), {"messageId": _ID}),
+                    201: (
+                        "Stored. An array for a URL group.",
+                        {"anyOf": [_ref("Published"), _array("Published")]},
+                        {"messageId": _ID},
+                    ),
                     202: (
-                        "A duplicate; the id is that of the first message.",
-                        _ref("Published"),
+                        "A duplicate; the id is that of the first message. An array for a URL group.",
+                        {"anyOf": [_ref("Published"), _array("Published")]},
                         {"messageId": _ID, "deduplicated": True},
                     ),
                 },
@@ -414,10 +467,12 @@ def _other_paths() -> Json:
 def _schemas() -> Json:
     text, number, flag = {"type": "string"}, {"type": "integer"}, {"type": "boolean"}
     headers = {"type": "object", "additionalProperties": _strings()}
-    texts = "messageId url method body bodyBase64 callback failureCallback callerIP retryDelayExpression label scheduleId"
+    texts = (
+        "messageId url method body bodyBase64 callback failureCallback callerIP retryDelayExpression label scheduleId"
+    )
     numbers = "maxRetries notBefore createdAt timeout parallelism rate period"
     about = {
-        **_fields(text, f"{texts} flowControlKey parentMessageId"),
+        **_fields(text, f"{texts} flowControlKey topicName endpointName parentMessageId"),
         **_fields(number, numbers),
         **_fields(headers, "header callbackHeader failureCallbackHeader"),
         "labels": _strings(),
@@ -462,7 +517,9 @@ def _schemas() -> Json:
     return {
         "Error": _object({"error": text, "requestId": text}, ["error"]),
         "Published": _object({"messageId": text, "url": text, "deduplicated": flag}, ["messageId"]),
-        "BatchItem": {"anyOf": [_ref("Published"), _object({"error": text, "status": number}, ["error"])]},
+        "BatchItem": {
+            "anyOf": [_ref("Published"), _array("Published"), _object({"error": text, "status": number}, ["error"])]
+        },
         "BatchMessage": _object(batch, ["destination"]),
         "Message": _object(message, [*always, "createdAt", "state"]),
         "Story": _object({**message, **story}, [*always, "createdAt", "state", "attempts", "events"]),
@@ -470,6 +527,7 @@ def _schemas() -> Json:
         "Line": _object(line, ["time", "state"]),
         "Event": _object(event, [*always, "time", "state"]),
         "DeadLetter": _object({**about, **answer, "dlqId": text}, [*always, "createdAt", "dlqId", "responseStatus"]),
+        **group_schemas(),
         "Keys": _object({"current": text, "next": text}, ["current", "next"]),
     }
 
@@ -479,57 +537,10 @@ def _fields(schema: Json, names: str) -> Json:
     return dict.fromkeys(names.split(), schema)
 
 
-def _operation(
-    tag: str,
-    operation_id: str,
-    summary: str,
-    description: str,
-    parameters: Sequence[Json],
-    answers: Mapping[int, tuple[str, Json, Any]],
-    errors: Sequence[int],
-    body: Json | None = None,
-    *,
-    optional: bool = False,
-) -> Json:
-    """Return an operation; ``answers`` are description, schema and example by status."""
-    responses: Json = {
-        str(status): {
-            "description": about,
-            "content": {"application/json": {"schema": schema, "example": example}},
-        }
-        for status, (about, schema, example) in answers.items()
-    }
-    responses.update({str(status): {"$ref": f"#/components/responses/{status}"} for status in (*errors, 500)})
-    operation: Json = {"tags": [tag], "operationId": operation_id, "summary": summary}
-    if description:
-        operation["description"] = description
-    if parameters:
-        operation["parameters"] = list(parameters)
-    if body is not None:
-        operation["requestBody"] = {"required": False, "content": body} if optional else {"content": body}
-    operation["responses"] = responses
-    return operation
-
-
-def _public(operation: Json) -> Json:
-    return {**operation, "security": []}
-
-
 def _error(status: int) -> Json:
     about, example = _ERRORS[status]
     content = {"error": example} | ({"requestId": "4f0c-1a"} if status == 500 else {})
     return {"description": about, "content": {"application/json": {"schema": _ref("Error"), "example": content}}}
-
-
-def _path(name: str, about: str, example: str) -> Json:
-    return {
-        "name": name,
-        "in": "path",
-        "required": True,
-        "description": about,
-        "schema": {"type": "string"},
-        "example": example,
-    }
 
 
 def _filters(names: Sequence[str]) -> list[Json]:
@@ -542,26 +553,6 @@ def _filters(names: Sequence[str]) -> list[Json]:
             schema = {"type": "array", "items": schema}
         found.append({"name": name, "in": "query", "description": _FILTERS[name], "schema": schema})
     return found
-
-
-def _ref(name: str) -> Json:
-    return {"$ref": f"#/components/schemas/{name}"}
-
-
-def _array(name: str) -> Json:
-    return {"type": "array", "items": _ref(name)}
-
-
-def _strings() -> Json:
-    return {"type": "array", "items": {"type": "string"}}
-
-
-def _object(properties: Json, required: list[str]) -> Json:
-    return {"type": "object", "properties": properties, "required": required}
-
-
-def _page(name: str, item: str) -> Json:
-    return _object({name: _array(item), "cursor": {"type": "string"}}, [name])
 
 
 _MESSAGE: Final = {

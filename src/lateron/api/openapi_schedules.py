@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from lateron.api.openapi import _operation as operation
-from lateron.api.openapi import _path as path_parameter
-from lateron.api.openapi import _ref as ref
+from lateron.api.describe import operation, ref
+from lateron.api.describe import path as path_parameter
 from lateron.api.openapi import publish_headers
 
 Json = dict[str, Any]

@@ -18,12 +18,13 @@ from lateron.api.auth import identify, require_change
 from lateron.api.call import COUNTED, Answer, Call, InFlight, at_most, failure, json_answer
 from lateron.api.ports import Ports
 from lateron.broker.schedules import Schedules
-from lateron.broker.views import Accepted
+from lateron.broker.views import Accepted, Answered, FannedOut
 from lateron.core.batch import ItemError
-from lateron.core.destination import Destination, parse_destination
+from lateron.core.publish import GroupPublication
 from lateron.core.quota import BATCH_BYTES, Quota
+from lateron.core.reach import Check, guard
 from lateron.core.render import error_answer, publish_answer, publish_answer_json
-from lateron.core.values import CallbackOptions, Publication, Request, Tenant
+from lateron.core.values import Publication, Tenant
 from lateron.core.wire import CronGiven, PublishContext, incoming_hops, parse_batch, parse_publish, parse_schedule
 from lateron.errors import LateronError
 
@@ -41,8 +42,9 @@ async def publish(ports: Ports, call: Call) -> Answer:
         publication = parse_publish(call.rest, call.headers, body, context(ports, call))
     except CronGiven:
         return await _schedule(ports, call, body)
-    guard(ports.check_destination, publication.request)
-    (accepted,) = await ports.writer.publish((publication,))
+    if isinstance(publication, Publication):
+        guard(ports.check_destination, publication.request)
+    (accepted,) = await ports.writer.publish_any((publication,))
     return _answer(accepted)
 
 
@@ -122,7 +124,8 @@ class FastLane:
         try:
             reading = _reading(ports, entry.tenant, entry.caller_ip)
             publication = parse_publish(entry.rest, entry.headers, body, reading)
-            guard(ports.check_destination, publication.request)
+            if isinstance(publication, Publication):
+                guard(ports.check_destination, publication.request)
             ports.writer.publish_nowait((publication,), partial(self._done, size, reply))
         except Exception as error:  # noqa: BLE001 - Told to the caller; a bug costs one request.
             self.refuse(error, size, reply)
@@ -137,11 +140,12 @@ class FastLane:
         self._in_flight.give(size)
         self._ports.counters.add("api_clients_gone")
 
-    def _done(self, size: int, reply: Reply, result: tuple[Accepted, ...] | BaseException) -> None:
-        if isinstance(result, tuple):
-            self._end(_answer(result[0]), self._ports.request_id(), size, reply)
+    def _done(self, size: int, reply: Reply, result: tuple[Answered, ...] | BaseException) -> None:
+        answered = result[0] if isinstance(result, tuple) else result
+        if isinstance(answered, BaseException):
+            self.refuse(answered, size, reply)
         else:
-            self.refuse(result, size, reply)
+            self._end(_answer(answered), self._ports.request_id(), size, reply)
 
     def _end(self, answer: Answer, call_id: str, size: int, reply: Reply) -> None:
         self._in_flight.give(size)
@@ -149,8 +153,17 @@ class FastLane:
         reply(answer, call_id)
 
 
-def _answer(accepted: Accepted) -> Answer:
-    """Return the answer to a publish that is stored."""
+def _answer(accepted: Answered) -> Answer:
+    """Return the answer to a publish: an object, or for a URL group an array of them.
+
+    Raises:
+        LateronError: The transaction found that the publish cannot be: there is no such group, for example.
+    """
+    if isinstance(accepted, LateronError):
+        raise accepted
+    if isinstance(accepted, FannedOut):
+        new = not all(one.duplicate for _, one in accepted.endpoints)
+        return json_answer(_item_answer(accepted), CREATED if new else DUPLICATE)
     if accepted.duplicate:
         return json_answer(publish_answer(accepted.id, duplicate=True), DUPLICATE)
     return Answer(CREATED, publish_answer_json(accepted.id))
@@ -174,16 +187,26 @@ async def batch(ports: Ports, call: Call) -> Answer:
     reading = context(ports, call, incoming_hops(call.headers))
     items = parse_batch(body, reading) if len(body) < _BIG else await asyncio.to_thread(parse_batch, body, reading)
     items = [_guarded(ports.check_destination, index, item) for index, item in enumerate(items)]
-    good = [item for item in items if isinstance(item, Publication)]
-    accepted = iter(await ports.writer.publish(good) if good else ())
-    answers: list[dict[str, Any]] = []
-    for item in items:
-        if isinstance(item, ItemError):
-            answers.append(error_answer(item.status, item.error))
-        else:
-            stored = next(accepted)
-            answers.append(publish_answer(stored.id, duplicate=stored.duplicate))
-    return json_answer(answers, CREATED if good else 200)
+    good = [item for item in items if not isinstance(item, ItemError)]
+    accepted = iter(await ports.writer.publish_any(good) if good else ())
+    answers: list[Any] = []
+    stored = 0
+    for index, item in enumerate(items):
+        answer = item if isinstance(item, ItemError) else next(accepted)
+        if isinstance(answer, LateronError):
+            answer = ItemError(answer.status, f"message {index}: {answer}")
+        stored += not isinstance(answer, ItemError)
+        answers.append(_item_answer(answer))
+    return json_answer(answers, CREATED if stored else 200)
+
+
+def _item_answer(answer: Accepted | FannedOut | ItemError) -> object:
+    """Return what one item of a batch is answered; for a URL group, an array."""
+    if isinstance(answer, ItemError):
+        return error_answer(answer.status, answer.error)
+    if isinstance(answer, FannedOut):
+        return [publish_answer(one.id, duplicate=one.duplicate, url=url) for url, one in answer.endpoints]
+    return publish_answer(answer.id, duplicate=answer.duplicate)
 
 
 def context(ports: Ports, call: Call, hops: int = 0) -> PublishContext:
@@ -202,31 +225,10 @@ def _reading(ports: Ports, tenant: Tenant, caller_ip: str | None, hops: int = 0)
     )
 
 
-def guard(check: Callable[[Destination], None], request: Request) -> None:
-    """Refuse a message that could never be delivered because of an address in its own or a callback's URL.
-
-    Raises:
-        InvalidDestination: It has one.
-    """
-    check(parse_destination(request.url))
-    options = request.options
-    if options.callback is not None or options.failure_callback is not None:
-        guard_callbacks(check, (options.callback, options.failure_callback))
-
-
-def guard_callbacks(check: Callable[[Destination], None], callbacks: Sequence[CallbackOptions | None]) -> None:
-    """Do as ``guard`` for callbacks, and for theirs."""
-    for callback in callbacks:
-        if callback is not None:
-            check(parse_destination(callback.url))
-            if callback.failure_callback is not None:
-                check(parse_destination(callback.failure_callback.url))
-
-
 def _guarded(
-    check: Callable[[Destination], None], index: int, item: Publication | ItemError
-) -> Publication | ItemError:
-    if isinstance(item, ItemError):
+    check: Check, index: int, item: Publication | GroupPublication | ItemError
+) -> Publication | GroupPublication | ItemError:
+    if not isinstance(item, Publication):  # The endpoints of a group are judged when they are known.
         return item
     try:
         guard(check, item.request)

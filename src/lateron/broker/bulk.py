@@ -13,6 +13,7 @@ from itertools import count
 from msgspec import Struct
 from msgspec.structs import replace
 
+from lateron.broker.groups import GroupBroker
 from lateron.broker.ledger import Ledger
 from lateron.broker.messages import PAGE, MessageBroker, earlier
 from lateron.core import message as life
@@ -54,7 +55,7 @@ class Deleted(Struct, frozen=True):
     before: tuple[Millis, bytes] | None = None
 
 
-class Broker(MessageBroker):
+class Broker(GroupBroker, MessageBroker):
     """All that changes messages: the hot verbs of ``MessageBroker``, and those for many at once."""
 
     def cancel(

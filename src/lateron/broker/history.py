@@ -16,6 +16,7 @@ from msgspec import DecodeError, Meta, msgpack
 from msgspec.structs import replace
 
 from lateron.broker.bulk import LAST_TIME, choose_dead_letters
+from lateron.broker.groups import GroupHistory
 from lateron.broker.messages import PAGE
 from lateron.broker.schedules import ScheduleView, known_schedule, schedule_views
 from lateron.broker.views import DeadView, EventView, Limits, MessageView, Page, Story, Waiting
@@ -53,7 +54,7 @@ _EVENT_KEY: msgpack.Decoder[EventKey] = msgpack.Decoder(tuple[_Whole, bytes, _Wh
 _LETTER_KEY: msgpack.Decoder[LetterKey] = msgpack.Decoder(tuple[_Whole, bytes])
 
 
-class History:
+class History(GroupHistory):
     """Reads for the API; see the module."""
 
     def __init__(self, store: Store, limits: Limits) -> None:

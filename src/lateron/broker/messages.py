@@ -15,11 +15,13 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+from lateron.broker.groups import FanOut
 from lateron.broker.ledger import Ledger
-from lateron.broker.views import Accepted, Limits, Prepared, Result, Turn, Turned
+from lateron.broker.views import Accepted, Answered, Limits, Prepared, Result, Turn, Turned
 from lateron.core import flow
 from lateron.core import message as life
 from lateron.core.flow import Lane, lane_of
+from lateron.core.reach import Check, anywhere
 from lateron.core.values import (
     Claimed,
     Event,
@@ -82,13 +84,22 @@ class MessageBroker:
         new_id: Makes message ids, ascending with time.
         node: This incarnation: a number that no start of any node has had before.
         limits: What the operator has set.
+        check: Judges the URLs of endpoints when something is published to their group.
     """
 
-    def __init__(self, store: Store, new_id: Callable[[Millis], MessageId], node: int, limits: Limits) -> None:
+    def __init__(
+        self,
+        store: Store,
+        new_id: Callable[[Millis], MessageId],
+        node: int,
+        limits: Limits,
+        check: Check = anywhere,
+    ) -> None:
         self._store = store
         self._new_id = new_id
         self._node = node
         self._limits = limits
+        self._check = check
         self._tenants: tuple[Tenant, ...] = ()
         # When the first lane of the store is due; may be early, never late. 0: not known yet, look.
         self._alarm: Millis | None = 0
@@ -179,7 +190,8 @@ class MessageBroker:
         with self._store.transaction(commit=False) as tx:
             ledger = Ledger(tx, self._node, self._limits.host_parallelism, now)
             ended, stale = self._decide(tx, turn.results, now)
-            accepted, made = self._accept(tx, turn.publishes, ended, now)
+            fan_out = FanOut(tx, turn.publishes, self._check)
+            accepted, made = self._accept(tx, fan_out.publishes, ended, now)
             self._hold(ledger, ended, made)
             for transition in ended:
                 ledger.end(transition)
@@ -193,11 +205,11 @@ class MessageBroker:
                 due = True
             ledger.write()
             alarm = self._next_due(tx) if due else earlier(self._alarm, ledger.next_due())
-        return Prepared(Turned(tuple(accepted), tuple(claimed), len(ended), stale, alarm))
+        return Prepared(Turned(fan_out.fold(accepted), tuple(claimed), len(ended), stale, alarm))
 
     def _one_by_one(self, turn: Turn, now: Millis) -> Turned:
         """Run the items of a batch that could not be decided; answer the guilty one with an error."""
-        accepted: list[tuple[Accepted, ...] | LateronError] = []
+        accepted: list[tuple[Answered, ...] | LateronError] = []
         claimed, settled, stale = list[Claimed](), 0, 0
         for result in turn.results:
             try:

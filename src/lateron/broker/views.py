@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Generic, TypeVar
+from typing import Generic, TypeAlias, TypeVar
 
 from msgspec import Struct
 
+from lateron.core.publish import GroupPublication
 from lateron.core.values import (
     HOUR,
     MINUTE,
@@ -42,6 +43,16 @@ class Accepted(Struct, frozen=True):
     duplicate: bool = False
 
 
+class FannedOut(Struct, frozen=True):
+    """The answer to a publish to a URL group: (URL, answer) of every endpoint, in the order of the group."""
+
+    endpoints: tuple[tuple[str, Accepted], ...]
+
+
+# To one item of a request: an error is that of a publish to a group, found in the transaction.
+Answered: TypeAlias = Accepted | FannedOut | LateronError
+
+
 class Result(Struct, frozen=True):
     """How an attempt ended; an outcome of None gives the message back, nothing having been sent."""
 
@@ -52,7 +63,7 @@ class Result(Struct, frozen=True):
 class Turn(Struct, frozen=True):
     """What has come together while the last transaction was under way."""
 
-    publishes: tuple[tuple[Publication, ...], ...] = ()  # By request; each is answered as a whole.
+    publishes: tuple[tuple[Publication | GroupPublication, ...], ...] = ()  # By request; each is answered as a whole.
     results: tuple[Result, ...] = ()
     room: int = 0  # How many attempts this node can open.
 
@@ -60,7 +71,7 @@ class Turn(Struct, frozen=True):
 class Turned(Struct, frozen=True):
     """What a turn made of it."""
 
-    accepted: tuple[tuple[Accepted, ...] | LateronError, ...] = ()
+    accepted: tuple[tuple[Answered, ...] | LateronError, ...] = ()
     claimed: tuple[Claimed, ...] = ()  # ACTIVE now, for this node; attempt them.
     settled: int = 0
     stale: int = 0  # Results that came too late and were dropped.

@@ -10,6 +10,8 @@ import typer
 import lateron
 from lateron.cli import exits
 from lateron.cli.flags import with_settings
+from lateron.cli.groups import groups_app
+from lateron.cli.options import JsonOption, TokenOption, UrlOption
 from lateron.config import DEFAULT_FILE, Settings, render_toml
 
 app = typer.Typer(
@@ -22,14 +24,7 @@ app = typer.Typer(
 )
 config_app = typer.Typer(help="Look at the settings, or write a file to change them.", no_args_is_help=True)
 app.add_typer(config_app, name="config")
-
-UrlOption = Annotated[
-    str | None, typer.Option("--url", metavar="URL", help="The server.", show_default="QSTASH_URL, else the dev server")
-]
-TokenOption = Annotated[
-    str | None, typer.Option("--token", metavar="TOKEN", help="The token.", show_default="QSTASH_TOKEN")
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+app.add_typer(groups_app, name="groups")
 
 
 @app.callback(invoke_without_command=True)

@@ -17,7 +17,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 
 from lateron.core.headers import wire_text
 from lateron.core.options import MAX_HEADER_BYTES, MAX_HEADERS, Config, Given, WorkflowNotSupported, read_flag
-from lateron.core.publish import PublishContext, build, forward_plain
+from lateron.core.publish import GroupPublication, PublishContext, build, forward_plain, is_url, to_group
 from lateron.core.values import Publication
 from lateron.errors import LateronError, NotSupported, RequestError
 
@@ -50,7 +50,7 @@ _decode_item = msgspec.json.Decoder(_Item).decode
 _decode_text = msgspec.json.Decoder(str).decode
 
 
-def parse_batch(body: bytes, context: PublishContext) -> list[Publication | ItemError]:
+def parse_batch(body: bytes, context: PublishContext) -> list[Publication | GroupPublication | ItemError]:
     """Read a batch, one result per item, in order.
 
     Args:
@@ -67,7 +67,7 @@ def parse_batch(body: bytes, context: PublishContext) -> list[Publication | Item
         raise RequestError(f"body: expected a JSON array of messages ({error})") from None
     if len(items) > MAX_ITEMS:
         raise RequestError(f"body: a batch has at most {MAX_ITEMS} messages, this one {len(items)}")
-    results: list[Publication | ItemError] = []
+    results: list[Publication | GroupPublication | ItemError] = []
     for index, item in enumerate(items):
         try:
             results.append(_publication(item, context))
@@ -78,13 +78,13 @@ def parse_batch(body: bytes, context: PublishContext) -> list[Publication | Item
     return results
 
 
-def _publication(raw: Raw, context: PublishContext) -> Publication:
+def _publication(raw: Raw, context: PublishContext) -> Publication | GroupPublication:
     try:
         item = _decode_item(raw)
     except _UNREADABLE as error:
         raise RequestError(str(error) or "JSON nested too deep") from None
     config = Config()
-    headers = _gather(config, item.headers or {})
+    headers = gather(config, item.headers or {})
     for option, field, value in (
         ("callback", "callback", item.callback),
         ("failure-callback", "failureCallback", item.failure_callback),
@@ -93,13 +93,20 @@ def _publication(raw: Raw, context: PublishContext) -> Publication:
             config.given.setdefault(option, Given(field, _wire(field, value)))
     if item.queue:
         raise NotSupported("queues are not supported yet: queue")
+    if not is_url(item.destination):
+        body = _body(item.body, config)  # Before the configuration is read: it may name the body's type.
+        return to_group(item.destination, config, headers, body, context)
     if "header-forward" in config.given and read_flag(config, "header-forward"):
         forward_plain(config, headers)
     return build(item.destination, config, _body(item.body, config), context)
 
 
-def _gather(config: Config, headers: dict[str, str | list[str]]) -> list[tuple[str, str]]:
-    """Put an item's headers into ``config``; return all of them as on the wire."""
+def gather(config: Config, headers: dict[str, str | list[str]]) -> list[tuple[str, str]]:
+    """Put the headers of a JSON object into ``config``; return all of them as on the wire.
+
+    Raises:
+        RequestError: They are too many, too long, or one of them cannot be a header.
+    """
     pairs: list[tuple[str, str]] = []
     size = 0
     for name, given in headers.items():

@@ -53,6 +53,8 @@ class _Report(Struct, frozen=True, rename="camel"):
     source_body: str  # Base64.
     not_before: Millis
     created_at: Millis
+    topic_name: str | UnsetType = UNSET
+    endpoint_name: str | UnsetType = UNSET
     caller_ip: str | UnsetType = field(default=UNSET, name="callerIP")  # As in every object of the wire.
     schedule_id: str | UnsetType = UNSET
     dlq_id: str | UnsetType = UNSET
@@ -130,6 +132,8 @@ def _report(message: Message, request: Request, outcome: Outcome, dead_letter: D
         source_body=_base64(request.body or b""),
         not_before=message.created if due is None else due,
         created_at=message.created,
+        topic_name=request.options.topic or UNSET,
+        endpoint_name=request.options.endpoint or UNSET,
         caller_ip=UNSET if request.options.caller_ip is None else request.options.caller_ip,
         schedule_id=UNSET if request.options.schedule is None else request.options.schedule,
         dlq_id=UNSET if dead_letter is None else dlq_text(dead_letter.time, dead_letter.message),

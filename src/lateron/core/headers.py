@@ -152,6 +152,8 @@ def delivery_headers(message: Message, request: Request, signature: str | None, 
     kept.append(("Upstash-Retried", str(message.retried)))
     if options.schedule is not None:
         kept.append(("Upstash-Schedule-Id", options.schedule))
+    if options.topic is not None:
+        kept.append(("Upstash-Topic-Name", options.topic))
     if options.caller_ip is not None:
         kept.append(("Upstash-Caller-Ip", options.caller_ip))
     if region is not None:

@@ -153,6 +153,29 @@ class Config:
         self.callback = _under(self.callback, other.callback)
         self.failure = _under(self.failure, other.failure)
 
+    def pairs(self, prefix: str = "Upstash-") -> Headers:
+        """Return the headers that say the same; ``Config.of`` reads them."""
+        kept = [(f"{prefix}{name.title()}", given.value) for name, given in self.given.items()]
+        kept += [(f"{prefix}Forward-{name}", value) for name, value in self.forwarded]
+        if self.content_type:
+            kept.append(("Content-Type", self.content_type))
+        for name, config in (("Callback", self.callback), ("Failure-Callback", self.failure)):
+            if config is not None:
+                kept += config.pairs(f"{prefix}{name}-")
+        return tuple(kept)
+
+    @classmethod
+    def of(cls, pairs: Headers) -> Config:
+        """Gather the configuration that headers say."""
+        config = cls()
+        for name, value in pairs:
+            option = name.lower()
+            if option == "content-type":
+                config.content_type = value
+            else:
+                config.add(option.removeprefix("upstash-"), name, value)
+        return config
+
     def headers(self) -> Headers:
         """Return what is forwarded: ``Content-Type`` once, the rest as gathered, duplicates kept.
 

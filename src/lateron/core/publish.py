@@ -37,6 +37,7 @@ from lateron.core.options import (
     read_timeout,
 )
 from lateron.core.quota import Quota
+from lateron.core.text import NAME_BYTES
 from lateron.core.values import (
     MINUTE,
     Headers,
@@ -54,6 +55,7 @@ MAX_HOPS: Final = 16  # Of one chain of deliveries; more is a loop.
 DEFAULT_RETRY: Final = RetryPolicy()
 
 _HOPS: Final = HOPS.lower()
+_NAME: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._")
 _OURS: Final = (b"upstash-", b"lateron-")
 _TOKEN_PARAMETER: Final = b"qstash_token"
 _SCHEMES: Final = (b"http:/", b"https:/")
@@ -74,9 +76,27 @@ class PublishContext(Struct, frozen=True):
     hops: int = 0  # Those that the request around a batch has behind it.
 
 
+class GroupPublication(Struct, frozen=True):
+    """A publish to a URL group. Which endpoints that means is known in the transaction that stores it.
+
+    ``core.groups.expand`` then makes one ``Publication`` for each of them.
+    """
+
+    group: str
+    config: Headers  # What ``Config.pairs`` returned.
+    body: bytes | None
+    context: PublishContext
+    plain: Headers = ()  # What ``Upstash-Header-Forward`` would forward; a default of the group may ask for it.
+
+    @property
+    def tenant(self) -> Tenant:
+        """Return whose it is."""
+        return self.context.tenant
+
+
 def parse_publish(
     target: bytes, headers: Sequence[tuple[bytes, bytes]], body: bytes, context: PublishContext
-) -> Publication:
+) -> Publication | GroupPublication:
     """Read a publish.
 
     Args:
@@ -86,11 +106,15 @@ def parse_publish(
         context: Who asks, when, and under which limits.
 
     Raises:
-        RequestError: Something cannot be read, is not allowed, or names a group that does not exist.
+        RequestError: Something cannot be read, is not allowed, or names no group that could exist.
         NotSupported: It asks for a part of the API that is not built yet.
         CronGiven: It asks for a schedule; ``core.recurring`` reads that.
     """
     destination, config = read_request(target, headers)
+    if not is_url(destination):
+        if "cron" in config.given:
+            raise NotSupported("schedules to a URL group are not supported yet")
+        return to_group(destination, config, _texts(headers), body or None, context)
     return build(destination, config, body or None, context)
 
 
@@ -106,14 +130,38 @@ def read_request(target: bytes, headers: Sequence[tuple[bytes, bytes]]) -> tuple
             _add(config, lower, name, value)
     if parameters:
         config.under(query_config(parameters))
+    if not is_url(destination):
+        return destination, config  # A group takes all headers with it, and forwards them per endpoint.
     if "header-forward" in config.given and read_flag(config, "header-forward"):
-        forward_plain(config, [(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers])
+        forward_plain(config, _texts(headers))
     return destination, config
+
+
+def _texts(headers: Sequence[tuple[bytes, bytes]]) -> list[tuple[str, str]]:
+    return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers]
 
 
 def _add(config: Config, lower: bytes, name: bytes, value: bytes) -> None:
     option = lower.removeprefix(b"upstash-").decode("latin-1")
     config.add(option, name.decode("latin-1"), value.decode("latin-1"))
+
+
+def to_group(
+    destination: str, config: Config, headers: Sequence[tuple[str, str]], body: bytes | None, context: PublishContext
+) -> GroupPublication:
+    """Make the publication to a URL group that a destination which is no URL names.
+
+    Raises:
+        InvalidDestination: It is empty, or the name of an API that QStash hosts.
+        NotFound: No group can have that name.
+    """
+    if not is_group_name(destination):
+        check_destination(destination)
+    plain = Config()
+    forward_plain(plain, headers)
+    if body is not None:
+        context.quota.check("body", len(body), context.quota.body)
+    return GroupPublication(destination, config.pairs(), body, context, tuple(plain.forwarded))
 
 
 def build(destination: str, config: Config, body: bytes | None, context: PublishContext) -> Publication:
@@ -269,14 +317,24 @@ def forward_plain(config: Config, headers: Sequence[tuple[str, str]]) -> None:
             config.forward(canonical, name, value)
 
 
+def is_url(destination: str) -> bool:
+    """Whether a destination is a URL, or is meant to be one; else it names a URL group."""
+    return destination[:6].lower().startswith(("http:", "https:"))
+
+
+def is_group_name(name: str) -> bool:
+    """Whether a URL group can have this name; ``api`` is the place of the APIs that QStash hosts."""
+    return 0 < len(name) <= NAME_BYTES and _NAME.issuperset(name) and name != "api"
+
+
 def check_destination(destination: str) -> str:
     """Return the destination unchanged, if it is a URL that we would request.
 
     Raises:
         InvalidDestination: It is empty, or no such URL.
-        NotFound: It names a URL group, and none of that name exists.
+        NotFound: It is the name of something else.
     """
-    if destination[:6].lower().startswith(("http:", "https:")):
+    if is_url(destination):
         parse_destination(destination)
         return destination
     if not destination:
@@ -326,6 +384,15 @@ def _dedup(config: Config, request: Request, tenant: Tenant) -> bytes | None:
 def id_key(tenant: Tenant, dedup_id: str) -> bytes:
     """Return the deduplication key of an id that a publisher chose."""
     return _key(b"id", b"%d" % tenant, dedup_id.encode("latin-1"))
+
+
+def group_key(key: bytes, group: str, url: str) -> bytes:
+    """Return the deduplication key of one endpoint's message, from the one that the publish has by itself.
+
+    Each endpoint of each group has its own: a repetition makes messages for those endpoints only that have
+    none yet, and the same id under two groups, or to a URL, takes nothing from either.
+    """
+    return _key(b"group", key, group.encode(), url.encode())
 
 
 def content_key(tenant: Tenant, destination: str, headers: Headers, body: bytes | None) -> bytes:

@@ -268,6 +268,8 @@ def _common(message: Message, request: Request) -> Json:
             if callback.headers:
                 shown[f"{name}Header"] = _callback_headers(callback, options.redact)
     _put(shown, "scheduleId", options.schedule)
+    _put(shown, "topicName", options.topic)
+    _put(shown, "endpointName", options.endpoint)
     _put(shown, "callerIP", options.caller_ip)
     _put(shown, "retryDelayExpression", options.retry.expression)
     _put(shown, "timeout", options.timeout_ms)

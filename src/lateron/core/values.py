@@ -120,6 +120,8 @@ class Options(Struct, frozen=True, omit_defaults=True):
     caller_ip: str | None = None
     hops: int = 0  # How many Lateron servers this chain has passed; at most 16.
     schedule: str | None = None  # Id of the schedule that made it.
+    topic: str | None = None  # The URL group it was published to.
+    endpoint: str | None = None  # Name of the group's endpoint, if that has one.
 
 
 class Request(Struct, frozen=True):

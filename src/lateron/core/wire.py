@@ -21,6 +21,7 @@ from lateron.core.headers import HOPS, delivery_headers
 from lateron.core.options import WorkflowNotSupported
 from lateron.core.publish import (
     CronGiven,
+    GroupPublication,
     PublishContext,
     check_destination,
     incoming_hops,
@@ -33,6 +34,7 @@ from lateron.core.recurring import parse_schedule
 __all__ = [
     "HOPS",
     "CronGiven",
+    "GroupPublication",
     "ItemError",
     "PublishContext",
     "Selection",

@@ -139,11 +139,12 @@ class Server:
         self._bind()
         store, reader = self._open_store()
         resources = Resources(store, new_key)
-        broker = Broker(store, id_maker(), secrets.randbits(62), rooms.broker_limits(settings))
         history = History(reader or store, rooms.broker_limits(settings))
-        writer = Writer(broker, history, self._clock, own_readers=reader is not None)
         guard = rooms.guard_policy(settings, frozenset(s.getsockname()[:2] for s in self._sockets))
         resolver = Resolver(rooms.name_overrides(settings), self._clock)
+        check = rooms.destination_check(resolver, guard)
+        broker = Broker(store, id_maker(), secrets.randbits(62), rooms.broker_limits(settings), check)
+        writer = Writer(broker, history, self._clock, own_readers=reader is not None)
         egress = Egress(rooms.egress_settings(settings, guard), self._clock, resolver)
         self._closing.push_async_callback(egress.close)
         self._dispatcher = dispatcher = Dispatcher(
@@ -162,7 +163,7 @@ class Server:
             authenticate=resources.authenticate,
             keys=resources.keys,
             rotate_keys=partial(self._rotate_keys, writer, resources),
-            check_destination=rooms.destination_check(resolver, guard),
+            check_destination=check,
             request_id=self._request_id,
             info=partial(rooms.self_description, settings, started),
             not_ready=lambda: self._not_ready,

@@ -97,6 +97,23 @@ DELETE FROM dead_letter WHERE (tenant, time, message) IN
 DELETE FROM lane WHERE id IN (SELECT id FROM lane WHERE active = 0 AND waiting = 0 AND paused = 0
   AND pinned_parallelism = 0 AND pinned_rate = 0 AND period_start + period_ms < ? ORDER BY id LIMIT ?);
 
+-- save_group
+INSERT INTO url_group (tenant, name, created, updated, endpoints, headers, bucket) VALUES (?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (tenant, name) DO UPDATE SET updated = excluded.updated, endpoints = excluded.endpoints,
+  headers = excluded.headers;
+
+-- group: the URL group of a name
+SELECT tenant, name, created, updated, endpoints, headers FROM url_group WHERE tenant = ? AND name = ?;
+
+-- groups: all URL groups of a tenant
+SELECT tenant, name, created, updated, endpoints, headers FROM url_group WHERE tenant = ? ORDER BY name;
+
+-- count_groups
+SELECT count(*) FROM url_group WHERE tenant = ?;
+
+-- delete_group
+DELETE FROM url_group WHERE tenant = ? AND name = ? RETURNING name;
+
 -- insert_node
 INSERT INTO node (id, label, started, beat, dead) VALUES (?, ?, ?, ?, 0);
 

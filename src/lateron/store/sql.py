@@ -14,6 +14,7 @@ from msgspec import Struct, msgpack
 
 from lateron.core.digest import request_digest
 from lateron.core.flow import Lane
+from lateron.core.groups import Endpoint, Group
 from lateron.core.recurring import Last, Rules, Schedule
 from lateron.core.values import (
     Attempt,
@@ -38,6 +39,7 @@ from lateron.store.interface import Connection, Row, Value
 _pack = msgpack.Encoder().encode
 _headers = msgpack.Decoder(Headers).decode
 _options = msgpack.Decoder(Options).decode
+_endpoints = msgpack.Decoder(tuple[Endpoint, ...]).decode
 _outcome = msgpack.Decoder(Outcome).decode
 _rules = msgpack.Decoder(Rules).decode
 _last = msgpack.Decoder(Last).decode
@@ -311,6 +313,29 @@ class Verbs:
         requests = {row[0]: _request(row) for row in self._run_ids("schedule_requests", keys)}
         return [_schedule(row, requests[row[0]]) for row in rows]
 
+    # URL groups.
+
+    def save_group(self, group: Group) -> None:
+        """Store a URL group, new or changed."""
+        self._run("save_group", _group_row(group))
+
+    def group(self, tenant: Tenant, name: str) -> Group | None:
+        """Read a URL group."""
+        rows = self._run("group", (tenant, name))
+        return _group(rows[0]) if rows else None
+
+    def groups(self, tenant: Tenant) -> list[Group]:
+        """Read all URL groups of a tenant, by name."""
+        return [_group(row) for row in self._run("groups", (tenant,))]
+
+    def count_groups(self, tenant: Tenant) -> int:
+        """Count the URL groups of a tenant."""
+        return _int(self._run("count_groups", (tenant,))[0][0])
+
+    def delete_group(self, tenant: Tenant, name: str) -> bool:
+        """Delete a URL group; False if there was none."""
+        return bool(self._run("delete_group", (tenant, name)))
+
     # Nodes, tenants, tokens, keys, settings.
 
     def insert_node(self, node: int, label: str, now: Millis) -> None:
@@ -464,6 +489,16 @@ def _schedule(row: Row, stored: StoredRequest) -> Schedule:
         last=None if last is None else _last(_bytes(last)),
         intact=stored.intact,
     )
+
+
+def _group_row(group: Group) -> Row:
+    return (group.tenant, group.name, group.created, group.updated, _pack(group.endpoints), _pack(group.headers), 0)
+
+
+def _group(row: Row) -> Group:
+    tenant, name, created, updated, endpoints, headers = row
+    return Group(_int(tenant), str(name), _int(created), _int(updated),
+                 _endpoints(_bytes(endpoints)), _headers(_bytes(headers)))  # fmt: skip
 
 
 def _int(value: Value) -> int:
