@@ -125,15 +125,8 @@ class World:
 
     async def state(self) -> dict[str, Any]:
         """Return all that a tenant can see: messages, log, dead letters, schedules, groups, keys and catchers."""
-        paths = [
-            "/v2/messages",
-            "/v2/events",
-            "/v2/dlq",
-            "/v2/schedules",
-            "/v2/keys",
-            "/v2/topics",
-            "/lateron/v1/catcher",
-        ]
+        lists = ("messages", "events", "dlq", "schedules", "keys", "topics")
+        paths = [*(f"/v2/{name}" for name in lists), "/lateron/v1/catcher"]
         return {
             f"{token}{path}": (await self.ask("GET", path, token)).json() for path in paths for token in (ADMIN, OTHER)
         }

@@ -91,34 +91,22 @@ _FILTERS: Final = {
     "cursor": "The cursor of the page before.",
     "order": "latestFirst or earliestFirst.",
 }
-_COMMON: Final = (
-    "url",
-    "topicName",
-    "label",
-    "flowControlKey",
-    "scheduleId",
-    "callerIp",
-    "fromDate",
-    "toDate",
-    "count",
+_TAGS: Final = (
+    "Publish",
+    "Messages",
+    "Log",
+    "Dead letters",
+    "Schedules",
+    "URL groups",
+    "Keys",
+    "Server",
+    "Catcher",
 )
+_OF_MESSAGE: Final = ("url", "topicName", "label", "flowControlKey", "scheduleId", "callerIp")
+_COMMON: Final = (*_OF_MESSAGE, "fromDate", "toDate", "count")
 _OF_DEAD_LETTERS: Final = ("dlqIds", "messageIds", "responseStatus", *_COMMON, "cursor")
 _NUMBERS: Final = frozenset(("fromDate", "toDate", "count", "responseStatus"))
-_LISTS: Final = frozenset(
-    [
-        "messageIds",
-        "dlqIds",
-        "url",
-        "host",
-        "path",
-        "topicName",
-        "label",
-        "flowControlKey",
-        "scheduleId",
-        "callerIp",
-        "state",
-    ]
-)
+_LISTS: Final = frozenset(("messageIds", "dlqIds", "host", "path", "state", *_OF_MESSAGE))
 
 
 @lru_cache(maxsize=1)
@@ -138,20 +126,7 @@ def document() -> Json:
         },
         "servers": [{"url": "/"}],
         "security": [{"bearer": []}, {"query": []}],
-        "tags": [
-            {"name": name}
-            for name in (
-                "Publish",
-                "Messages",
-                "Log",
-                "Dead letters",
-                "Schedules",
-                "URL groups",
-                "Keys",
-                "Server",
-                "Catcher",
-            )  # fmt: skip
-        ],
+        "tags": [{"name": name} for name in _TAGS],
         "paths": {
             **_publish_paths(),
             **_message_paths(),
@@ -467,12 +442,10 @@ def _other_paths() -> Json:
 def _schemas() -> Json:
     text, number, flag = {"type": "string"}, {"type": "integer"}, {"type": "boolean"}
     headers = {"type": "object", "additionalProperties": _strings()}
-    texts = (
-        "messageId url method body bodyBase64 callback failureCallback callerIP retryDelayExpression label scheduleId"
-    )
+    texts = "messageId url method body bodyBase64 callback failureCallback callerIP retryDelayExpression label"
     numbers = "maxRetries notBefore createdAt timeout parallelism rate period"
     about = {
-        **_fields(text, f"{texts} flowControlKey topicName endpointName parentMessageId"),
+        **_fields(text, f"{texts} flowControlKey topicName endpointName scheduleId parentMessageId"),
         **_fields(number, numbers),
         **_fields(headers, "header callbackHeader failureCallbackHeader"),
         "labels": _strings(),

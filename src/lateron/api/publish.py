@@ -109,7 +109,7 @@ class FastLane:
         ports = self._ports
         try:
             query = target.partition(b"?")[2]
-            if b"upstash-" in query.lower():
+            if query and any(name in query.lower() for name in _LONG_WAY):
                 return None
             identity = identify(authorizations, query, ports.authenticate, ports.query_token)
             require_change(identity)
