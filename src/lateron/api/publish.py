@@ -96,8 +96,6 @@ class FastLane:
         prefix = target[: len(self._prefix)]
         if prefix != self._prefix and prefix.lower() != self._prefix:
             return None
-        if target[len(prefix) : len(prefix) + 4].lower() != b"http":
-            return None  # A URL group, or a mistake.
         authorizations, forwarded_for = [], []
         for name, value in headers:
             if name in _LONG_WAY:
