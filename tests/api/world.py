@@ -124,7 +124,7 @@ class World:
 
     async def state(self) -> dict[str, Any]:
         """Return all that a tenant can see of its messages, log, dead letters, keys and catchers."""
-        paths = ("/v2/messages", "/v2/events", "/v2/dlq", "/v2/keys", "/lateron/v1/catcher")
+        paths = ("/v2/messages", "/v2/events", "/v2/dlq", "/v2/keys", "/v2/queues", "/lateron/v1/catcher")
         return {
             f"{token}{path}": (await self.ask("GET", path, token)).json() for path in paths for token in (ADMIN, OTHER)
         }

@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
 from lateron import __version__
+from lateron.api.openapi_queues import QUEUE_SCHEMA, queue_paths
 
 Json: TypeAlias = dict[str, Any]
 
@@ -22,7 +23,7 @@ _ABOUT: Final = """A self-hosted HTTP message queue that speaks the QStash API. 
 destination in the path; it is on disk before it is answered 2xx, and is then delivered over HTTP with retries,
 callbacks and a dead letter queue.
 
-Not built yet, and answered 501: queues, schedules, URL groups, calls on flow control, the workflow protocol."""
+Not built yet, and answered 501: schedules, URL groups, calls on flow control, the workflow protocol."""
 
 _ERRORS: Final = {
     400: (
@@ -36,7 +37,7 @@ _ERRORS: Final = {
     413: ("The body is too large to be read.", "body: at most 104857600 bytes"),
     429: ("Too many management calls; see Burst-RateLimit-*.", "rate limit: at most 100 calls a second"),
     500: ("A bug of ours; the log has it under requestId.", "internal error"),
-    501: ("A part of the API that is not built yet.", "queues are not supported yet: POST /v2/enqueue"),
+    501: ("A part of the API that is not built yet.", "schedules are not supported yet: POST /v2/schedules"),
     503: ("Overloaded or not ready; see Retry-After.", "too much is under way; try again soon"),
     507: ("The disk is full; nothing was stored.", "the storage is full; nothing was stored"),
 }
@@ -60,6 +61,8 @@ _PUBLISH_OPTIONS: Final = (
     ("Upstash-Content-Based-Deduplication", "true: equal messages inside the window are one.", "true"),
     ("Upstash-Flow-Control-Key", "Messages of one key share limits.", "user-1"),
     ("Upstash-Flow-Control-Value", "parallelism, rate and period of the key.", "parallelism=5, rate=10, period=1m"),
+    ("Upstash-Queue-Name", "The queue to go through; enqueue names it in the path.", "orders"),
+    ("Lateron-Order-Key", "Messages of one key are delivered one after another.", "customer-17"),
     ("Upstash-Label", "Labels to find it by, separated by commas.", "billing"),
     ("Upstash-Redact-Fields", "What is only ever shown as its hash.", "body, header[Authorization]"),
 )
@@ -71,6 +74,7 @@ _FILTERS: Final = {
     "host": "Host name of the destination.",
     "path": "Exact path of the destination.",
     "label": "A label.",
+    "queueName": "Name of a queue.",
     "flowControlKey": "A flow-control key.",
     "callerIp": "Address of the publisher.",
     "state": "State of the log's line; IN_PROGRESS is ACTIVE, RETRY and ERROR.",
@@ -81,11 +85,11 @@ _FILTERS: Final = {
     "cursor": "The cursor of the page before.",
     "order": "latestFirst or earliestFirst.",
 }
-_COMMON: Final = ("url", "label", "flowControlKey", "callerIp", "fromDate", "toDate", "count")
+_COMMON: Final = ("url", "label", "queueName", "flowControlKey", "callerIp", "fromDate", "toDate", "count")
 _OF_DEAD_LETTERS: Final = ("dlqIds", "messageIds", "responseStatus", *_COMMON, "cursor")
 _NUMBERS: Final = frozenset(("fromDate", "toDate", "count", "responseStatus"))
 _LISTS: Final = frozenset(
-    ("messageIds", "dlqIds", "url", "host", "path", "label", "flowControlKey", "callerIp", "state")
+    ("messageIds", "dlqIds", "url", "host", "path", "label", "queueName", "flowControlKey", "callerIp", "state")
 )
 
 
@@ -104,9 +108,16 @@ def document() -> Json:
         "servers": [{"url": "/"}],
         "security": [{"bearer": []}, {"query": []}],
         "tags": [
-            {"name": name} for name in ("Publish", "Messages", "Log", "Dead letters", "Keys", "Server", "Catcher")
+            {"name": name}
+            for name in ("Publish", "Queues", "Messages", "Log", "Dead letters", "Keys", "Server", "Catcher")
         ],
-        "paths": {**_publish_paths(), **_message_paths(), **_dead_letter_paths(), **_other_paths()},
+        "paths": {
+            **_publish_paths(),
+            **queue_paths(_operation, _option_headers(("Upstash-Queue-Name", "Lateron-Order-Key"))),
+            **_message_paths(),
+            **_dead_letter_paths(),
+            **_other_paths(),
+        },
         "components": {
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer"},
@@ -118,13 +129,17 @@ def document() -> Json:
     }
 
 
-def _publish_paths() -> Json:
-    headers = [
+def _option_headers(left_out: tuple[str, ...] = ()) -> list[Json]:
+    return [
         {"name": name, "in": "header", "description": about, "schema": {"type": "string"}}
         | ({} if example is None else {"example": example})
         for name, about, example in _PUBLISH_OPTIONS
-        if "*" not in name and name != "Content-Type"
+        if "*" not in name and name not in {"Content-Type", *left_out}
     ]
+
+
+def _publish_paths() -> Json:
+    headers = _option_headers()
     told = "\n".join(f"* `{name}`: {about}" for name, about, _ in _PUBLISH_OPTIONS)
     return {
         "/v2/publish/{destination}": {
@@ -423,6 +438,8 @@ def _schemas() -> Json:
         "timeout": number,
         "label": text,
         "labels": _strings(),
+        "queueName": text,
+        "orderKey": text,
         "flowControlKey": text,
         "parallelism": number,
         "rate": number,
@@ -435,6 +452,8 @@ def _schemas() -> Json:
         "waitingFor": {**text, "description": "Why it has not gone out yet."},
         "waitingUntil": number,
         "heldBy": text,
+        "placeInLine": {**number, "description": "For a slot of its queue; exact up to 1,000."},
+        "placeInLineIsAtLeast": flag,
         "nextDeliveryTime": number,
     }
     whole = _object({**message, **waiting}, always)
@@ -446,6 +465,7 @@ def _schemas() -> Json:
         "body": {"description": "Text, or JSON that is sent as such."},
         "callback": {"type": ["string", "null"]},
         "failureCallback": {"type": ["string", "null"]},
+        "queue": {"type": ["string", "null"], "description": "The queue to go through."},
     }
     return {
         "Error": _object({"error": text, "requestId": text}, ["error"]),
@@ -453,6 +473,7 @@ def _schemas() -> Json:
         "BatchItem": {"anyOf": [_ref("Published"), _object({"error": text, "status": number}, ["error"])]},
         "BatchMessage": _object(batch, ["destination"]),
         "Message": whole,
+        "Queue": QUEUE_SCHEMA,
         "Story": _object({**message, **waiting, "attempts": free, "events": free}, [*always, "attempts", "events"]),
         "Event": _object(event, ["time", "messageId", "state", "url"]),
         "DeadLetter": _object({**message, **answer, "dlqId": text}, [*always, "dlqId", "responseStatus"]),

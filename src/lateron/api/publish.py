@@ -27,8 +27,12 @@ _BIG: Final = 1 << 20  # Bytes of a batch from which on it is read beside the ev
 
 async def publish(ports: Ports, call: Call) -> Answer:
     """Store one message: ``POST /v2/publish/{destination}``."""
-    body = await call.body(_body_check(ports.quota))
-    publication = parse_publish(call.rest, call.headers, body, context(ports, call))
+    body = await call.body(body_check(ports.quota))
+    return await store(ports, parse_publish(call.rest, call.headers, body, context(ports, call)))
+
+
+async def store(ports: Ports, publication: Publication) -> Answer:
+    """Guard and store one message, and answer with its id."""
     guard(ports.check_destination, publication)
     (accepted,) = await ports.writer.publish((publication,))
     if accepted.duplicate:
@@ -99,7 +103,7 @@ def _guarded(
     return item
 
 
-def _body_check(quota: Quota) -> Callable[[int], None]:
+def body_check(quota: Quota) -> Callable[[int], None]:
     """Return the check of a message's body: above the quota 412, above what we would ever read 413."""
     too_large = at_most(max(BATCH_BYTES, quota.body))
 

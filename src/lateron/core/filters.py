@@ -200,7 +200,7 @@ def matches(
         return False
     if wanted.to_time is not None and at > wanted.to_time:
         return False
-    if wanted.topics or wanted.queues or wanted.schedules:
+    if wanted.topics or wanted.schedules:
         return False  # Messages of those are not built yet, so there are none.
     options = request.options
     key = None if options.flow is None else options.flow.key
@@ -212,6 +212,7 @@ def matches(
         and _among(request.url, wanted.urls)
         and _among(key, wanted.flow_keys)
         and _among(options.caller_ip, wanted.caller_ips)
+        and _among(options.queue_name, wanted.queues)
         and (not wanted.labels or not set(wanted.labels).isdisjoint(options.labels))
         and _goes_to(request.url, wanted)
     )

@@ -31,6 +31,8 @@ from lateron.core.options import (
     read_labels,
     read_method,
     read_not_before,
+    read_order_key,
+    read_queue,
     read_redaction,
     read_retry,
     read_timeout,
@@ -70,7 +72,11 @@ class PublishContext(Struct, frozen=True):
 
 
 def parse_publish(
-    target: bytes, headers: Sequence[tuple[bytes, bytes]], body: bytes, context: PublishContext
+    target: bytes,
+    headers: Sequence[tuple[bytes, bytes]],
+    body: bytes,
+    context: PublishContext,
+    queue: Given | None = None,
 ) -> Publication:
     """Read a publish.
 
@@ -79,6 +85,7 @@ def parse_publish(
         headers: As received, names in any case.
         body: Complete; empty means that there is none.
         context: Who asks, when, and under which limits.
+        queue: The queue that the path names.
 
     Raises:
         RequestError: Something cannot be read, is not allowed, or names a group that does not exist.
@@ -94,9 +101,22 @@ def parse_publish(
             _add(config, lower, name, value)
     if parameters:
         config.under(query_config(parameters))
+    if queue is not None:
+        name_queue(config, queue)
     if "header-forward" in config.given and read_flag(config, "header-forward"):
         forward_plain(config, [(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers])
     return build(destination, config, body or None, context)
+
+
+def name_queue(config: Config, queue: Given) -> None:
+    """Take the queue that a path or an item names.
+
+    Raises:
+        RequestError: A header names another one.
+    """
+    header = config.given.setdefault("queue-name", queue)
+    if header.value.strip(" \t") != queue.value:
+        raise RequestError(f"{header.spelled}: another queue than that of {queue.spelled}")
 
 
 def _add(config: Config, lower: bytes, name: bytes, value: bytes) -> None:
@@ -128,6 +148,8 @@ def build(destination: str, config: Config, body: bytes | None, context: Publish
         redact=read_redaction(config),
         caller_ip=context.caller_ip,
         hops=max(context.hops, _hops(given.get(_HOPS))),
+        queue_name=read_queue(config),
+        order_key=read_order_key(config),
     )
     request = Request(url, read_method(config) or "POST", headers, body, options)
     return Publication(
@@ -160,6 +182,9 @@ def parse_overrides(
     config.under(query_config(parameters))
     quota, given = context.quota, config.given
     _refuse_unbuilt(given)
+    for option in ("queue-name", "lateron-order-key"):
+        if option in given:
+            raise RequestError(f"{given[option].spelled}: a dead letter goes back to the queue it came from")
     retry = read_retry(config, quota, DEFAULT_RETRY)
     counted = "retries" in given or retry.delays_ms  # A list without a number is as many retries as it is long.
     return Overrides(
@@ -276,9 +301,8 @@ def check_destination(destination: str) -> str:
 
 
 def _refuse_unbuilt(given: dict[str, Given]) -> None:
-    for name, part in (("cron", "schedules are"), ("queue-name", "queues are")):
-        if name in given:
-            raise NotSupported(f"{part} not supported yet: {given[name].spelled}")
+    if "cron" in given:
+        raise NotSupported(f"schedules are not supported yet: {given['cron'].spelled}")
 
 
 def _hops(given: Given | None) -> int:
