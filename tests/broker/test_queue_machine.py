@@ -79,7 +79,7 @@ class Queues(RuleBasedStateMachine):
         for answer in accepted:
             line.families[answer.id] = Family(retries, self.now + delay, reports)
 
-    @rule(name=NAMES, parallelism=st.none() | st.integers(1, 4), paused=st.none() | st.booleans())
+    @rule(name=NAMES, parallelism=st.sampled_from([None, 1, 2, 2, 4]), paused=st.none() | st.booleans())
     def configure(self, name: str, parallelism: int | None, paused: bool | None) -> None:  # Drawn.
         line = self.lines.setdefault(name, Line())
         line.parallelism = parallelism or line.parallelism
@@ -199,4 +199,4 @@ class Queues(RuleBasedStateMachine):
 
 
 TestQueues = Queues.TestCase
-TestQueues.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestQueues.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
