@@ -26,14 +26,15 @@ from lateron.broker.history import History
 from lateron.broker.views import Accepted, Result, Turn, Turned
 from lateron.core.values import Claimed, Filter, Millis, Overrides, Publication, Tenant
 from lateron.core.values import MessageId as MessageId  # noqa: PLC0414 # Part of the signatures below.
-from lateron.errors import LateronError, Overloaded, StorageFull, StoreFailed
+from lateron.errors import Overloaded, StorageFull, StoreFailed
 from lateron.runtime import Clock
 
 log = logging.getLogger("lateron.writer")
 
 T = TypeVar("T")
 
-Publishes: TypeAlias = list[tuple[tuple[Publication, ...], asyncio.Future[tuple[Accepted, ...]]]]
+Done: TypeAlias = Callable[[tuple[Accepted, ...] | BaseException], None]
+Publishes: TypeAlias = list[tuple[tuple[Publication, ...], int, Done]]  # The number: bytes of the bodies.
 
 PENDING_BYTES = 256 << 20  # Bodies that may wait for their transaction; above it publishes are refused.
 PENDING_ITEMS = 20_000
@@ -91,19 +92,29 @@ class Writer:
             StorageFull: Nothing was stored.
             StoreFailed: Unknown whether they are stored.
         """
+        answer: asyncio.Future[tuple[Accepted, ...]] = asyncio.get_running_loop().create_future()
+        self.publish_nowait(items, partial(_resolve, answer))
+        return await answer
+
+    def publish_nowait(self, items: Sequence[Publication], done: Done) -> None:
+        """Store messages as ``publish`` does; for a caller that is no coroutine.
+
+        Args:
+            items: What to store, all in one transaction.
+            done: Is called on the loop once they are durable, or with what ``publish`` would have raised then.
+
+        Raises:
+            Overloaded: As in ``publish``; ``done`` is not called.
+            StoreFailed: Likewise.
+        """
         if self._failure is not None:
             raise self._failure
         size = sum(len(item.request.body or b"") for item in items)
         if len(self._publishes) >= PENDING_ITEMS or self._pending_bytes + size > PENDING_BYTES:
             raise Overloaded("too many publications wait to be stored")
-        answer: asyncio.Future[tuple[Accepted, ...]] = asyncio.get_running_loop().create_future()
         self._pending_bytes += size
-        self._publishes.append((tuple(items), answer))
+        self._publishes.append((tuple(items), size, done))
         self._kick()
-        try:
-            return await answer
-        finally:
-            self._pending_bytes -= size
 
     def settle(self, result: Result) -> None:
         """Record how an attempt ended, in the next transaction."""
@@ -194,7 +205,7 @@ class Writer:
         if self._publishes or self._results or due:
             publishes, self._publishes = self._publishes[:TURN_ITEMS], self._publishes[TURN_ITEMS:]
             results, self._results = self._results[:TURN_ITEMS], self._results[TURN_ITEMS:]
-            turn = Turn(tuple(items for items, _ in publishes), tuple(results), room)
+            turn = Turn(tuple([items for items, _, _ in publishes]), tuple(results), room)
             self._turn(turn, publishes)
             return
         self._idle.set()
@@ -236,28 +247,31 @@ class Writer:
         self,
         turn: Turn,
         publishes: Publishes,
-        done: asyncio.Future[Turned],
+        ended: asyncio.Future[Turned],
     ) -> None:
         self._busy = False
-        error = done.exception()
+        error = ended.exception()
         if error is not None:
             self._turn_failed(turn, publishes, error)
             return
-        turned = done.result()
+        turned = ended.result()
         self._next_due = turned.next_due
         # The next transaction begins before this one is answered: the disk never waits for the network.
         if self._publishes or self._results or self._cold:
             self._kick()
-        for (_, answer), accepted in zip(publishes, turned.accepted, strict=True):
-            if answer.done():
-                continue  # Its client has gone; the message is stored all the same.
-            if isinstance(accepted, LateronError):
-                answer.set_exception(accepted)
-            else:
-                answer.set_result(accepted)
+        for (_, size, done), accepted in zip(publishes, turned.accepted, strict=True):
+            self._tell(size, done, accepted)
         if turned.claimed:
             self._begin(turned.claimed)
         self._kick()
+
+    def _tell(self, size: int, done: Done, result: tuple[Accepted, ...] | BaseException) -> None:
+        """Tell a publisher; whatever is wrong with him must not keep the others from being told."""
+        self._pending_bytes -= size
+        try:
+            done(result)
+        except Exception:
+            log.exception("a publisher could not be told")
 
     def _turn_failed(
         self,
@@ -269,9 +283,8 @@ class Writer:
             self._broken(error)
         elif not isinstance(error, StorageFull):
             log.error("a turn failed", exc_info=error)
-        for _, answer in publishes:
-            if not answer.done():
-                answer.set_exception(error)
+        for _, size, done in publishes:
+            self._tell(size, done, error)
         if self._failure is not None:
             return
         if isinstance(error, StorageFull):
@@ -287,15 +300,24 @@ class Writer:
         if self._failure is not None:
             return
         self._failure = error
-        for _, answer in self._publishes:
-            if not answer.done():
-                answer.set_exception(error)
+        publishes, self._publishes = self._publishes, []
+        for _, size, done in publishes:
+            self._tell(size, done, error)
         for _, cold in self._cold:
             if not cold.done():
                 cold.set_exception(error)
-        self._publishes, self._cold = [], []
+        self._cold = []
         self._idle.set()
         self._fail(error)
+
+
+def _resolve(answer: asyncio.Future[tuple[Accepted, ...]], result: tuple[Accepted, ...] | BaseException) -> None:
+    if answer.done():
+        return  # Its client has gone; the message is stored all the same.
+    if isinstance(result, tuple):
+        answer.set_result(result)
+    else:
+        answer.set_exception(result)
 
 
 def _cancel(

@@ -17,7 +17,10 @@ import h11
 import uvicorn
 from uvicorn.server import ServerState
 
-from lateron.api.protocol import LimitedProtocol, Limits, protocol_class
+from lateron.api.heads import Limits
+from lateron.api.lane import protocol_class
+from lateron.api.protocol import LimitedProtocol
+from lateron.api.publish import FastLane
 from lateron.runtime import SystemClock
 
 LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {"asyncio": asyncio.new_event_loop}
@@ -86,11 +89,13 @@ async def answer(send: Any, status: int, content: Any, headers: tuple[tuple[byte
 
 
 def front_class(
-    limits: Limits | None = None, uncapped: Callable[[str], bool] = lambda _: False
+    limits: Limits | None = None,
+    uncapped: Callable[[str], bool] = lambda _: False,
+    lane: FastLane | None = None,
 ) -> type[LimitedProtocol]:
     """Return a protocol class with a census of its own."""
     numbers = itertools.count(1)
-    return protocol_class(limits or Limits(), SystemClock(), lambda: f"r{next(numbers)}", uncapped)
+    return protocol_class(limits or Limits(), SystemClock(), lambda: f"r{next(numbers)}", uncapped, lane)
 
 
 @asynccontextmanager

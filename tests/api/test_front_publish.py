@@ -8,11 +8,19 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from tests.api import world as world_room
 from tests.api.raw import Client, exchange, until
 from tests.api.world import ADMIN, PRIVATE, READER, TRUSTED, World, as_json, living
 
 from lateron.core.quota import BATCH_BYTES, QUOTAS
 from lateron.errors import Overloaded, StorageFull, StoreFailed
+
+
+@pytest.fixture(autouse=True, params=[True, False], ids=["lane", "asgi"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ways in give the same answers."""
+    monkeypatch.setattr(world_room, "FAST", request.param)
+
 
 AUTH = f"Authorization: Bearer {ADMIN}\r\n".encode()
 
@@ -266,6 +274,9 @@ class Failing:
 
     async def publish(self, _: Any) -> Any:
         raise self.error
+
+    def publish_nowait(self, _: Any, done: Callable[[Exception], None]) -> None:
+        asyncio.get_running_loop().call_soon(done, self.error)
 
 
 @pytest.mark.promise("P-119", "D-8")

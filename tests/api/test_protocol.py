@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import asyncio
 import inspect
+import re
 import socket
 import struct
 from pathlib import Path
@@ -33,8 +34,8 @@ from tests.api.raw import (
 from uvicorn.protocols.http import flow_control, httptools_impl
 from uvicorn.server import ServerState
 
-import lateron.api.protocol
-from lateron.api.protocol import Limits
+from lateron.api import lane, protocol
+from lateron.api.heads import Limits
 
 
 @pytest.fixture(params=sorted(LOOPS))
@@ -521,10 +522,12 @@ OF_THE_PROTOCOL = {
     "expect_100_continue",
     "flow",
     "headers",
+    "limit_concurrency",
     "loop",
     "parser",
     "scope",
     "server_state",
+    "tasks",
     "transport",
     "url",
 }
@@ -537,6 +540,7 @@ OVERRIDDEN = {
     "on_body",
     "on_header",
     "on_headers_complete",
+    "on_message_begin",
     "on_message_complete",
     "on_response_complete",
     "pause_writing",
@@ -550,15 +554,15 @@ OF_THE_TRANSPORT = {"close", "get_extra_info", "is_closing", "pause_reading", "r
 
 def test_every_borrowed_name_of_uvicorn_is_known_and_still_there(loop: str) -> None:
     """The pinned minor version is what these names were read from; an upgrade starts with this test."""
-    tree = ast.parse(Path(inspect.getfile(lateron.api.protocol)).read_text("utf-8"))
-    (ours,) = (n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == "LimitedProtocol")
-    methods = {n.name for n in ours.body if isinstance(n, ast.FunctionDef)}
-    declared = {n.target.id for n in ours.body if isinstance(n, ast.AnnAssign) and isinstance(n.target, ast.Name)}
-    used = (
-        {n.attr for n in ast.walk(ours) if isinstance(n, ast.Attribute) and ast.unparse(n.value) == "self"}
-        - methods
-        - declared
-    )
+    trees = [ast.parse(Path(inspect.getfile(room)).read_text("utf-8")) for room in (protocol, lane)]
+    classes = [n for tree in trees for n in tree.body if isinstance(n, ast.ClassDef)]
+    ours = [n for n in classes if n.name in {"LimitedProtocol", "FastProtocol"}]
+    body = [n for one in ours for n in one.body]
+    methods = {n.name for n in body if isinstance(n, ast.FunctionDef)}
+    declared = {n.target.id for n in body if isinstance(n, ast.AnnAssign) and isinstance(n.target, ast.Name)}
+    nodes = [n for one in ours for n in ast.walk(one)]
+    used = {n.attr for n in nodes if isinstance(n, ast.Attribute) and ast.unparse(n.value) == "self"}
+    used -= methods | declared
     parents = {name for name in used if not name.startswith("_")}
     config = uvicorn.Config(echo, lifespan="off", log_config=None)
 
@@ -567,6 +571,11 @@ def test_every_borrowed_name_of_uvicorn_is_known_and_still_there(loop: str) -> N
 
     stock = run_on(loop, make())
     stock.on_message_begin()
+    (errand,) = (n for n in classes if n.name == "Errand")
+    of_an_errand = {n.value for n in ast.walk(errand.body[1]) if isinstance(n, ast.Constant)}
+    of_an_errand |= {
+        n.target.id for n in errand.body if isinstance(n, ast.AnnAssign) and isinstance(n.target, ast.Name)
+    }
 
     assert parents == OF_THE_PROTOCOL
     assert methods & set(vars(httptools_impl.HttpToolsProtocol)) == OVERRIDDEN
@@ -574,6 +583,10 @@ def test_every_borrowed_name_of_uvicorn_is_known_and_still_there(loop: str) -> N
     assert all(hasattr(stock, name) for name in OF_THE_PROTOCOL | OVERRIDDEN)
     cycle = inspect.getsource(httptools_impl.RequestResponseCycle)
     assert all(f"self.{name}" in cycle for name in OF_THE_CYCLE)
+    protocol_source = inspect.getsource(httptools_impl.HttpToolsProtocol)
+    touched = set(re.findall(r"(?:self\.|existing_)cycle\.(\w+)", protocol_source)) - {"body", "more_body"}
+    assert touched | OF_THE_CYCLE <= of_an_errand, "an errand stands in the place of a cycle"
+    assert set(re.findall(r"\bt\.(\w+)\(", inspect.getsource(uvicorn.Server.shutdown))) == {"cancel"}
     assert all(hasattr(ServerState(), name) for name in OF_THE_STATE)
     flow = inspect.getsource(flow_control.FlowControl)
     assert all(name in flow for name in OF_THE_FLOW)

@@ -17,6 +17,7 @@ from typing import Any
 from tests.api.raw import Answer, Front, exchange, serving, until
 
 from lateron.api.app import Api
+from lateron.api.heads import Limits as ConnectionLimits
 from lateron.api.ports import Ports
 from lateron.broker.bulk import Broker
 from lateron.broker.history import History
@@ -140,11 +141,14 @@ class World:
         return {tenant: (pair.current, pair.next) for tenant, pair in pairs.items() if pair is not None}
 
 
+FAST = True  # Whether publishes take the fast lane; a test of both ways patches it.
+
+
 @asynccontextmanager
-async def living(**changes: Any) -> AsyncIterator[World]:
+async def living(limits: ConnectionLimits | None = None, **changes: Any) -> AsyncIterator[World]:
     """Open a world; ``changes`` replace what the API is given."""
     world = World(**changes)
-    async with serving(world.api) as world.front:
+    async with serving(world.api, limits, lane=world.api.lane if FAST else None) as world.front:
         world.writer.attach(lambda: world.room, world.begun.extend, lambda _: None)
         yield world
     await world.writer.close()

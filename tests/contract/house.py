@@ -3,11 +3,11 @@
 The tests of the contract send whatever a stranger may send, and much of that names hosts all over the
 world. So the house has two lives on one data directory:
 
-* ``furnished`` delivers for a moment, and only to its own catcher: it leaves messages of every kind, one
+* ``furnish`` delivers for a moment, and only to its own catcher: it leaves messages of every kind, one
   in each list, for two users.
 * ``opened`` is the real server on a copy of that directory with **no place for a delivery**
-  (``concurrency`` 0, which no flag can say): a message is claimed only into a free place, so none is
-  ever claimed, resolved or connected to. ``House.close`` proves it: nothing may have become ACTIVE.
+  (``concurrency`` 0, which no flag can say): a message is claimed only into a free place, and only a
+  claimed one is resolved and connected to. ``House.close`` proves it: nothing may have become ACTIVE.
 
 Its clock stands still, so that nothing in the store changes by itself, and what a request changed can be
 told by comparing two dumps.
@@ -22,8 +22,9 @@ import socket
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from http.client import HTTPResponse
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
@@ -37,7 +38,7 @@ from lateron.core.values import EventKind, Millis
 from lateron.runtime import Clock, Nanos, SystemClock
 from lateron.server import Server
 
-ALICE, BOB = DEV_USERS[0], DEV_USERS[1]
+ALICE, BOB, CAROL = DEV_USERS[:3]
 FILE = "lateron.db"
 
 Bytes: TypeAlias = bytes | str
@@ -105,13 +106,19 @@ class House:
         body: bytes = b"",
         headers: HeaderPairs | Mapping[str, str] = (),
         token: str | None = ALICE.token,
+        *,
+        announced: bool = True,
     ) -> Answer:
-        """Send one request, whose parts may be any bytes, on a connection that is kept."""
+        """Send one request, whose parts may be any bytes, on a connection that is kept.
+
+        ``announced`` False leaves the length of the body to ``headers``.
+        """
         pairs = list(headers.items()) if isinstance(headers, Mapping) else list(headers)
         lines = [b"%s %s HTTP/1.1" % (method.encode(), _bytes(target)), b"Host: 127.0.0.1"]
         if token is not None:
             lines.append(b"Authorization: Bearer " + token.encode())
-        lines.append(b"Content-Length: %d" % len(body))
+        if announced:
+            lines.append(b"Content-Length: %d" % len(body))
         lines += [_bytes(name) + b": " + _bytes(value) for name, value in pairs]
         data = b"\r\n".join([*lines, b"", body])
         try:
@@ -139,16 +146,14 @@ class House:
 
     def _attempts(self) -> list[Any]:
         """Count the attempts that the log and the messages know."""
-        count = "SELECT (SELECT count(*) FROM event WHERE kind = ?), (SELECT sum(attempt) FROM message)"
+        count = "SELECT (SELECT count(*) FROM event WHERE kind = ?), (SELECT total(attempt) FROM message)"
         return list(self._eye.execute(count, (EventKind.ACTIVE.value,)))
 
     def _exchange(self, method: str, data: bytes) -> Answer:
         if self._socket is None:
             self._socket = socket.create_connection(("127.0.0.1", self.server.port), timeout=PATIENCE_S)
-        try:
+        with suppress(ConnectionError):  # Refused while we wrote; the answer may be there all the same.
             self._socket.sendall(data)
-        except ConnectionError:
-            pass  # Refused while we wrote; the answer may be there all the same.
         answer = HTTPResponse(self._socket, method=method)
         answer.begin()
         content = answer.read()
@@ -192,7 +197,7 @@ def furnish(directory: Path) -> None:
             cancelled = _publish(house, user.token, "never", ("Upstash-Delay", "1d"))
             assert house.ask("DELETE", f"/v2/messages/{cancelled}", token=user.token).status == 200
         for user in (ALICE, BOB):
-            until(lambda token=user.token: _at_rest(house, token), "all attempts to end")
+            until(partial(_at_rest, house, user.token), "all attempts to end")
 
 
 def _publish(house: House, token: str, target: str, *headers: tuple[str, str]) -> str:
@@ -243,11 +248,11 @@ def opened(directory: Path, *, delivers: bool = False, **flags: str) -> Iterator
 
 
 @contextmanager
-def copied(furnished: Path, directory: Path, **flags: str) -> Iterator[House]:
+def copied(furnished: Path, directory: Path) -> Iterator[House]:
     """Open a copy of a furnished directory, which stays as it is."""
     directory.mkdir(parents=True)
     shutil.copy2(furnished / FILE, directory / FILE)
-    with opened(directory, **flags) as house:
+    with opened(directory) as house:
         yield house
 
 

@@ -128,9 +128,10 @@ def test_a_server_that_stood_still_goes_on_as_if_nothing_had_been(tmp_path: Path
             traffic.wait(lambda: traffic.acknowledged >= answers + 30, "more answers")  # noqa: B023 # Waits here.
             traffic.wait(lambda: traffic.holding > 0, "an open attempt")
             os.kill(server.pid, signal.SIGSTOP)
-            traffic.let_go()
-            traffic.wait(lambda: traffic.holding == 0, "all attempts to be answered")
-            os.kill(server.pid, signal.SIGCONT)
+            try:
+                traffic.answer_all()
+            finally:
+                os.kill(server.pid, signal.SIGCONT)
         history = traffic.finish()
 
     report = check(history)
@@ -149,4 +150,4 @@ def test_a_fault_of_the_server_is_seen_in_such_a_run(tmp_path: Path) -> None:
         traffic.crash()
         history = traffic.finish()
 
-    assert {violation.promise for violation in check(history).violations} == {"P-22"}
+    assert "P-22" in {violation.promise for violation in check(history).violations}

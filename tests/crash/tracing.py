@@ -78,8 +78,8 @@ class Traced(Changed):
 
     def traced(self) -> Iterator[SystemCall]:
         """Return all calls, once the server has ended and strace has written the last of them."""
-        last = f"{self.pid} +++ "
-        until(lambda: self.trace.read_text("ascii").rpartition("\n" + last)[1], "strace to end")
+        last = re.compile(rf"^{self.pid} +\+\+\+ ", re.MULTILINE)
+        until(lambda: last.search(self.trace.read_text("ascii")), "strace to end")
         return read_trace(self.trace.read_text("ascii"))
 
 

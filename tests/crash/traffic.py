@@ -79,6 +79,7 @@ class Traffic:
         self._changed = threading.Condition()
         self._stop = threading.Event()
         self._up = threading.Event()
+        self._over = threading.Event()
         self._names = count(1)
         self._publishes: list[Publish] = []
         self._cancels: list[Cancel] = []
@@ -106,8 +107,8 @@ class Traffic:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self._stop.set()
-        self._up.set()
+        for event in (self._stop, self._over, self._up):
+            event.set()
         self.let_go()
         for thread in self._threads:
             thread.join(PATIENCE_S)
@@ -137,11 +138,16 @@ class Traffic:
         with self._changed:
             assert self._changed.wait_for(condition, PATIENCE_S), f"waited in vain for {what}"
 
-    def let_go(self) -> None:
-        """Answer all requests that are held."""
+    def let_go(self) -> int:
+        """Answer the requests that are held now, and return how many; others may be read in the next moment."""
         with self._changed:
             held, self._let_go = self._let_go, threading.Event()
             held.set()
+            return self._holding
+
+    def answer_all(self) -> None:
+        """Answer requests until none is held."""
+        until(lambda: self.let_go() == 0, "all requests to be answered")
 
     def going_down(self) -> None:
         """Let publishers whose connection fails wait for ``back``."""
@@ -149,7 +155,6 @@ class Traffic:
 
     def crashed(self) -> None:
         """Note that the server is dead, once the receiver has seen all that the dead process sent."""
-        self.let_go()
         self._drain_receiver()
         self._crashes.append(time.monotonic())
 
@@ -228,9 +233,7 @@ class Traffic:
         barrier.getresponse().read()
         barrier.close()
         connections = self._receiver._threads[1:]
-        for thread in connections:
-            thread.join(PATIENCE_S)
-            assert not thread.is_alive(), "a connection outlives its peer"
+        until(lambda: self.let_go() == 0 and not any(t.is_alive() for t in connections), "connections to end")
         del self._receiver._threads[1:]
 
     # The publishers.
@@ -241,6 +244,8 @@ class Traffic:
             while not self._stop.is_set():
                 (kind,) = chance.choices(self._kinds, [kind.share for kind in self._kinds])
                 self._publish_one(client, kind)
+        except _OverError:
+            pass
         except BaseException as error:  # noqa: BLE001 # Raised again by ``finish``.
             self._failed.append(error)
         finally:
@@ -355,15 +360,25 @@ class _Client:
 
     def _connected(self) -> HTTPConnection:
         """Return the open connection, or wait for the server and open one."""
-        while self._connection is None:
+        if self._connection is None:
             assert self._traffic._up.wait(PATIENCE_S), "the server did not come back"
-            connection = HTTPConnection("127.0.0.1", self._server.port, timeout=PATIENCE_S)
-            try:
-                connection.connect()
-            except OSError:
-                continue  # It has died again, and nothing was sent.
-            self._connection = connection
+            self._connection = until(self._try_to_connect, "the server to accept a connection")
         return self._connection
+
+    def _try_to_connect(self) -> HTTPConnection | None:
+        """Return a new connection; None while nobody listens, in which case nothing was sent."""
+        if self._traffic._over.is_set():
+            raise _OverError
+        connection = HTTPConnection("127.0.0.1", self._server.port, timeout=PATIENCE_S)
+        try:
+            connection.connect()
+        except OSError:
+            return None
+        return connection
+
+
+class _OverError(Exception):
+    """The test has ended while a publisher waited for the server."""
 
 
 def digest(body: bytes) -> str:

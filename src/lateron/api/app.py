@@ -15,20 +15,17 @@ from typing import Final
 
 from lateron.api import history, publish, queues, resources
 from lateron.api.auth import Failures, Proxies, RateLimit, identify, require_change
-from lateron.api.call import Answer, Call, ClientGone, InFlight, Receive, Scope, Send, answer_to, refusal
+from lateron.api.call import COUNTED, Answer, Call, ClientGone, InFlight, Receive, Scope, Send, failure, refusal
 from lateron.api.ports import Ports
 from lateron.api.routes import Access, Family, Matched, Route, Router
-from lateron.errors import LateronError, NotSupported, Unauthorized
-from lateron.telemetry import Log
-
-log = Log("lateron.api")
+from lateron.errors import NotSupported, Unauthorized
 
 CATCH: Final = b"/_catch/"
 
 PUBLIC, READ, CHANGE = Access.PUBLIC, Access.READ, Access.CHANGE
 
 ROUTES: Final = (
-    Route("POST", "/v2/publish/{destination}", CHANGE, publish.publish, limited=False),
+    Route("POST", f"{publish.PREFIX}{{destination}}", CHANGE, publish.publish, limited=False),
     Route("POST", "/v2/batch", CHANGE, publish.batch, limited=False),
     Route("POST", "/v2/enqueue/{queueName}/{destination}", CHANGE, queues.enqueue, limited=False),
     Route("GET", "/v2/queues", READ, queues.list_queues),
@@ -89,6 +86,7 @@ class Api:
         self._failures = Failures(ports.clock)
         self._rate = RateLimit(ports.rate_limit, ports.clock)
         self._in_flight = InFlight(ports.in_flight_bytes)
+        self.lane = publish.FastLane(ports, self._proxies.caller, self._in_flight)  # For the protocol; may be left out.
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -99,7 +97,7 @@ class Api:
                 await self._ports.catcher(scope, receive, send)
                 return
             answer = await self._answer(call)
-            self._ports.counters.add(f"api_answers_{answer.status // 100}xx")
+            self._ports.counters.add(COUNTED[answer.status])
             await call.send(send, answer)
         except ClientGone:
             self._ports.counters.add("api_clients_gone")
@@ -110,16 +108,10 @@ class Api:
         """Return the answer to a call, whatever happens."""
         try:
             return await self._served(call)
-        except LateronError as error:
-            if error.status >= 500 and not isinstance(error, NotSupported):
-                log.warning("request failed", request=call.id, method=call.method, error_text=str(error))
-            return answer_to(error)
         except ClientGone:
             raise
         except Exception as error:  # noqa: BLE001 - A bug of ours costs one request, not the server.
-            log.error("request failed", request=call.id, method=call.method, error=error)  # noqa: TRY400 - It keeps the trace.
-            body = refusal(500, "internal error").body[:-1] + b',"requestId":"' + call.id.encode() + b'"}'
-            return Answer(500, body)
+            return failure(error, call.id, call.method)
 
     async def _served(self, call: Call) -> Answer:
         ports = self._ports
@@ -154,7 +146,7 @@ class Api:
             Forbidden: Somebody who may not.
         """
         try:
-            call.identity = identify(call, self._ports.authenticate, self._ports.query_token)
+            call.identity = identify(call.authorizations, call.query, self._ports.authenticate, self._ports.query_token)
         except Unauthorized:
             if self._failures.slow_down(call.caller_ip):
                 await self._ports.pause()

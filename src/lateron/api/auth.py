@@ -17,7 +17,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
-from lateron.api.call import Answer, Call, refusal
+from lateron.api.call import Answer, refusal
 from lateron.broker.resources import Identity
 from lateron.core.values import MINUTE, SECOND, Millis
 from lateron.errors import Forbidden, Unauthorized
@@ -30,22 +30,25 @@ MAX_HOPS: Final = 64  # Of X-Forwarded-For.
 Authenticate = Callable[[bytes], Identity | None]
 
 
-def identify(call: Call, authenticate: Authenticate, query_token: Callable[[Identity], bool]) -> Identity:
+def identify(
+    authorizations: Sequence[bytes], query: bytes, authenticate: Authenticate, query_token: Callable[[Identity], bool]
+) -> Identity:
     """Return who is calling.
 
     Args:
-        call: The request.
+        authorizations: The ``Authorization`` headers of the request.
+        query: Of its target, undecoded.
         authenticate: Knows tokens.
         query_token: Whether the token of this identity may come in the query string.
 
     Raises:
         Unauthorized: No token, a bad one, or more than one; always with the same text.
     """
-    if call.authorizations:
-        token = _bearer(call.authorizations)
+    if authorizations:
+        token = _bearer(authorizations)
         identity = None if token is None else authenticate(token)
     else:
-        token = _from_query(call.query)
+        token = _from_query(query)
         identity = None if token is None else authenticate(token)
         if identity is not None and not query_token(identity):
             identity = None

@@ -16,6 +16,9 @@ from msgspec import Struct
 
 from lateron.broker.resources import Identity
 from lateron.errors import LateronError, NotSupported, Overloaded, StorageFull, TooLarge
+from lateron.telemetry import Log
+
+log = Log("lateron.api")
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -23,10 +26,11 @@ Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 RawHeaders: TypeAlias = tuple[tuple[bytes, bytes], ...]
 
 FULL_RETRY_AFTER_S: Final = 5
+COUNTED: Final = {status: f"api_answers_{status // 100}xx" for status in range(100, 600)}  # Names of counters.
 encode = msgspec.json.Encoder().encode
 
 # On every answer: nobody keeps it, guesses its type, or learns our URL from a link in it.
-_ALWAYS: Final = (
+ALWAYS: Final = (
     (b"cache-control", b"no-store"),
     (b"content-type", b"application/json"),
     (b"referrer-policy", b"no-referrer"),
@@ -174,7 +178,7 @@ class Call:
     async def send(self, send: Send, answer: Answer) -> None:
         """Write the answer."""
         headers = [
-            *_ALWAYS,
+            *ALWAYS,
             *answer.headers,
             (b"x-request-id", self.id.encode()),
             (b"content-length", str(len(answer.body)).encode()),
@@ -226,6 +230,23 @@ def json_answer(content: object, status: int = 200, headers: RawHeaders = ()) ->
 def refusal(status: int, reason: str, headers: RawHeaders = ()) -> Answer:
     """Return an error as every client of this API expects it."""
     return Answer(status, encode({"error": reason}), headers)
+
+
+def failure(error: BaseException, call_id: str, method: str) -> Answer:
+    """Return what a call is answered that ended in an exception, and log what an operator should know of it.
+
+    Args:
+        error: One of ours, or a bug, which costs its request and not the server.
+        call_id: What the log and the caller both get to see.
+        method: Of the request.
+    """
+    if isinstance(error, LateronError):
+        if error.status >= 500 and not isinstance(error, NotSupported):
+            log.warning("request failed", request=call_id, method=method, error_text=str(error))
+        return answer_to(error)
+    log.error("request failed", request=call_id, method=method, error=error)
+    body = refusal(500, "internal error").body[:-1] + b',"requestId":"' + call_id.encode() + b'"}'
+    return Answer(500, body)
 
 
 def answer_to(error: LateronError) -> Answer:

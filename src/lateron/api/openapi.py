@@ -230,7 +230,7 @@ def _message_paths() -> Json:
                 "Show a message",
                 "Until ten minutes after its end.",
                 one,
-                {200: ("The message.", _ref("Message"), _MESSAGE)},
+                {200: ("The message.", _ref("Message"), {**_MESSAGE, "state": "CREATED"})},
                 (401, 404, 429),
             ),
             "delete": _operation(
@@ -251,7 +251,7 @@ def _message_paths() -> Json:
                 "Every attempt with its answer and the microseconds of each phase, and every line of its log, as "
                 "long as the history is kept.",
                 one,
-                {200: ("The story.", _ref("Story"), {**_MESSAGE, "attempts": [], "events": []})},
+                {200: ("The story.", _ref("Story"), {**_MESSAGE, "state": "CREATED", "attempts": [], "events": []})},
                 (401, 404, 429),
             )
         },
@@ -419,46 +419,47 @@ def _other_paths() -> Json:
 def _schemas() -> Json:
     text, number, flag = {"type": "string"}, {"type": "integer"}, {"type": "boolean"}
     headers = {"type": "object", "additionalProperties": _strings()}
-    message = {
-        "messageId": text,
-        "url": text,
-        "method": text,
-        "header": headers,
-        "body": text,
-        "bodyBase64": text,
-        "maxRetries": number,
-        "notBefore": number,
-        "createdAt": number,
-        "callback": text,
-        "failureCallback": text,
-        "callbackHeader": headers,
-        "failureCallbackHeader": headers,
-        "callerIP": text,
-        "retryDelayExpression": text,
-        "timeout": number,
-        "label": text,
+    texts = "messageId url method body bodyBase64 callback failureCallback callerIP retryDelayExpression label"
+    numbers = "maxRetries notBefore createdAt timeout parallelism rate period"
+    about = {
+        **_fields(text, f"{texts} flowControlKey parentMessageId"),
+        **_fields(number, numbers),
+        **_fields(headers, "header callbackHeader failureCallbackHeader"),
         "labels": _strings(),
-        "queueName": text,
-        "orderKey": text,
-        "flowControlKey": text,
-        "parallelism": number,
-        "rate": number,
-        "period": number,
+        **_fields(text, "queueName orderKey"),
+        "kind": {"enum": ["callback", "failureCallback", "redrive"]},
     }
-    answer = {"responseStatus": number, "responseHeader": headers, "responseBody": text, "responseBodyBase64": text}
-    always = ["messageId", "url", "method", "maxRetries", "notBefore", "createdAt"]
-    waiting = {
-        "state": text,
+    answer = {
+        **_fields(text, "responseBody responseBodyBase64 error"),
+        "responseStatus": number,
+        "responseHeader": headers,
+        "responseTruncated": flag,
+    }
+    always = ["messageId", "url", "method", "maxRetries", "notBefore"]
+    message = {
+        **about,
+        **_fields(text, "state heldBy"),
+        **_fields(number, "retried waitingUntil nextDeliveryTime"),
         "waitingFor": {**text, "description": "Why it has not gone out yet."},
-        "waitingUntil": number,
-        "heldBy": text,
         "placeInLine": {**number, "description": "For a slot of its queue; exact up to 1,000."},
         "placeInLineIsAtLeast": flag,
-        "nextDeliveryTime": number,
     }
-    whole = _object({**message, **waiting}, always)
-    event = {**message, **answer, "time": number, "state": text, "error": text, "nextDeliveryTime": number}
-    free = {"type": "array", "items": {"type": "object"}}
+    line = {**_fields(text, "state note"), **_fields(number, "time attempt nextDeliveryTime")}
+    event = {
+        **about,
+        **answer,
+        **line,
+        "retryDelayExpr": text,
+        **_fields(headers, "responseHeaders callbackHeaders failureCallbackHeaders"),
+    }
+    attempt = {
+        **answer,
+        **_fields(text, "errorClass peer"),
+        **_fields(number, "attempt retried startedAt endedAt"),
+        "reusedConnection": flag,
+        "phases": _object(_fields(number, "dns connect tls firstByte body total"), []),
+    }
+    story = {"attempts": _array("Attempt"), "events": _array("Line"), "retryDelays": {"type": "array", "items": number}}
     batch = {
         "destination": text,
         "headers": {"type": "object", "additionalProperties": {"anyOf": [text, _strings()]}},
@@ -472,13 +473,20 @@ def _schemas() -> Json:
         "Published": _object({"messageId": text, "url": text, "deduplicated": flag}, ["messageId"]),
         "BatchItem": {"anyOf": [_ref("Published"), _object({"error": text, "status": number}, ["error"])]},
         "BatchMessage": _object(batch, ["destination"]),
-        "Message": whole,
         "Queue": QUEUE_SCHEMA,
-        "Story": _object({**message, **waiting, "attempts": free, "events": free}, [*always, "attempts", "events"]),
-        "Event": _object(event, ["time", "messageId", "state", "url"]),
-        "DeadLetter": _object({**message, **answer, "dlqId": text}, [*always, "dlqId", "responseStatus"]),
+        "Message": _object(message, [*always, "createdAt", "state"]),
+        "Story": _object({**message, **story}, [*always, "createdAt", "state", "attempts", "events"]),
+        "Attempt": _object(attempt, ["attempt", "retried", "startedAt", "endedAt", "phases"]),
+        "Line": _object(line, ["time", "state"]),
+        "Event": _object(event, [*always, "time", "state"]),
+        "DeadLetter": _object({**about, **answer, "dlqId": text}, [*always, "createdAt", "dlqId", "responseStatus"]),
         "Keys": _object({"current": text, "next": text}, ["current", "next"]),
     }
+
+
+def _fields(schema: Json, names: str) -> Json:
+    """Return many fields of one kind."""
+    return dict.fromkeys(names.split(), schema)
 
 
 def _operation(
@@ -574,4 +582,12 @@ _MESSAGE: Final = {
     "notBefore": _NOW,
     "createdAt": _NOW,
 }
-_EVENT: Final = {"time": _NOW, "messageId": _ID, "state": "DELIVERED", "url": "https://example.com/orders"}
+_EVENT: Final = {
+    "time": _NOW,
+    "state": "DELIVERED",
+    "messageId": _ID,
+    "url": "https://example.com/orders",
+    "method": "POST",
+    "maxRetries": 3,
+    "notBefore": _NOW,
+}

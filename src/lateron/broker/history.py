@@ -10,9 +10,9 @@ from __future__ import annotations
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error as Base64Error
 from collections.abc import Iterator, Sequence
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
-from msgspec import DecodeError, msgpack
+from msgspec import DecodeError, Meta, msgpack
 from msgspec.structs import replace
 
 from lateron.broker.bulk import LAST_TIME, choose_dead_letters
@@ -48,8 +48,10 @@ T = TypeVar("T")
 LetterKey = tuple[Millis, bytes]  # (time, message) of the last dead letter seen.
 
 _MESSAGE_KEY = msgpack.Decoder(bytes)
-_EVENT_KEY = msgpack.Decoder(EventKey)
-_LETTER_KEY = msgpack.Decoder(LetterKey)
+# Bounded, because a database takes no larger numbers, and a cursor is what a client says it is.
+_Whole = Annotated[int, Meta(ge=-1, le=LAST_TIME)]
+_EVENT_KEY: msgpack.Decoder[EventKey] = msgpack.Decoder(tuple[_Whole, bytes, _Whole, _Whole])
+_LETTER_KEY: msgpack.Decoder[LetterKey] = msgpack.Decoder(tuple[_Whole, bytes])
 
 
 class History:

@@ -36,7 +36,9 @@ def prepare(settings: Settings) -> Path | None:
         )
     directory = settings.data_dir.absolute()
     try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not directory.exists():
+            directory.mkdir(mode=0o700, parents=True)
+            _sync(directory.parent)
         if settings.command == "dev" and str(settings.sources["data-dir"]) == "default":
             ignore = directory / ".gitignore"
             if not ignore.exists():
@@ -46,6 +48,17 @@ def prepare(settings: Settings) -> Path | None:
     except OSError as error:
         raise InvalidSettings(f"data-dir {directory}: {error.strerror}") from None
     return directory
+
+
+def _sync(directory: Path) -> None:
+    """Make the entries of a directory durable: a store whose directory a power cut takes away is lost."""
+    if sys.platform == "win32":
+        return  # A directory cannot be opened there.
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _check_modes(directory: Path) -> None:

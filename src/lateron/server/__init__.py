@@ -16,10 +16,11 @@ write could not be trusted, and the next start recovers from what the disk has.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import secrets
 import socket
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import AbstractContextManager, AsyncExitStack, nullcontext, suppress
 from functools import partial
 from pathlib import Path
@@ -30,9 +31,9 @@ import uvicorn
 
 from lateron.api.app import Api
 from lateron.api.auth import Proxies
+from lateron.api.heads import Limits as ConnectionLimits
+from lateron.api.lane import protocol_class
 from lateron.api.ports import Ports
-from lateron.api.protocol import Limits as ConnectionLimits
-from lateron.api.protocol import protocol_class
 from lateron.broker.bulk import Broker
 from lateron.broker.history import History
 from lateron.broker.resources import Resources
@@ -75,6 +76,7 @@ class Server:
         self.failure: BaseException | None = None  # Why the server ended by itself.
         self._directory = directory
         self._clock = clock or SystemClock()
+        self._request_id = _request_ids()
         self._ended = asyncio.Event()
         self._not_ready: str | None = "starting"
         self._closing = AsyncExitStack()  # What ``start`` opened, in reverse.
@@ -161,7 +163,7 @@ class Server:
             keys=resources.keys,
             rotate_keys=partial(self._rotate_keys, writer, resources),
             check_destination=rooms.destination_check(resolver, guard),
-            request_id=_request_id,
+            request_id=self._request_id,
             info=partial(rooms.self_description, settings, started),
             not_ready=lambda: self._not_ready,
             trusted_proxies=settings.trusted_proxy,
@@ -221,7 +223,7 @@ class Server:
     def _web_config(self, api: Api) -> uvicorn.Config:
         settings = self.settings
         proxies = Proxies(settings.trusted_proxy)
-        protocol = protocol_class(ConnectionLimits(), self._clock, _request_id, proxies.trusts)
+        protocol = protocol_class(ConnectionLimits(), self._clock, self._request_id, proxies.trusts, api.lane)
         config = uvicorn.Config(
             api,
             http=protocol,
@@ -292,8 +294,10 @@ class _Web(uvicorn.Server):
         return nullcontext()
 
 
-def _request_id() -> str:
-    return f"req_{secrets.token_hex(8)}"
+def _request_ids() -> Callable[[], str]:
+    """Return what makes the ids of this server's requests: unique, also after a restart; no secret."""
+    prefix, numbers = secrets.token_hex(5), itertools.count()
+    return lambda: f"req_{prefix}{next(numbers):010x}"
 
 
 async def _cancelled(task: asyncio.Task[None]) -> None:

@@ -1,0 +1,307 @@
+"""Two users of one server: neither can see, change, count or name-collide with what is the other's.
+
+``TABLE`` says, for every route, what Bob gets when he asks with his own token for what is Alice's. It is
+compared with the routes there are, so a new one fails here until somebody has thought about it. Around
+each call all of Alice's rows, and all she can read, must stay the same.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import pytest
+from tests.contract.house import ALICE, BOB, CAROL, Answer, House, copied, opened
+from tests.support.poll import until
+
+from lateron.api.app import ROUTES
+from lateron.api.routes import Access
+from lateron.config.dev_users import DevUser
+
+LISTS: Final = ("/v2/messages", "/v2/events", "/v2/logs", "/v2/dlq", "/lateron/v1/catcher")
+ID: Final = re.compile(r"msg_[0-9a-f]{32}|[0-9]{13}-[0-9a-f]{32}")
+
+
+class Hers(NamedTuple):
+    """Names of what is Alice's."""
+
+    message: str  # Waits.
+    delivered: str
+    letter: str
+    name: str  # Of a catcher.
+    ids: frozenset[str]  # Every id that she can see.
+
+
+class Row(NamedTuple):
+    """What Bob is answered. In ``target`` and ``body`` stand the names of ``Hers``, in braces."""
+
+    target: str
+    status: int
+    body: str = ""
+    answer: Any = None  # The whole answer, where it is known.
+    own: bool = False  # The call changes what is Bob's own.
+
+
+NOTHING_DELETED: Final = {"deleted": 0}
+TABLE: Final[dict[str, list[Row]]] = {
+    "POST /v2/publish/{destination}": [Row("/v2/publish/https://example.com/hers", 201, "x", own=True)],
+    "POST /v2/batch": [Row("/v2/batch", 201, '[{"destination":"https://example.com/hers"}]', own=True)],
+    "GET /v2/messages": [
+        Row("/v2/messages?messageIds=<message>", 200, answer={"messages": []}),
+        Row("/v2/messages?messageIds=<message>,<delivered>&count=5", 200, answer={"messages": []}),
+    ],
+    "DELETE /v2/messages": [
+        Row("/v2/messages?messageIds=<message>", 200, answer={"cancelled": 0}),
+        Row("/v2/messages", 200, '{"messageIds":["<message>"]}', {"cancelled": 0}),
+        Row("/v2/messages", 200, answer={"cancelled": 4}, own=True),
+    ],
+    "GET /v2/messages/{messageId}": [Row("/v2/messages/<message>", 404), Row("/v2/messages/<delivered>", 404)],
+    "DELETE /v2/messages/{messageId}": [Row("/v2/messages/<message>", 404), Row("/v2/messages/<delivered>", 404)],
+    "GET /v2/events": [Row("/v2/events?messageIds=<message>,<delivered>", 200, answer={"events": []})],
+    "GET /v2/logs": [Row("/v2/logs?messageId=<delivered>", 200, answer={"logs": []})],
+    "GET /v2/dlq": [
+        Row("/v2/dlq?dlqIds=<letter>", 200, answer={"messages": []}),
+        Row("/v2/dlq?messageIds=<message>", 200, answer={"messages": []}),
+    ],
+    "DELETE /v2/dlq": [
+        Row("/v2/dlq?dlqIds=<letter>", 200, answer=NOTHING_DELETED),
+        Row("/v2/dlq", 200, '{"dlqIds":["<letter>"]}', NOTHING_DELETED),
+        Row("/v2/dlq", 200, answer={"deleted": 4}, own=True),
+    ],
+    "POST /v2/dlq/retry": [
+        Row("/v2/dlq/retry?dlqIds=<letter>", 200, answer={"responses": []}),
+        Row("/v2/dlq/retry", 200, '{"dlqIds":["<letter>"]}', {"responses": []}),
+        Row("/v2/dlq/retry", 200, own=True),
+    ],
+    "POST /v2/dlq/retry/{dlqId}": [Row("/v2/dlq/retry/<letter>", 404)],
+    "GET /v2/dlq/{dlqId}": [Row("/v2/dlq/<letter>", 404)],
+    "DELETE /v2/dlq/{dlqId}": [Row("/v2/dlq/<letter>", 404)],
+    "GET /v2/keys": [Row("/v2/keys", 200, answer={"current": BOB.current, "next": BOB.next})],
+    "POST /v2/keys/rotate": [Row("/v2/keys/rotate", 200, own=True)],
+    "POST /v2/rotate": [Row("/v2/rotate", 200, own=True)],
+    "GET /lateron/v1/messages/{messageId}": [
+        Row("/lateron/v1/messages/<message>", 404),
+        Row("/lateron/v1/messages/<delivered>", 404),
+    ],
+    "GET /lateron/v1/info": [Row("/lateron/v1/info", 200)],
+    "GET /lateron/v1/catcher": [Row("/lateron/v1/catcher", 200, answer={"names": []})],
+    "DELETE /lateron/v1/catcher": [Row("/lateron/v1/catcher", 200, answer=NOTHING_DELETED)],
+    "GET /lateron/v1/catcher/{name}": [Row("/lateron/v1/catcher/<name>", 200, answer={"requests": []})],
+    "DELETE /lateron/v1/catcher/{name}": [Row("/lateron/v1/catcher/<name>", 200, answer=NOTHING_DELETED)],
+}
+ROWS: Final = [(route, row) for route, rows in TABLE.items() for row in rows]
+
+
+@pytest.fixture
+def hers(house: House) -> Hers:
+    """Return what Alice has."""
+    events = house.ask("GET", "/v2/events").json["events"]
+    seen = frozenset(found for path in LISTS for found in ID.findall(house.ask("GET", path).body.decode()))
+    return Hers(
+        message=house.ask("GET", "/v2/messages").json["messages"][0]["messageId"],
+        delivered=next(event["messageId"] for event in events if event["state"] == "DELIVERED"),
+        letter=house.ask("GET", "/v2/dlq").json["messages"][0]["dlqId"],
+        name="ok",
+        ids=seen,
+    )
+
+
+def filled(text: str, hers: Hers) -> str:
+    """Put the names of what is Alice's in their places."""
+    for field, value in hers._asdict().items():
+        text = text.replace(f"<{field}>", str(value))
+    return text
+
+
+def view(house: House, user: DevUser) -> dict[str, Any]:
+    """Return all that a user can read."""
+    return {path: house.ask("GET", path, token=user.token).json for path in (*LISTS, "/v2/keys")}
+
+
+def rows_of(house: House, tenant: int) -> dict[str, list[tuple[Any, ...]]]:
+    """Return all rows of a tenant; an attempt is its message's."""
+    dump = house.dump()
+    mine = {row[0] for row in dump["message"] if row[1] == tenant}
+    first = {"event": 0, "dead_letter": 0, "dedup": 0}
+    second = {"message": 1, "request": 1, "lane": 1, "token": 1}
+    found = {table: [row for row in dump[table] if row[column] == tenant] for table, column in (first | second).items()}
+    return {**found, "attempt": [row for row in dump["attempt"] if row[0] in mine]}
+
+
+@pytest.mark.promise("D-5")
+def test_each_route_that_needs_a_token_is_in_the_table() -> None:
+    """A route that nobody thought about must not show one user's things to another."""
+    assert set(TABLE) == {f"{route.method} {route.path}" for route in ROUTES if route.access is not Access.PUBLIC}
+
+
+@pytest.mark.promise("P-111", "D-5")
+@pytest.mark.parametrize(("route", "row"), ROWS, ids=[f"{route} {row.target}" for route, row in ROWS])
+def test_other_user_gets_nothing_of_hers_and_changes_nothing(route: str, row: Row, house: House, hers: Hers) -> None:
+    """Not by a path, not by a filter, not by a body, and not by asking for everything."""
+    alice, bob = (rows_of(house, ALICE.tenant), view(house, ALICE)), rows_of(house, BOB.tenant)
+
+    answer = house.ask(
+        route.partition(" ")[0], filled(row.target, hers), filled(row.body, hers).encode(), token=BOB.token
+    )
+
+    assert answer.status == row.status, answer
+    assert row.answer is None or answer.json == row.answer, answer
+    assert (rows_of(house, ALICE.tenant), view(house, ALICE)) == alice
+    assert row.own or rows_of(house, BOB.tenant) == bob
+    asked = set(ID.findall(filled(row.target + row.body, hers)))
+    assert not set(ID.findall(answer.body.decode())) & (hers.ids - asked)
+
+
+@pytest.mark.promise("P-111", "D-5")
+@pytest.mark.parametrize("path", LISTS)
+def test_lists_of_two_users_have_nothing_in_common(path: str, house: House) -> None:
+    """Also by a cursor that was made for the other, which is a place and no permission."""
+    pages = [set(ID.findall(house.ask("GET", path, token=user.token).body.decode())) for user in (ALICE, BOB)]
+    assert not pages[0] & pages[1]
+    assert path == "/lateron/v1/catcher" or all(pages)
+    if "catcher" not in path:
+        cursor = house.ask("GET", f"{path}?count=1").json["cursor"]
+        answer = house.ask("GET", f"{path}?cursor={cursor}", token=BOB.token)
+        assert answer.status == 200
+        assert not set(ID.findall(answer.body.decode())) & pages[0]
+
+
+@pytest.mark.promise("P-111", "D-5")
+@pytest.mark.parametrize(
+    ("headers", "body"),
+    [
+        ([("Upstash-Deduplication-Id", "later-1")], b'{"a": 1}'),
+        ([("Upstash-Deduplication-Id", "new")], b"x"),
+        ([("Upstash-Content-Based-Deduplication", "true")], b"x"),
+    ],
+    ids=["an id of hers", "a new id", "equal content"],
+)
+def test_deduplication_is_each_users_own(headers: list[tuple[str, str]], body: bytes, house: House) -> None:
+    """Otherwise one could find out what the other sends, and swallow it."""
+
+    def publish(user: DevUser) -> Answer:
+        return house.ask("POST", "/v2/publish/https://example.com/d", body, headers, user.token)
+
+    hers = [publish(ALICE), publish(ALICE)]
+    his = [publish(BOB), publish(BOB)]
+
+    assert [answer.status for answer in hers] == [answer.status for answer in his]
+    assert hers[1].status == his[1].status == 202
+    assert not {answer.json["messageId"] for answer in hers} & {answer.json["messageId"] for answer in his}
+
+
+@pytest.mark.promise("P-111")
+def test_flow_control_key_of_the_same_name_is_another_lane(house: House) -> None:
+    """One's limit must not hold up the other, nor be changed by him."""
+    before = [row for row in rows_of(house, ALICE.tenant)["lane"] if row[3] == "shared"]
+    headers = {"Upstash-Flow-Control-Key": "shared", "Upstash-Flow-Control-Value": "parallelism=1, rate=1"}
+
+    assert house.ask("POST", "/v2/publish/https://example.com", b"x", headers, BOB.token).status == 201
+
+    after = [row for row in rows_of(house, ALICE.tenant)["lane"] if row[3] == "shared"]
+    his = [row for row in rows_of(house, BOB.tenant)["lane"] if row[3] == "shared"]
+    assert before == after
+    assert {row[4] for row in his} == {1}
+    assert {row[4] for row in after} == {2}
+    assert not {row[0] for row in his} & {row[0] for row in after}
+
+
+@pytest.mark.promise("P-111", "P-107")
+def test_rotation_of_one_users_keys_leaves_the_others(house: House) -> None:
+    """Receivers of the other would refuse every delivery."""
+    for path in ("/v2/keys/rotate", "/v2/rotate"):
+        assert house.ask("POST", path, token=BOB.token).status == 200
+        assert house.ask("GET", "/v2/keys").json == {"current": ALICE.current, "next": ALICE.next}
+
+
+@pytest.mark.promise("P-111")
+def test_what_was_caught_for_one_user_is_not_shown_to_the_other(tmp_path: Path) -> None:
+    """What is signed with her key is hers; the catcher knows it by that."""
+    with opened(tmp_path / "data", delivers=True) as house:
+        for user in (ALICE, BOB):
+            house.ask("POST", f"/v2/publish/{house.url}/_catch/n", user.name.encode(), token=user.token)
+        for user in (ALICE, BOB):
+            assert until(partial(bodies_caught, house, user), "the delivery") == [user.name]
+            (name,) = house.ask("GET", "/lateron/v1/catcher", token=user.token).json["names"]
+            assert name["requests"] == 1
+
+        for path in ("/lateron/v1/catcher/n", "/lateron/v1/catcher"):
+            house.ask("POST", f"/v2/publish/{house.url}/_catch/n", b"again", token=BOB.token)
+            until(lambda: "again" in bodies_caught(house, BOB), "the delivery")
+            assert house.ask("DELETE", path, token=BOB.token).json["deleted"] >= 1
+            assert bodies_caught(house, BOB) == []
+            assert bodies_caught(house, ALICE) == [ALICE.name]
+
+
+def bodies_caught(house: House, user: DevUser) -> list[str]:
+    """Return what a user sees of the catcher ``n``."""
+    caught = house.ask("GET", "/lateron/v1/catcher/n", token=user.token).json["requests"]
+    return [request["body"] for request in caught]
+
+
+@pytest.mark.promise("P-111")
+def test_history_of_one_user_is_the_same_with_and_without_the_other(furnished: Path, tmp_path: Path) -> None:
+    """Every answer to the same calls, but for the ids and times that the server makes up."""
+    with opened(tmp_path / "alone") as house:
+        alone = lived(house, lambda: None)
+    with copied(furnished, tmp_path / "beside") as house:
+        beside = lived(house, partial(meddle, house))
+
+    assert beside == alone
+
+
+def meddle(house: House) -> None:
+    """Let Alice do the same things at the same time, and some more."""
+    headers = {"Upstash-Deduplication-Id": "d", "Upstash-Flow-Control-Key": "k", "Upstash-Flow-Control-Value": "rate=1"}
+    for target in ("/v2/publish/https://example.com/x", "/v2/publish/https://other.example/"):
+        house.ask("POST", target, b"hers", headers)
+    house.ask("DELETE", "/v2/messages?label=later&count=1")
+    house.ask("POST", "/v2/dlq/retry?count=1")
+    house.ask("POST", "/v2/keys/rotate")
+
+
+def lived(house: House, between: Callable[[], None]) -> list[Any]:
+    """Let Carol, who has nothing yet, make some calls, with ``between`` before each; return her answers."""
+    headers = {
+        "Upstash-Deduplication-Id": "d",
+        "Upstash-Flow-Control-Key": "k",
+        "Upstash-Flow-Control-Value": "parallelism=3",
+        "Upstash-Label": "mine",
+        "Upstash-Delay": "1h",
+    }
+    batch = json.dumps([{"destination": f"https://example.com/{number}"} for number in range(3)]).encode()
+    calls: list[tuple[str, str, bytes, dict[str, str]]] = [
+        ("POST", "/v2/publish/https://example.com/x", b"his", headers),
+        ("POST", "/v2/publish/https://example.com/x", b"his", headers),
+        ("POST", "/v2/batch", batch, {}),
+        ("GET", "/v2/messages", b"", {}),
+        ("GET", "/v2/messages?flowControlKey=k", b"", {}),
+        ("DELETE", "/v2/messages?label=mine", b"", {}),
+        ("GET", "/v2/events", b"", {}),
+        ("GET", "/v2/logs?count=2", b"", {}),
+        ("GET", "/v2/dlq", b"", {}),
+        ("DELETE", "/v2/messages", b"", {}),
+        ("POST", "/v2/dlq/retry", b"", {}),
+        ("GET", "/v2/keys", b"", {}),
+        ("GET", "/v2/messages", b"", {}),
+    ]
+    told = []
+    for method, target, body, options in calls:
+        between()
+        answer = house.ask(method, target, body, options, CAROL.token)
+        told.append((answer.status, answer.body.decode()))
+    return anonymous(told)
+
+
+def anonymous(told: list[tuple[int, str]]) -> list[Any]:
+    """Put numbers, in the order of their first mention, in place of ids, times and cursors."""
+    names: dict[str, str] = {}
+    made_up = re.compile(r'msg_[0-9a-f]{32}|\b1[0-9]{12}\b|(?<="cursor":")[^"]+')
+    return [
+        (status, made_up.sub(lambda found: names.setdefault(found[0], f"<{len(names)}>"), body))
+        for status, body in told
+    ]
