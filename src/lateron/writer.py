@@ -158,6 +158,15 @@ class Writer:
                 return done
             after = piece.after
 
+    async def delete_queue(self, tenant: Tenant, name: str) -> bool:
+        """Delete a queue with its messages, piece by piece; say whether there was one."""
+        queue_id = await self.run(lambda broker, now: broker.delete_queue(tenant, name, now))
+        if queue_id is None:
+            return False
+        while await self.run(lambda broker, now: broker.empty_queue(queue_id, now)):
+            pass
+        return True
+
     async def redrive(
         self, tenant: Tenant, selection: Filter, overrides: Overrides, limit: int
     ) -> tuple[MessageId, ...]:

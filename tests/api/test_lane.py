@@ -184,7 +184,7 @@ LONG_WAY = {
     "another path": (404, post(b"//v2/publish/https://h/")),
     "prefix alone": (404, post(b"/v2/publish")),
     "prefix encoded": (404, post(b"/v2/%70ublish/https://h/")),
-    "queue": (501, post(b"/v2/enqueue/q/https://h/")),
+    "queue": (201, post(b"/v2/enqueue/q/https://h/")),
     "catcher": (200, post(b"/_catch/x")),
     "public": (405, post(b"/healthz")),
     "two Hosts": (400, post(b"/v2/publish/https://h/", b"Host: b")),

@@ -32,6 +32,13 @@ PUBLIC, READ, CHANGE = Access.PUBLIC, Access.READ, Access.CHANGE
 TABLE = {
     "POST /v2/publish/{destination}": Row(CHANGE, "/v2/publish/https://example.com/x", 201, 201),
     "POST /v2/batch": Row(CHANGE, "/v2/batch", 201, 201, A_BATCH),
+    "POST /v2/enqueue/{queueName}/{destination}": Row(CHANGE, "/v2/enqueue/q/https://example.com/x", 201, 201),
+    "GET /v2/queues": Row(READ, "/v2/queues", 200, 200),
+    "POST /v2/queues": Row(CHANGE, "/v2/queues", 200, 200, b'{"queueName":"other","parallelism":2}'),
+    "GET /v2/queues/{queueName}": Row(READ, "/v2/queues/line", 200, 404),
+    "DELETE /v2/queues/{queueName}": Row(CHANGE, "/v2/queues/line", 200, 200),
+    "POST /v2/queues/{queueName}/pause": Row(CHANGE, "/v2/queues/line/pause", 200, 404),
+    "POST /v2/queues/{queueName}/resume": Row(CHANGE, "/v2/queues/line/resume", 200, 404),
     "GET /v2/messages": Row(READ, "/v2/messages", 200, 200),
     "DELETE /v2/messages": Row(CHANGE, "/v2/messages", 200, 200),
     "GET /v2/messages/{messageId}": Row(READ, "/v2/messages/{message}", 200, 404),
@@ -90,6 +97,7 @@ async def furnished(world: World) -> tuple[str, str]:
     cron = {"Upstash-Cron": "0 4 * * *", "Upstash-Schedule-Id": "daily"}
     await world.ask("POST", "/v2/schedules/https://example.com", ADMIN, b"", cron)
     await world.ask("POST", "/v2/topics/orders/endpoints", body=ENDPOINTS)
+    await world.ask("POST", "/v2/queues", ADMIN, b'{"queueName":"line"}')
     return message, letter
 
 

@@ -124,8 +124,8 @@ class World:
         await self.writer.settled()
 
     async def state(self) -> dict[str, Any]:
-        """Return all that a tenant can see: messages, log, dead letters, schedules, groups, keys and catchers."""
-        lists = ("messages", "events", "dlq", "schedules", "keys", "topics")
+        """Return all that a tenant can see: messages, log, dead letters, queues, schedules, groups, keys, catchers."""
+        lists = ("messages", "events", "dlq", "schedules", "keys", "topics", "queues")
         paths = [*(f"/v2/{name}" for name in lists), "/lateron/v1/catcher"]
         return {
             f"{token}{path}": (await self.ask("GET", path, token)).json() for path in paths for token in (ADMIN, OTHER)

@@ -44,6 +44,7 @@ _SCHEDULE: Final = _words(
 )
 _PUBLISHED: Final = _words("messageId deduplicated")
 _GROUP: Final = _words("name createdAt updatedAt endpoints")
+_QUEUE: Final = _words("name parallelism createdAt updatedAt lag paused")
 _SHARED: Final = _words("url topicName queueName scheduleId fromDate toDate label")
 _DEAD_FILTERS: Final = _SHARED | _words("messageId responseStatus callerIp")
 
@@ -61,6 +62,13 @@ BUILT: Final[Mapping[str, Theirs]] = {
         ),
     ),
     "POST /v2/batch": Theirs(200, fields=_PUBLISHED),
+    "POST /v2/enqueue/{queueName}/{destination}": Theirs(200, fields=_PUBLISHED),
+    "POST /v2/queues": Theirs(200),
+    "GET /v2/queues": Theirs(200, fields=_QUEUE),
+    "GET /v2/queues/{queueName}": Theirs(200, fields=_QUEUE),
+    "DELETE /v2/queues/{queueName}": Theirs(200),
+    "POST /v2/queues/{queueName}/pause": Theirs(200),
+    "POST /v2/queues/{queueName}/resume": Theirs(200),
     "GET /v2/messages/{messageId}": Theirs(200, fields=_MESSAGE),
     "DELETE /v2/messages/{messageId}": Theirs(200),
     "DELETE /v2/messages": Theirs(
@@ -101,13 +109,6 @@ BUILT: Final[Mapping[str, Theirs]] = {
 
 # Not built yet: answered 501.
 UNBUILT: Final = (
-    "POST /v2/enqueue/{queueName}/{destination}",
-    "POST /v2/queues",
-    "GET /v2/queues",
-    "GET /v2/queues/{queueName}",
-    "DELETE /v2/queues/{queueName}",
-    "POST /v2/queues/{queueName}/pause",
-    "POST /v2/queues/{queueName}/resume",
     "GET /v2/flowControl",
     "GET /v2/flowControl/{flowControlKey}",
     "POST /v2/flowControl/{flowControlKey}/pause",
@@ -119,12 +120,13 @@ UNBUILT: Final = (
 )
 
 # Fields and filters that belong to what is not built: accepted as filters, and in no answer.
-UNBUILT_FIELDS: Final = _words("queueName")
+UNBUILT_FIELDS: Final = _words("")
 
 # Where our status of success is another one, and why.
 OTHER_STATUS: Final = {
     "POST /v2/publish/{destination}": "201 says that something was created, as it does for DLQ retries; SDKs take both",
     "POST /v2/schedules/{destination}": "as for a publish",
+    "POST /v2/enqueue/{queueName}/{destination}": "as for a publish",
     "POST /v2/dlq/retry": "200, because a selection may match nothing; SDKs take both",
 }
 

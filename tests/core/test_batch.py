@@ -145,7 +145,7 @@ def test_empty_queue_is_none(queue: str | None) -> None:
         (item(body=1), 400, "body"),
         (item(body=True), 400, "body"),
         (item(body="x" * (1 << 20) + "x"), 412, "body"),
-        (item(queue="q"), 501, "queues are not supported yet"),
+        (item(queue="q/q"), 400, "queue"),
         (item(queue=1), 400, "queue"),
         (item(callback="x"), 400, "callback"),
         ("text", 400, "object"),

@@ -317,7 +317,6 @@ def test_different_content_never_runs_together(
         "Upstash-Callback-Workflow-RunId",
         "Upstash-Workflow-Url",
         "Upstash-Failure-Callback-Workflow-CallType",
-        "Upstash-Queue-Name",
     ],
 )
 def test_what_is_not_built_is_501(name: str) -> None:

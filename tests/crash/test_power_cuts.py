@@ -38,7 +38,10 @@ from lateron.store.sql import Store
 from lateron.store.sqlite import open_file, open_memory, statements
 
 DIRECTORY = Path("/disk")
-TABLES = ("message", "request", "attempt", "event", "dead_letter", "dedup", "lane", "node", "tenant", "url_group")
+TABLES = (
+    *("message", "request", "attempt", "event", "dead_letter", "dedup", "lane", "queue", "node", "tenant"),
+    "url_group",
+)
 OUTCOMES = (Outcome(status=200), Outcome(status=500), Outcome(error="timeout"), Outcome(status=404, body=b"no"))
 
 OPEN: list[apsw.Connection] = []
@@ -87,6 +90,9 @@ def work(store: Store, commit: Callable[[], None]) -> None:
         del held[:2]
         held += broker.turn(Turn(results=results, room=3), now).claimed
         commit()
+        if i in {2, 3}:
+            broker.set_queue(1, "q", now, parallelism=i - 1, paused=i == 2)
+            commit()
     broker.save_endpoints(
         1, "all", [Endpoint(f"http://{name}/") for name in ("one", "two", "three")], QUOTAS["none"], now
     )
@@ -100,11 +106,18 @@ def work(store: Store, commit: Callable[[], None]) -> None:
     commit()
     broker.redrive(1, Filter(), Overrides(), now)
     commit()
+    broker.delete_queue(1, "q", now)
+    commit()
 
 
 def publication(i: int, j: int) -> Publication:
     callback = CallbackOptions("http://callback/")
-    options = Options(retry=RetryPolicy(retries=j), callback=callback if i % 2 else None, failure_callback=callback)
+    options = Options(
+        retry=RetryPolicy(retries=j),
+        callback=callback if i % 2 else None,
+        failure_callback=callback,
+        queue_name="q" if i in {1, 2, 4} else None,
+    )
     request = Request(f"http://{('one', 'two')[j % 2]}/{i}", "POST", (), b"x" * (i * 700), options)
     return Publication(1, request, delay_ms=(i % 4 == 3) * 100, dedup=bytes(32) if i in {2, 3} and j == 0 else None)
 

@@ -107,6 +107,12 @@ def test_javascript_schedules(node: str, server: Server, tmp_path: Path) -> None
     run(node, "schedules", server, tmp_path)
 
 
+@pytest.mark.promise("P-60", "P-65", "P-68")
+def test_javascript_works_with_queues(node: str, server: Server, tmp_path: Path) -> None:
+    """Configure, enqueue, pause, resume, delete."""
+    run(node, "queues", server, tmp_path)
+
+
 @pytest.mark.promise("P-98")
 def test_javascript_reads_the_log(node: str, server: Server, tmp_path: Path) -> None:
     """With every filter, page by page."""

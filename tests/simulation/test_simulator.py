@@ -13,8 +13,9 @@ from msgspec.structs import replace
 from tests.simulation.world import Violation, World
 
 from lateron.broker.ledger import Ledger
-from lateron.core import flow
+from lateron.core import flow, queue
 from lateron.core import message as life
+from lateron.core.callback import callback_publication
 from lateron.core.values import Claimed, Message, Millis, State, Transition
 from lateron.store.sql import Verbs
 from lateron.store.sqlite import open_memory
@@ -108,10 +109,45 @@ def send_damaged(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Verbs, "claimed", claimed)
 
 
+def wait_for_no_callback(patch: pytest.MonkeyPatch) -> None:
+    """A slot is given back before the callbacks of its message rest."""
+    honest = callback_publication
+    patch.setattr(life, "callback_publication", lambda *a, **k: replace(honest(*a, **k), root=None))
+
+
+def release_twice(patch: pytest.MonkeyPatch) -> None:
+    """A slot that comes back is counted twice."""
+    patch.setattr(queue, "released", lambda row: replace(row, held=max(0, row.held - 2)))
+
+
+def arm_by_id(patch: pytest.MonkeyPatch) -> None:
+    """The next message of a queue is the one with the smallest id, not the first in line."""
+    honest = Verbs.queue_heads
+    patch.setattr(Verbs, "queue_heads", lambda self, row, limit: sorted(honest(self, row, 1000))[:limit])
+
+
+def forget_a_pause(patch: pytest.MonkeyPatch) -> None:
+    """What was under way when its queue was paused is tried again all the same."""
+    patch.setattr(life, "hold", lambda message: message)
+
+
+def forget_a_place(patch: pytest.MonkeyPatch) -> None:
+    """A head that is cancelled while it holds a slot keeps it for ever."""
+    honest = Ledger.leave
+
+    def leave(self: Ledger, before: Message, transition: Transition) -> None:
+        roots = set(self._roots)
+        honest(self, before, transition)
+        self._roots = roots
+
+    patch.setattr(Ledger, "leave", leave)
+
+
 @pytest.mark.parametrize(
     "plant",
     [drop_the_fence, charge_a_rescue, forget_a_callback, forget_a_dedup_key, leak_a_slot, overtake,
-     retry_a_redirect_never, settle_a_cancelled_message, sleep_through, send_damaged],
+     retry_a_redirect_never, settle_a_cancelled_message, sleep_through, send_damaged,
+     wait_for_no_callback, release_twice, arm_by_id, forget_a_pause, forget_a_place],
 )  # fmt: skip
 def test_a_planted_bug_is_found(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each bug breaks a promise or an assertion of the program within a few seeds."""

@@ -15,6 +15,7 @@ import random
 from collections import Counter, defaultdict
 from itertools import pairwise
 
+import msgspec
 from msgspec import Struct
 
 from lateron.broker.bulk import Broker
@@ -30,6 +31,7 @@ from lateron.core.values import (
     Filter,
     Flow,
     Kind,
+    Message,
     MessageId,
     Millis,
     Options,
@@ -41,7 +43,7 @@ from lateron.core.values import (
     State,
 )
 from lateron.runtime import id_maker
-from lateron.store.sql import Store
+from lateron.store.sql import Store, Verbs
 
 OK = Outcome(status=200)
 FAR: Millis = 400 * 24 * 3600 * SECOND
@@ -77,6 +79,15 @@ class Told(Struct):
     cancelled: bool = False
 
 
+class Line(Struct):
+    """A queue as its users know it."""
+
+    parallelism: int = 1
+    paused: bool = False
+    order: list[MessageId] = msgspec.field(default_factory=list)
+    begun: dict[MessageId, bool] = msgspec.field(default_factory=dict)
+
+
 class World:
     """One history; see the module."""
 
@@ -96,6 +107,9 @@ class World:
         self.starts: dict[str, list[Millis]] = defaultdict(list)
         self.marks: Counter[str] = Counter()
         self.healing = False
+        self.loose: set[MessageId] = set()  # Redriven: a report among them belongs to no queue any more.
+        self.lines: dict[str, Line] = defaultdict(Line)
+        self.place: dict[MessageId, tuple[str, int]] = {}
         self.history = History(store, Limits())
         self.new_id = id_maker(self.random.randbytes)
         self.broker = self.begin_node()
@@ -112,7 +126,7 @@ class World:
         """Break everything, heal, and let all come to rest."""
         actions = [self.publish, self.publish, self.publish, self.pass_time, self.turn, self.turn, self.answer,
                    self.answer, self.answer, self.late_answer, self.cancel, self.crash, self.give_back,
-                   self.redrive, self.sweep]  # fmt: skip
+                   self.redrive, self.sweep, self.pause, self.reshape, self.delete_line]  # fmt: skip
         for _ in range(steps):
             self.random.choice(actions)()
             self.audit()
@@ -133,6 +147,7 @@ class World:
             if not answer.duplicate:
                 due = max(self.now, item.not_before if item.not_before is not None else self.now + item.delay_ms)
                 self.told[answer.id] = Told(item, self.now, due)
+                self.line_up(answer.id, item)
         self.receive(turned.claimed)
 
     def publication(self) -> Publication:
@@ -150,6 +165,7 @@ class World:
             flow=flow,
             callback=callback if chance.random() < 0.2 else None,
             failure_callback=callback if chance.random() < 0.2 else None,
+            queue_name=chance.choice(["q", "r", "r"]) if chance.random() < 0.5 else None,
         )
         host = chance.choice(["one", "two", "three"])
         body = chance.randbytes(chance.choice([0, 3, 20]))
@@ -263,14 +279,56 @@ class World:
         again = self.broker.redrive(1, selection, Overrides(), self.now)
         if len(done.messages) != 1 or again.messages:
             raise Violation("P-97", "a dead letter was not retried exactly once")
+        self.loose.add(done.messages[0])
         source = self.told.get(view.dead.message)
         if source is not None:
             self.told[done.messages[0]] = Told(source.publication, self.now, self.now)
+            self.line_up(done.messages[0], source.publication)
         self.marks["redriven"] += 1
 
     def sweep(self) -> None:
         """Retention runs; nothing here is old enough but dedup keys and idle lanes."""
         self.broker.sweep(self.now)
+
+    def line_up(self, message_id: MessageId, item: Publication) -> None:
+        """Note the place of a message in its queue: that in which it was acknowledged."""
+        name = item.request.options.queue_name
+        if name is not None:
+            line = self.lines[name]
+            self.place[message_id] = (name, len(line.order))
+            line.order.append(message_id)
+
+    def pause(self) -> None:
+        """A user pauses a queue, or lets it go on."""
+        name = self.random.choice(["q", "r"])
+        if name in self.lines and self.random.random() < 0.5:
+            line = self.lines[name]
+            line.paused = not line.paused
+            if self.random.random() < 0.5:
+                self.broker.pause_queue(1, name, self.now, paused=line.paused)
+            else:
+                self.broker.set_queue(1, name, self.now, paused=line.paused)
+            self.marks["paused"] += 1
+
+    def reshape(self) -> None:
+        """A user changes how many messages of a queue may be under way."""
+        if self.random.random() < 0.5:
+            line = self.lines["r"]
+            line.parallelism = self.random.choice([1, 2, 3, 5])
+            self.broker.set_queue(1, "r", self.now, parallelism=line.parallelism)
+
+    def delete_line(self) -> None:
+        """A user deletes a queue with its messages; sometimes the node dies in the midst of it."""
+        name = self.random.choice(["q", "r"])
+        if name not in self.lines or self.random.random() < 0.8:
+            return
+        number = self.broker.delete_queue(1, name, self.now)
+        for message_id in self.lines.pop(name).order:
+            self.told[message_id].cancelled = True
+            del self.place[message_id]
+        if number is not None and self.random.random() < 0.5:
+            self.broker.empty_queue(number, self.now)
+        self.marks["queue deleted"] += 1
 
     # What must hold.
 
@@ -293,6 +351,44 @@ class World:
             earlier.append(call)
             self.in_hand[message.id] = (item, call)
             self.check_flow(item)
+            self.check_line(item)
+
+    def check_line(self, item: Claimed) -> None:
+        """A message of a queue starts: in its order, with a slot, and not while the queue is paused."""
+        message = item.message
+        if message.id not in self.place:
+            return
+        name, place = self.place[message.id]
+        line = self.lines[name]
+        if line.paused:
+            raise Violation("P-65", f"{message.id.hex()} started in a paused queue")
+        with self.store.transaction() as tx:
+            alive = {m.id for m in tx.open_after(1, b"", 100_000)}
+            under_way = {f for f, first in line.begun.items() if self.alive(tx, f, alive)}
+        line.begun[message.id] = True
+        others = under_way - {message.id}
+        if message.id not in under_way and len(others) >= line.parallelism:
+            raise Violation("P-62", f"{len(others) + 1} families of queue {name} are under way")
+        waiting = [m for m in line.order[:place] if m in alive and m not in line.begun]
+        if waiting and line.parallelism == 1 and name == "q":
+            raise Violation("P-60", f"{message.id.hex()} overtook {waiting[0].hex()}")
+
+    def alive(self, tx: Verbs, root: MessageId, alive: set[MessageId]) -> bool:
+        """Whether a message, or a callback that comes from it by its parents, does not rest."""
+        if root in alive:
+            return True
+        found = tx.read_messages(sorted(alive))
+        for message in found.values():
+            above: MessageId | None = message.id
+            while above is not None:
+                known = found.get(above) or tx.read_message(1, above)
+                ours = known is not None and known.kind in {Kind.CALLBACK, Kind.FAILURE_CALLBACK}
+                if known is None or not ours or above in self.loose:
+                    break
+                above = known.parent
+                if above == root:
+                    return True
+        return False
 
     def check_start(self, item: Claimed, told: Told, earlier: list[Call]) -> None:
         """An attempt of a published message: not early, not after a cancel, not too often, not changed."""
@@ -357,12 +453,44 @@ class World:
                 late = lane.rate is not None and lane.rate_count >= lane.rate
                 if lane.next_due > max(head, self.now) and not late:
                     raise Violation("P-117", f"lane {lane.name} would wake late")
+        self.audit_lines(open_ones)
         if {m.id for m in open_ones if m.state is State.ACTIVE} != set(self.in_hand):
             raise Violation("P-22", "what is ACTIVE is not what the node has in hand")
+
+    def audit_lines(self, open_ones: list[Message]) -> None:
+        """Slots and lengths of queues are the truth, and nobody waits for a slot that is free."""
+        with self.store.transaction() as tx:
+            rows = {row.name: row for row in tx.list_queues(1)}
+            held = {name: tx.slot_holders(row.id) for name, row in rows.items()}
+        for name, line in self.lines.items():
+            if name not in rows:
+                if line.order:
+                    raise Violation("P-65", f"queue {name} is gone")
+                continue
+            row = rows[name]
+            mine = [m for m in open_ones if m.queue == row.id]
+            lag = sum(m.kind not in {Kind.CALLBACK, Kind.FAILURE_CALLBACK} for m in mine)
+            if (row.parallelism, row.paused) != (line.parallelism, line.paused):
+                raise Violation("P-66", f"queue {name} was configured otherwise")
+            if (row.lag, row.held) != (lag, len(held[name])):
+                raise Violation("P-68", f"queue {name}: counts {row.lag}, {row.held} are not the truth")
+            families = {m.root or m.id for m in mine if m.slot or m.root is not None}
+            if {m.id for m in held[name]} != families:
+                raise Violation("P-62", f"queue {name}: {len(held[name])} slots for {len(families)} families")
+            queued = any(m.state is State.QUEUED for m in mine)
+            if queued and not row.paused and row.held < row.parallelism:
+                raise Violation("P-67", f"queue {name} has stopped")
+            if any(m.state is State.HELD for m in mine) and not row.paused:
+                raise Violation("P-65", f"queue {name}: a message is held without a pause")
 
     def heal(self) -> None:
         """No more faults: everything comes to rest, and the log tells a possible story of each message."""
         self.healing = True
+        for name, line in self.lines.items():
+            line.paused = False
+            self.broker.set_queue(1, name, self.now, paused=False)
+        while self.broker.sweep(self.now):
+            pass
         for _ in range(3000):
             while self.in_hand:
                 self.answer()

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from lateron.api import groups, history, publish, resources, schedules
+from lateron.api import groups, history, publish, queues, resources, schedules
 from lateron.api.auth import Failures, Proxies, RateLimit, identify, require_change
 from lateron.api.call import COUNTED, Answer, Call, ClientGone, InFlight, Receive, Scope, Send, failure, refusal
 from lateron.api.ports import Ports
@@ -27,6 +27,13 @@ PUBLIC, READ, CHANGE = Access.PUBLIC, Access.READ, Access.CHANGE
 ROUTES: Final = (
     Route("POST", f"{publish.PREFIX}{{destination}}", CHANGE, publish.publish, limited=False),
     Route("POST", "/v2/batch", CHANGE, publish.batch, limited=False),
+    Route("POST", "/v2/enqueue/{queueName}/{destination}", CHANGE, queues.enqueue, limited=False),
+    Route("GET", "/v2/queues", READ, queues.list_queues),
+    Route("POST", "/v2/queues", CHANGE, queues.set_queue),
+    Route("GET", "/v2/queues/{queueName}", READ, queues.get_queue),
+    Route("DELETE", "/v2/queues/{queueName}", CHANGE, queues.delete_queue),
+    Route("POST", "/v2/queues/{queueName}/pause", CHANGE, queues.pause_queue),
+    Route("POST", "/v2/queues/{queueName}/resume", CHANGE, queues.resume_queue),
     Route("GET", "/v2/messages", READ, resources.list_messages),
     Route("DELETE", "/v2/messages", CHANGE, resources.cancel_messages),
     Route("GET", "/v2/messages/{messageId}", READ, resources.get_message),
@@ -72,8 +79,6 @@ ROUTES: Final = (
 
 _WORKFLOW: Final = "the workflow protocol is"
 FAMILIES: Final = (
-    Family("/v2/enqueue", "queues are"),
-    Family("/v2/queues", "queues are"),
     Family("/v2/flowControl", "calls on flow control are"),
     Family("/v2/globalParallelism", "calls on flow control are"),
     Family("/v2/trigger", _WORKFLOW),

@@ -21,6 +21,7 @@ from lateron.api.describe import public as _public
 from lateron.api.describe import ref as _ref
 from lateron.api.describe import strings as _strings
 from lateron.api.openapi_groups import group_paths, group_schemas
+from lateron.api.openapi_queues import QUEUE_SCHEMA, queue_paths
 
 _ID: Final = "msg_019a8e7d5c0041c2b3d4e5f60718293a"
 _DLQ_ID: Final = "1763800000000-019a8e7d5c0041c2b3d4e5f60718293a"
@@ -30,7 +31,7 @@ _ABOUT: Final = """A self-hosted HTTP message queue that speaks the QStash API. 
 destination in the path; it is on disk before it is answered 2xx, and is then delivered over HTTP with retries,
 callbacks and a dead letter queue.
 
-Not built yet, and answered 501: queues, calls on flow control, the workflow protocol."""
+Not built yet, and answered 501: calls on flow control, the workflow protocol."""
 
 _ERRORS: Final = {
     400: (
@@ -44,7 +45,7 @@ _ERRORS: Final = {
     413: ("The body is too large to be read.", "body: at most 104857600 bytes"),
     429: ("Too many management calls; see Burst-RateLimit-*.", "rate limit: at most 100 calls a second"),
     500: ("A bug of ours; the log has it under requestId.", "internal error"),
-    501: ("A part of the API that is not built yet.", "queues are not supported yet: POST /v2/enqueue"),
+    501: ("A part of the API that is not built yet.", "schedules are not supported yet: POST /v2/schedules"),
     503: ("Overloaded or not ready; see Retry-After.", "too much is under way; try again soon"),
     507: ("The disk is full; nothing was stored.", "the storage is full; nothing was stored"),
 }
@@ -68,6 +69,8 @@ _PUBLISH_OPTIONS: Final = (
     ("Upstash-Content-Based-Deduplication", "true: equal messages inside the window are one.", "true"),
     ("Upstash-Flow-Control-Key", "Messages of one key share limits.", "user-1"),
     ("Upstash-Flow-Control-Value", "parallelism, rate and period of the key.", "parallelism=5, rate=10, period=1m"),
+    ("Upstash-Queue-Name", "The queue to go through; enqueue names it in the path.", "orders"),
+    ("Lateron-Order-Key", "Messages of one key are delivered one after another.", "customer-17"),
     ("Upstash-Label", "Labels to find it by, separated by commas.", "billing"),
     ("Upstash-Redact-Fields", "What is only ever shown as its hash.", "body, header[Authorization]"),
 )
@@ -80,6 +83,7 @@ _FILTERS: Final = {
     "path": "Exact path of the destination.",
     "label": "A label.",
     "topicName": "A URL group it was published to.",
+    "queueName": "Name of a queue.",
     "flowControlKey": "A flow-control key.",
     "callerIp": "Address of the publisher.",
     "scheduleId": "Id of the schedule that made it.",
@@ -93,6 +97,7 @@ _FILTERS: Final = {
 }
 _TAGS: Final = (
     "Publish",
+    "Queues",
     "Messages",
     "Log",
     "Dead letters",
@@ -102,7 +107,7 @@ _TAGS: Final = (
     "Server",
     "Catcher",
 )
-_OF_MESSAGE: Final = ("url", "topicName", "label", "flowControlKey", "scheduleId", "callerIp")
+_OF_MESSAGE: Final = ("url", "topicName", "label", "queueName", "flowControlKey", "scheduleId", "callerIp")
 _COMMON: Final = (*_OF_MESSAGE, "fromDate", "toDate", "count")
 _OF_DEAD_LETTERS: Final = ("dlqIds", "messageIds", "responseStatus", *_COMMON, "cursor")
 _NUMBERS: Final = frozenset(("fromDate", "toDate", "count", "responseStatus"))
@@ -129,6 +134,7 @@ def document() -> Json:
         "tags": [{"name": name} for name in _TAGS],
         "paths": {
             **_publish_paths(),
+            **queue_paths(_operation, publish_headers(("Upstash-Queue-Name", "Lateron-Order-Key"))),
             **_message_paths(),
             **_dead_letter_paths(),
             **schedule_paths(),
@@ -146,13 +152,13 @@ def document() -> Json:
     }
 
 
-def publish_headers() -> list[Json]:
-    """Return the headers that configure a message, as parameters."""
+def publish_headers(left_out: tuple[str, ...] = ()) -> list[Json]:
+    """Return the headers that configure a message, as parameters, but for those left out."""
     return [
         {"name": name, "in": "header", "description": about, "schema": {"type": "string"}}
         | ({} if example is None else {"example": example})
         for name, about, example in _PUBLISH_OPTIONS
-        if "*" not in name and name != "Content-Type"
+        if "*" not in name and name not in {"Content-Type", *left_out}
     ]
 
 
@@ -449,6 +455,7 @@ def _schemas() -> Json:
         **_fields(number, numbers),
         **_fields(headers, "header callbackHeader failureCallbackHeader"),
         "labels": _strings(),
+        **_fields(text, "queueName orderKey"),
         "kind": {"enum": ["callback", "failureCallback", "redrive"]},
     }
     answer = {
@@ -463,6 +470,8 @@ def _schemas() -> Json:
         **_fields(text, "state heldBy"),
         **_fields(number, "retried waitingUntil nextDeliveryTime"),
         "waitingFor": {**text, "description": "Why it has not gone out yet."},
+        "placeInLine": {**number, "description": "For a slot of its queue; exact up to 1,000."},
+        "placeInLineIsAtLeast": flag,
     }
     line = {**_fields(text, "state note"), **_fields(number, "time attempt nextDeliveryTime")}
     event = {
@@ -486,6 +495,7 @@ def _schemas() -> Json:
         "body": {"description": "Text, or JSON that is sent as such."},
         "callback": {"type": ["string", "null"]},
         "failureCallback": {"type": ["string", "null"]},
+        "queue": {"type": ["string", "null"], "description": "The queue to go through."},
     }
     return {
         "Error": _object({"error": text, "requestId": text}, ["error"]),
@@ -494,6 +504,7 @@ def _schemas() -> Json:
             "anyOf": [_ref("Published"), _array("Published"), _object({"error": text, "status": number}, ["error"])]
         },
         "BatchMessage": _object(batch, ["destination"]),
+        "Queue": QUEUE_SCHEMA,
         "Message": _object(message, [*always, "createdAt", "state"]),
         "Story": _object({**message, **story}, [*always, "createdAt", "state", "attempts", "events"]),
         "Attempt": _object(attempt, ["attempt", "retried", "startedAt", "endedAt", "phases"]),

@@ -29,7 +29,7 @@ from lateron.core.wire import CronGiven, PublishContext, incoming_hops, parse_ba
 from lateron.errors import LateronError
 
 PREFIX: Final = "/v2/publish/"
-_LONG_WAY: Final = frozenset({b"upstash-cron", b"upstash-schedule-id", b"upstash-queue-name"})  # No plain publish.
+_LONG_WAY: Final = frozenset({b"upstash-cron", b"upstash-schedule-id"})  # No plain publish.
 CREATED: Final = 201
 DUPLICATE: Final = 202
 _BIG: Final = 1 << 20  # Bytes of a batch from which on it is read beside the event loop.
@@ -37,11 +37,16 @@ _BIG: Final = 1 << 20  # Bytes of a batch from which on it is read beside the ev
 
 async def publish(ports: Ports, call: Call) -> Answer:
     """Store one message: ``POST /v2/publish/{destination}``."""
-    body = await call.body(_body_check(ports.quota))
+    body = await call.body(body_check(ports.quota))
     try:
         publication = parse_publish(call.rest, call.headers, body, context(ports, call))
     except CronGiven:
         return await _schedule(ports, call, body)
+    return await store(ports, publication)
+
+
+async def store(ports: Ports, publication: Publication | GroupPublication) -> Answer:
+    """Guard and store one message, or one for each endpoint of a group, and answer with the ids."""
     if isinstance(publication, Publication):
         guard(ports.check_destination, publication.request)
     (accepted,) = await ports.writer.publish_any((publication,))
@@ -76,7 +81,7 @@ class FastLane:
         self._caller = caller
         self._in_flight = in_flight
         self._prefix = PREFIX.encode()
-        self._check_length = _body_check(ports.quota)
+        self._check_length = body_check(ports.quota)
         self.take = in_flight.take  # Counts bytes of a body as they come; raises Overloaded.
 
     def admit(
@@ -169,7 +174,7 @@ def _answer(accepted: Answered) -> Answer:
 
 async def schedule(ports: Ports, call: Call) -> Answer:
     """Store a schedule: ``POST /v2/schedules/{destination}``."""
-    return await _schedule(ports, call, await call.body(_body_check(ports.quota)))
+    return await _schedule(ports, call, await call.body(body_check(ports.quota)))
 
 
 async def _schedule(ports: Ports, call: Call, body: bytes) -> Answer:
@@ -236,7 +241,7 @@ def _guarded(
 
 
 @lru_cache(maxsize=4)
-def _body_check(quota: Quota) -> Callable[[int], None]:
+def body_check(quota: Quota) -> Callable[[int], None]:
     """Return the check of a message's body: above the quota 412, above what we would ever read 413."""
     too_large = at_most(max(BATCH_BYTES, quota.body))
 

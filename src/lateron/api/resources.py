@@ -154,6 +154,7 @@ def message_view(view: MessageView) -> dict[str, Any]:
         waiting_for=waiting.reason,
         waiting_until=waiting.until,
         held_by=waiting.held_by,
+        place=waiting.place,
     )
 
 

@@ -34,7 +34,7 @@ class Route(Struct, frozen=True):
     """One method on one path.
 
     A path ``/v2/messages/{messageId}`` has parameters; one that ends in ``{destination}`` takes all that
-    follows, query included, undecoded.
+    follows its first parameter, query included, undecoded.
     """
 
     method: str
@@ -116,7 +116,8 @@ class Router:
     def _methods(self, route: Route) -> dict[str, Route]:
         words = route.path.split("/")
         if words[-1] == "{destination}":
-            return self._prefixes.setdefault("/".join([*words[:-1], ""]).lower().encode(), {})
+            prefix = route.path[: route.path.index("{")]
+            return self._prefixes.setdefault(prefix.lower().encode(), {})
         if "{" not in route.path:
             return self._fixed.setdefault(tuple(word.lower().encode() for word in words), {})
         pattern = tuple(word[1:-1] if word.startswith("{") else word.lower().encode() for word in words)

@@ -15,10 +15,12 @@ from msgspec.structs import replace
 
 from lateron.broker.groups import GroupBroker
 from lateron.broker.ledger import Ledger
-from lateron.broker.messages import PAGE, MessageBroker, earlier
+from lateron.broker.messages import PAGE, earlier
+from lateron.broker.queues import QueueBroker
 from lateron.core import message as life
 from lateron.core.filters import matches
 from lateron.core.flow import lane_of
+from lateron.core.queue import queue_of
 from lateron.core.values import (
     DeadLetter,
     Filter,
@@ -55,8 +57,8 @@ class Deleted(Struct, frozen=True):
     before: tuple[Millis, bytes] | None = None
 
 
-class Broker(GroupBroker, MessageBroker):
-    """All that changes messages: the hot verbs of ``MessageBroker``, and those for many at once."""
+class Broker(GroupBroker, QueueBroker):
+    """All that changes messages: the hot verbs, those of groups and queues, and those for many at once."""
 
     def cancel(
         self, tenant: Tenant, selection: Filter, now: Millis, limit: int | None = None, after: bytes = FIRST
@@ -77,7 +79,8 @@ class Broker(GroupBroker, MessageBroker):
             page = self._open_page(tx, tenant, selection, after)
             matching = self._matching(tx, page, selection)
             ledger = Ledger(tx, self._node, self._limits.host_parallelism, now)
-            ledger.hold_known(message.lane for message in matching)
+            ledger.hold_queues(message.queue for message in matching)
+            ledger.hold_known(message.lane for message in matching if message.state in {State.WAITING, State.ACTIVE})
             done, last = 0, page[-1].id if len(page) >= PAGE and not selection.message_ids else None
             for message in matching:
                 if limit is not None and done >= limit:
@@ -90,7 +93,7 @@ class Broker(GroupBroker, MessageBroker):
                 if transition.message.state is State.ACTIVE:
                     ledger.record(transition)
                 else:
-                    ledger.leave(transition)
+                    ledger.leave(message, transition)
             ledger.write()
             alarm = ledger.next_due()
         self._alarm = earlier(self._alarm, alarm)
@@ -120,6 +123,10 @@ class Broker(GroupBroker, MessageBroker):
                 publication = life.redrive(stored[letter.message], requests[letter.message].request, overrides)
                 made.append((publication, life.create(publication, self._new_id(now), now)))
             ledger = Ledger(tx, self._node, self._limits.host_parallelism, now)
+            for publication, _ in made:
+                name = queue_of(tenant, publication.request.options)
+                if name is not None:
+                    self._open_queue(tx, ledger, name)
             ledger.hold({m.lane: (m.tenant, lane_of(m.tenant, request)) for _, (m, request, _) in made})
             ledger.limit((new[0].lane, publication) for publication, new in made)
             for _, new in made:
@@ -169,7 +176,9 @@ class Broker(GroupBroker, MessageBroker):
             tx.expire_ticks(now - limits.history_retention_ms, PAGE)
             tx.collect_lanes(now, PAGE)
             tx.forget_nodes(now - limits.history_retention_ms)
-        return len(gone) >= PAGE
+            emptying = tx.deleted_queues(PAGE)
+        more = [self.empty_queue(queue_id, now) for queue_id in emptying]
+        return len(gone) >= PAGE or any(more)
 
     def _open_page(self, tx: Verbs, tenant: Tenant, selection: Filter, after: bytes) -> list[Message]:
         """Read candidates: those named, or a page of all that do not rest."""

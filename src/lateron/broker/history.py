@@ -24,6 +24,7 @@ from lateron.core import flow
 from lateron.core.filters import matches
 from lateron.core.flow import Lane
 from lateron.core.ids import dlq_text, message_text
+from lateron.core.queue import PLACES, Queue
 from lateron.core.values import (
     AT_REST,
     DeadLetter,
@@ -33,6 +34,7 @@ from lateron.core.values import (
     Message,
     MessageId,
     Millis,
+    QueueKind,
     State,
     Tenant,
 )
@@ -105,10 +107,13 @@ class History(GroupHistory):
                     break
                 chosen.append((message, stored))
             lanes = tx.read_lanes(sorted({message.lane for message, _ in chosen}))
-        views = tuple(
-            MessageView(message, stored.request, waiting(message, lanes.get(message.lane), now))
-            for message, stored in chosen
-        )
+            lines = Lines(tx)
+            views = tuple(
+                MessageView(
+                    message, stored.request, lines.waiting(message) or waiting(message, lanes.get(message.lane), now)
+                )
+                for message, stored in chosen
+            )
         return Page(views, None if following is None else _encoded(following))
 
     def events(
@@ -182,7 +187,56 @@ class History(GroupHistory):
             raise NotFound("message", message_text(message_id))
         stored = tx.load_requests([message_id])[message_id]
         lane = tx.read_lanes([message.lane]).get(message.lane)
-        return MessageView(message, stored.request, waiting(message, lane, now))
+        return MessageView(message, stored.request, Lines(tx).waiting(message) or waiting(message, lane, now))
+
+    def queues(self, tenant: Tenant) -> list[Queue]:
+        """List the queues, by name."""
+        with self._store.transaction() as tx:
+            return tx.list_queues(tenant)
+
+    def queue(self, tenant: Tenant, name: str) -> Queue:
+        """Return one queue.
+
+        Raises:
+            NotFound: There is no such queue.
+        """
+        with self._store.transaction() as tx:
+            found = tx.find_queue(tenant, QueueKind.NAMED, name)
+        if found is None:
+            raise NotFound("queue", name[:100])
+        return found
+
+
+class Lines:
+    """Says why messages wait for their queue; each queue is read once."""
+
+    def __init__(self, tx: Verbs) -> None:
+        self._tx = tx
+        self._known: dict[int, tuple[Queue | None, Message | None, dict[MessageId, int]]] = {}
+
+    def waiting(self, message: Message) -> Waiting | None:
+        """Return why a message waits for its queue, and its place in line; None if it does not."""
+        if message.queue is None or message.state not in {State.QUEUED, State.HELD}:
+            return None
+        row, holder, places = self._line(message.queue)
+        if row is None:
+            return None
+        if message.state is State.HELD:
+            return Waiting("queue_paused", held_by=row.name)
+        place = places.get(message.id, PLACES + 1)
+        if row.paused or holder is None:
+            return Waiting("queue_paused", held_by=row.name, place=place)
+        reason = "callback_of" if holder.state >= AT_REST else "queue_head"
+        return Waiting(reason, held_by=message_text(holder.id), place=place)
+
+    def _line(self, queue_id: int) -> tuple[Queue | None, Message | None, dict[MessageId, int]]:
+        if queue_id not in self._known:
+            row = self._tx.load_queues([queue_id]).get(queue_id)
+            holder = next(iter(self._tx.slot_holders(queue_id, 1)), None)
+            heads = self._tx.queue_heads(queue_id, PLACES)
+            places = {message_id: place for place, (message_id, _, _) in enumerate(heads, 1)}
+            self._known[queue_id] = (row, holder, places)
+        return self._known[queue_id]
 
 
 def waiting(message: Message, lane: Lane | None, now: Millis) -> Waiting | None:

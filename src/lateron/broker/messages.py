@@ -12,7 +12,7 @@ whatever waits in it. Tenants share by turns, inside a tenant lanes do.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from lateron.broker.groups import FanOut
@@ -21,6 +21,7 @@ from lateron.broker.views import Accepted, Answered, Limits, Prepared, Result, T
 from lateron.core import flow
 from lateron.core import message as life
 from lateron.core.flow import Lane, lane_of
+from lateron.core.queue import Queue, QueueName, queue_of
 from lateron.core.reach import Check, anywhere
 from lateron.core.values import (
     Claimed,
@@ -29,14 +30,16 @@ from lateron.core.values import (
     MessageId,
     Millis,
     Publication,
+    QueueKind,
     Request,
     Tenant,
     Transition,
 )
-from lateron.errors import LateronError, ServiceError
+from lateron.errors import LateronError, QuotaExceeded, ServiceError
 from lateron.store.sql import FIRST, Store, Verbs
 
 PAGE = 500  # Rows of one piece of bulk work.
+LARGEST = (1 << 63) - 1  # Number that a column takes.
 
 log = logging.getLogger("lateron.broker")
 
@@ -53,16 +56,25 @@ class Publishing:
     """One transaction in which cold work makes messages; they enter as those of a publish do."""
 
     def __init__(
-        self, tx: Verbs, new_id: Callable[[Millis], MessageId], node: int, limits: Limits, now: Millis
+        self,
+        tx: Verbs,
+        ledger: Ledger,
+        new_id: Callable[[Millis], MessageId],
+        open_queue: Callable[[Verbs, Ledger, QueueName], Queue],
     ) -> None:
         self.tx = tx
         self._new_id = new_id
-        self._now = now
-        self._ledger = Ledger(tx, node, limits.host_parallelism, now)
+        self._now = ledger.now
+        self._ledger = ledger
+        self._open_queue = open_queue
 
     def create(self, publications: Sequence[Publication]) -> list[MessageId]:
         """Make messages of publications, in order; whether they are duplicates is not asked."""
         ledger = self._ledger
+        for publication in publications:
+            name = queue_of(publication.tenant, publication.request.options)
+            if name is not None:
+                self._open_queue(self.tx, ledger, name)
         made = [(p, life.create(p, self._new_id(self._now), self._now)) for p in publications]
         ledger.hold({m.lane: (m.tenant, lane_of(m.tenant, request)) for _, (m, request, _) in made})
         ledger.limit((new[0].lane, publication) for publication, new in made)
@@ -133,7 +145,8 @@ class MessageBroker:
     def publishing(self, now: Millis) -> Iterator[Publishing]:
         """Run the block in one transaction in which messages can be made."""
         with self._store.transaction() as tx:
-            desk = Publishing(tx, self._new_id, self._node, self._limits, now)
+            ledger = Ledger(tx, self._node, self._limits.host_parallelism, now)
+            desk = Publishing(tx, ledger, self._new_id, self._open_queue)
             yield desk
             alarm = desk.write()
         self._alarm = earlier(self._alarm, alarm)
@@ -189,9 +202,11 @@ class MessageBroker:
         due = self._alarm is not None and self._alarm <= now
         with self._store.transaction(commit=False) as tx:
             ledger = Ledger(tx, self._node, self._limits.host_parallelism, now)
+            ledger.hold_queues(result.claimed.message.queue for result in turn.results)
             ended, stale = self._decide(tx, turn.results, now)
             fan_out = FanOut(tx, turn.publishes, self._check)
-            accepted, made = self._accept(tx, fan_out.publishes, ended, now)
+            refused = self._open_queues(tx, ledger, fan_out.publishes)
+            accepted, made = self._accept(tx, fan_out.publishes, refused, ended, now)
             self._hold(ledger, ended, made)
             for transition in ended:
                 ledger.end(transition)
@@ -200,6 +215,7 @@ class MessageBroker:
                 begun = ledger.enter(item, room=not due and room > len(claimed))
                 if begun is not None:
                     claimed.append(begun)
+            ledger.pass_on()
             if room > len(claimed) and (due or ledger.due()):
                 claimed += self._claim(tx, ledger, room - len(claimed))
                 due = True
@@ -250,13 +266,22 @@ class MessageBroker:
         return ended, stale
 
     def _accept(
-        self, tx: Verbs, publishes: Sequence[tuple[Publication, ...]], ended: Sequence[Transition], now: Millis
+        self,
+        tx: Verbs,
+        publishes: Sequence[tuple[Publication, ...]],
+        refused: Mapping[int, LateronError],
+        ended: Sequence[Transition],
+        now: Millis,
     ) -> tuple[list[tuple[Accepted, ...] | LateronError], list[tuple[Publication, Made]]]:
         """Make the messages of publications and callbacks; answer duplicates with the id of the first."""
-        holders = self._take_keys(tx, publishes, now)
+        welcome = [items for i, items in enumerate(publishes) if i not in refused] if refused else publishes
+        holders = self._take_keys(tx, welcome, now)
         made = [(p, self._make(p, now)) for transition in ended for p in transition.created]
         accepted: list[tuple[Accepted, ...] | LateronError] = []
-        for items in publishes:
+        for i, items in enumerate(publishes):
+            if i in refused:
+                accepted.append(refused[i])
+                continue
             answers = []
             for item in items:
                 key = None if item.dedup is None else (item.tenant, item.dedup)
@@ -270,6 +295,44 @@ class MessageBroker:
                     holders[key] = (new[0].id, False)
             accepted.append(tuple(answers))
         return accepted, made
+
+    def _open_queues(
+        self, tx: Verbs, ledger: Ledger, publishes: Sequence[tuple[Publication, ...]]
+    ) -> dict[int, LateronError]:
+        """Take the queues of publications in hand, and make those that are missing.
+
+        Returns:
+            The requests that name a queue too many, by their place; nothing of them is stored.
+        """
+        refused: dict[int, LateronError] = {}
+        for i, items in enumerate(publishes):
+            for item in items:
+                name = queue_of(item.tenant, item.request.options)
+                if name is not None and i not in refused:
+                    try:
+                        self._open_queue(tx, ledger, name)
+                    except QuotaExceeded as error:
+                        refused[i] = error
+        return refused
+
+    def _open_queue(self, tx: Verbs, ledger: Ledger, name: QueueName) -> Queue:
+        """Take a queue in hand; make it if it is missing.
+
+        Raises:
+            QuotaExceeded: It is missing, and there are as many as there may be.
+        """
+        found = ledger.find_queue(name)
+        if found is not None:
+            return found
+        most = self._limits.queues
+        if most is not None and name.kind is QueueKind.NAMED:
+            count = tx.count_queues(name.tenant) + ledger.new_queues(name.tenant)
+            if count >= most:
+                raise QuotaExceeded("queues", count + 1, most)
+        number = int.from_bytes(self._new_id(ledger.now)[8:]) & LARGEST  # Ids of one millisecond differ in the end.
+        made = Queue(number, name.tenant, name.kind, name.name, created=ledger.now, updated=ledger.now)
+        ledger.add_queue(made)
+        return made
 
     def _take_keys(
         self, tx: Verbs, publishes: Sequence[tuple[Publication, ...]], now: Millis
@@ -334,6 +397,7 @@ class MessageBroker:
         with self._store.transaction() as tx:
             held = tx.owned(dead, FIRST, PAGE)
             ledger = Ledger(tx, self._node, self._limits.host_parallelism, now)
+            ledger.hold_queues(message.queue for message in held)
             ledger.hold_known(message.lane for message in held)
             for message in held:
                 ledger.end(life.lose(message, now))

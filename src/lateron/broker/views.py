@@ -34,6 +34,7 @@ class Limits(Struct, frozen=True):
     history_retention_ms: Millis = 72 * HOUR  # Requests, attempts and events after the end.
     dead_letter_retention_ms: Millis = 30 * 24 * HOUR
     history_bytes: int | None = None  # The store's size above which the oldest history goes first.
+    queues: int | None = None  # Of one tenant; None means no bound.
 
 
 class Accepted(Struct, frozen=True):
@@ -95,9 +96,12 @@ class Page(Struct, Generic[T], frozen=True):
 class Waiting(Struct, frozen=True):
     """Why a message has not gone out yet, and until when if that is known."""
 
-    reason: str  # "delay", "retry", "flow_parallelism", "flow_rate", "flow_paused", "host_cap", "host_paused", "node"
+    # "delay", "retry", "flow_parallelism", "flow_rate", "flow_paused", "host_cap", "host_paused", "node",
+    # "queue_head", "queue_paused", "callback_of"
+    reason: str
     until: Millis | None = None
-    held_by: str | None = None  # The flow key or host that holds it.
+    held_by: str | None = None  # The flow key, host or queue that holds it, or the message whose slot it waits for.
+    place: int | None = None  # In line for a slot of its queue, from 1; PLACES + 1 stands for more.
 
 
 class MessageView(Struct, frozen=True):

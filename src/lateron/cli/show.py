@@ -19,6 +19,9 @@ _REASONS: Final = {
     "flow_paused": "its flow-control key is paused",
     "host_cap": "as many deliveries to its host are open as the server allows",
     "host_paused": "deliveries to its host are paused",
+    "queue_head": "messages of its queue before it are not through yet",
+    "callback_of": "callbacks of the message before it in its queue are not through yet",
+    "queue_paused": "its queue is paused",
     "node": "it is next; the server has no room for more open deliveries or is about to take it",
 }
 
@@ -66,6 +69,9 @@ def told(story: Mapping[str, Any]) -> list[str]:
         until = f" until {instant(story['waitingUntil'])}" if story.get("waitingUntil") else ""
         holder = f" ({plain(str(story['heldBy']))})" if story.get("heldBy") else ""
         lines.append(f"waits{until}: {_REASONS.get(reason, plain(str(reason)))}{holder}")
+    if story.get("placeInLine"):
+        beyond = "beyond " if story.get("placeInLineIsAtLeast") else ""
+        lines.append(f"place in line: {beyond}{story['placeInLine']}")
     return lines
 
 

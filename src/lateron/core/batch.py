@@ -17,9 +17,9 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 
 from lateron.core.headers import wire_text
 from lateron.core.options import MAX_HEADER_BYTES, MAX_HEADERS, Config, Given, WorkflowNotSupported, read_flag
-from lateron.core.publish import GroupPublication, PublishContext, build, forward_plain, is_url, to_group
+from lateron.core.publish import GroupPublication, PublishContext, build, forward_plain, is_url, name_queue, to_group
 from lateron.core.values import Publication
-from lateron.errors import LateronError, NotSupported, RequestError
+from lateron.errors import LateronError, RequestError
 
 MAX_ITEMS: Final = 10_000
 MAX_DEPTH: Final = 64  # Of the JSON of an item's body.
@@ -92,7 +92,7 @@ def _publication(raw: Raw, context: PublishContext) -> Publication | GroupPublic
         if value is not None:
             config.given.setdefault(option, Given(field, _wire(field, value)))
     if item.queue:
-        raise NotSupported("queues are not supported yet: queue")
+        name_queue(config, Given("queue", _wire("queue", item.queue)))
     if not is_url(item.destination):
         body = _body(item.body, config)  # Before the configuration is read: it may name the body's type.
         return to_group(item.destination, config, headers, body, context)

@@ -57,6 +57,7 @@ class _Report(Struct, frozen=True, rename="camel"):
     endpoint_name: str | UnsetType = UNSET
     caller_ip: str | UnsetType = field(default=UNSET, name="callerIP")  # As in every object of the wire.
     schedule_id: str | UnsetType = UNSET
+    queue_name: str | UnsetType = UNSET
     dlq_id: str | UnsetType = UNSET
     error: str | UnsetType = UNSET  # Why there was no complete answer.
     truncated: bool | UnsetType = UNSET  # The answer's body was longer than what is kept of it.
@@ -110,6 +111,8 @@ def callback_publication(
         not_before=None if not_before is None else max(not_before, now),
         kind=kind,
         parent=message.id,
+        queue=message.queue,
+        root=None if message.queue is None else message.root or message.id,
     )
 
 
@@ -136,6 +139,7 @@ def _report(message: Message, request: Request, outcome: Outcome, dead_letter: D
         endpoint_name=request.options.endpoint or UNSET,
         caller_ip=UNSET if request.options.caller_ip is None else request.options.caller_ip,
         schedule_id=UNSET if request.options.schedule is None else request.options.schedule,
+        queue_name=UNSET if request.options.queue_name is None else request.options.queue_name,
         dlq_id=UNSET if dead_letter is None else dlq_text(dead_letter.time, dead_letter.message),
         error=UNSET if outcome.error is None else f"{outcome.error}: {outcome.detail}",
         truncated=True if outcome.truncated else UNSET,

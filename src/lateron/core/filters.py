@@ -200,8 +200,6 @@ def matches(
         return False
     if wanted.to_time is not None and at > wanted.to_time:
         return False
-    if wanted.queues:
-        return False  # Messages of those are not built yet, so there are none.
     options = request.options
     key = None if options.flow is None else options.flow.key
     return (
@@ -214,6 +212,7 @@ def matches(
         and _among(options.topic, wanted.topics)
         and _among(options.caller_ip, wanted.caller_ips)
         and _among(options.schedule, wanted.schedules)
+        and _among(options.queue_name, wanted.queues)
         and (not wanted.labels or not set(wanted.labels).isdisjoint(options.labels))
         and _goes_to(request.url, wanted)
     )

@@ -3,9 +3,12 @@
 A message is created once, attempted until it is delivered or its retries are spent, and then rests
 for ever in one of three final states::
 
-    WAITING <--> ACTIVE --> DELIVERED
-       |           |------> FAILED   (a dead letter exists)
-       '-----------'------> CANCELED
+    QUEUED <--> WAITING <--> ACTIVE --> DELIVERED
+                   |           |------> FAILED   (a dead letter exists)
+                   '-----------'------> CANCELED
+
+A message of a queue is QUEUED until it gets a slot; while its queue is paused, one that has a slot is HELD
+instead of WAITING. Both can be cancelled as well.
 
 Each function below takes a message, what happened to it, and the time, and returns a
 ``Transition``: the message as it must now be stored, the lines of its log, the record of the attempt,
@@ -51,13 +54,16 @@ from lateron.core.values import (
 )
 
 MOVES: Final = {
-    State.WAITING: {State.ACTIVE, State.CANCELED},
+    State.QUEUED: {State.WAITING, State.CANCELED},
+    State.WAITING: {State.ACTIVE, State.CANCELED, State.HELD, State.QUEUED},
+    State.HELD: {State.WAITING, State.CANCELED, State.QUEUED},
     State.ACTIVE: {State.WAITING, State.DELIVERED, State.FAILED, State.CANCELED},
     State.DELIVERED: set[State](),
     State.FAILED: set[State](),
     State.CANCELED: set[State](),
 }
 
+PARKED: Final = frozenset({State.WAITING, State.QUEUED, State.HELD})  # Open, and no attempt is.
 LOST: Final = Outcome(error="node-lost", detail="node lost before an answer")
 UNSENT: Final = Outcome(error="node-lost", detail="given back before it was sent")
 LOCAL_PAUSE: Final = SECOND  # How long a message waits when this machine had no descriptor for it.
@@ -82,9 +88,42 @@ def create(publication: Publication, message_id: MessageId, now: Millis) -> tupl
         retries=options.retry.retries,
         kind=publication.kind,
         parent=publication.parent,
+        queue=publication.queue,
+        root=publication.root,
     )
     event = Event(publication.tenant, now, message_id, 0, EventKind.CREATED)
     return message, replace(publication.request, options=options), event
+
+
+def place(message: Message, queue: int, seq: int) -> Message:
+    """Give a new message its place in a queue, for good."""
+    assert message.seq is None, f"{message.id.hex()}: placed twice"
+    return _move(message, State.QUEUED, queue=queue, seq=seq)
+
+
+def arm(message: Message, now: Millis) -> Message:
+    """Give the head of a queue a slot: from here on it waits for its time and its lane.
+
+    It comes to its lane now, behind those that have been waiting there.
+    """
+    return _move(message, State.WAITING, slot=True, due=max(message.due, now))
+
+
+def unarm(message: Message) -> Message:
+    """Take the slot of a message that has not started: its queue has fewer of them now."""
+    assert message.attempt == 0, f"{message.id.hex()}: has started"
+    return _move(message, State.QUEUED, slot=False)
+
+
+def hold(message: Message) -> Message:
+    """Keep a message that has a slot from starting: its queue is paused."""
+    assert message.slot, f"{message.id.hex()}: holds no slot"
+    return _move(message, State.HELD)
+
+
+def let_go(message: Message, now: Millis) -> Message:
+    """Let a held message go on: its queue is no longer paused."""
+    return _move(message, State.WAITING, due=max(message.due, now))
 
 
 def start(message: Message, node: int, now: Millis) -> Transition:
@@ -153,7 +192,7 @@ def cancel(message: Message, now: Millis) -> Transition | None:
     if message.state is State.ACTIVE and message.cancel is None:
         asked = replace(message, cancel=now)
         return Transition(asked, events=(_event(asked, EventKind.CANCEL_REQUESTED, now),))
-    if message.state is not State.WAITING:
+    if message.state not in PARKED:
         return None
     moved = _rest(message, State.CANCELED, now)
     # These lines belong to the attempt that will not be made, and so stand behind those of the last one.

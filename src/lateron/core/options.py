@@ -26,6 +26,7 @@ from lateron.core.destination import parse_destination
 from lateron.core.durations import MAX_DURATION, parse_duration
 from lateron.core.expression import parse_expression
 from lateron.core.headers import canonical_name, forwarded_name, has_control, shown_text
+from lateron.core.queue import check_queue_name
 from lateron.core.quota import Quota
 from lateron.core.text import check_name
 from lateron.core.values import (
@@ -69,7 +70,7 @@ OF_SCHEDULES: Final = frozenset(
     f"lateron-{name}" for name in ("missed", "overlap", "start", "end", "most-runs", "jitter")
 )
 _NAMED: Final = ", ".join(sorted(name.title() for name in OF_SCHEDULES))
-_LATERON: Final = frozenset(("lateron-retry-delays", "lateron-hops")) | OF_SCHEDULES
+_LATERON: Final = frozenset(("lateron-retry-delays", "lateron-order-key", "lateron-hops")) | OF_SCHEDULES
 
 
 class WorkflowNotSupported(NotSupported):
@@ -121,7 +122,10 @@ class Config:
         elif name.startswith("workflow-"):
             raise WorkflowNotSupported(spelled)
         elif name.startswith("lateron-") and name not in _LATERON:
-            raise RequestError(f"{spelled}: unknown option; known is Lateron-Retry-Delays, and for schedules {_NAMED}")
+            raise RequestError(
+                f"{spelled}: unknown option; known are Lateron-Retry-Delays, Lateron-Order-Key, "
+                f"and for schedules {_NAMED}"
+            )
         elif not name.startswith("telemetry-"):
             before = self.given.get(name)
             joined = value if before is None else f"{before.value}, {value}"
@@ -414,6 +418,22 @@ def _flow(key: str, text: str) -> Flow:
     if max(found.get("rate", 0), found.get("parallelism", 0)) > MAX_RATE:
         raise ValueError(f"at most {MAX_RATE}")
     return Flow(key, found.get("parallelism"), found.get("rate"), period)
+
+
+def read_queue(config: Config) -> str | None:
+    """Return the name of the queue that a publish goes through."""
+    given = config.given.get("queue-name")
+    return None if given is None else check_queue_name(given.spelled, shown_text(given.value.strip(" \t")))
+
+
+def read_order_key(config: Config) -> str | None:
+    """Return the key whose messages are delivered one after another."""
+    given = config.given.get("lateron-order-key")
+    if given is None:
+        return None
+    if "queue-name" in config.given:
+        raise RequestError(f"{given.spelled}: a queue has its own order; use one of the two")
+    return check_name(given.spelled, shown_text(given.value.strip(" \t")))
 
 
 def read_labels(config: Config) -> tuple[str, ...] | None:

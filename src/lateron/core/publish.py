@@ -32,6 +32,8 @@ from lateron.core.options import (
     read_labels,
     read_method,
     read_not_before,
+    read_order_key,
+    read_queue,
     read_redaction,
     read_retry,
     read_timeout,
@@ -95,7 +97,11 @@ class GroupPublication(Struct, frozen=True):
 
 
 def parse_publish(
-    target: bytes, headers: Sequence[tuple[bytes, bytes]], body: bytes, context: PublishContext
+    target: bytes,
+    headers: Sequence[tuple[bytes, bytes]],
+    body: bytes,
+    context: PublishContext,
+    queue: Given | None = None,
 ) -> Publication | GroupPublication:
     """Read a publish.
 
@@ -104,6 +110,7 @@ def parse_publish(
         headers: As received, names in any case.
         body: Complete; empty means that there is none.
         context: Who asks, when, and under which limits.
+        queue: The queue that the path names.
 
     Raises:
         RequestError: Something cannot be read, is not allowed, or names no group that could exist.
@@ -111,6 +118,8 @@ def parse_publish(
         CronGiven: It asks for a schedule; ``core.recurring`` reads that.
     """
     destination, config = read_request(target, headers)
+    if queue is not None:
+        name_queue(config, queue)
     if not is_url(destination):
         if "cron" in config.given:
             raise NotSupported("schedules to a URL group are not supported yet")
@@ -139,6 +148,17 @@ def read_request(target: bytes, headers: Sequence[tuple[bytes, bytes]]) -> tuple
 
 def _texts(headers: Sequence[tuple[bytes, bytes]]) -> list[tuple[str, str]]:
     return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers]
+
+
+def name_queue(config: Config, queue: Given) -> None:
+    """Take the queue that a path or an item names.
+
+    Raises:
+        RequestError: A header names another one.
+    """
+    header = config.given.setdefault("queue-name", queue)
+    if header.value.strip(" \t") != queue.value:
+        raise RequestError(f"{header.spelled}: another queue than that of {queue.spelled}")
 
 
 def _add(config: Config, lower: bytes, name: bytes, value: bytes) -> None:
@@ -188,6 +208,8 @@ def build(destination: str, config: Config, body: bytes | None, context: Publish
         redact=read_redaction(config),
         caller_ip=context.caller_ip,
         hops=max(context.hops, _hops(given.get(_HOPS))),
+        queue_name=read_queue(config),
+        order_key=read_order_key(config),
     )
     request = Request(url, read_method(config) or "POST", headers, body, options)
     return Publication(
@@ -220,6 +242,9 @@ def parse_overrides(
     config.under(query_config(parameters))
     quota, given = context.quota, config.given
     _refuse_unbuilt(given)
+    for option in ("queue-name", "lateron-order-key"):
+        if option in given:
+            raise RequestError(f"{given[option].spelled}: a dead letter goes back to the queue it came from")
     retry = read_retry(config, quota, DEFAULT_RETRY)
     counted = "retries" in given or retry.delays_ms  # A list without a number is as many retries as it is long.
     return Overrides(
@@ -348,8 +373,6 @@ def check_destination(destination: str) -> str:
 def _refuse_unbuilt(given: dict[str, Given]) -> None:
     if "cron" in given:
         raise CronGiven(f"schedules are not supported here, only one by one: {given['cron'].spelled}")
-    if "queue-name" in given:
-        raise NotSupported(f"queues are not supported yet: {given['queue-name'].spelled}")
     for name in OF_SCHEDULES & given.keys():
         raise RequestError(f"{given[name].spelled}: an option of schedules, which need an Upstash-Cron")
 

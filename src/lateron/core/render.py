@@ -16,6 +16,8 @@ from typing import Any, Final, TypeAlias
 
 from lateron.core.headers import grouped, shown_text
 from lateron.core.ids import dlq_text, message_text
+from lateron.core.message import PARKED
+from lateron.core.queue import PLACES, Queue
 from lateron.core.recurring import Schedule
 from lateron.core.redact import both, hides_body, redact_headers, redacted
 from lateron.core.values import (
@@ -65,6 +67,18 @@ def publish_answer_json(message_id: MessageId) -> bytes:
     return b'{"messageId":"msg_%b"}' % message_id.hex().encode("ascii")
 
 
+def queue_object(queue: Queue) -> Json:
+    """Return a queue as ``GET /v2/queues/{name}`` shows it."""
+    return {
+        "name": queue.name,
+        "parallelism": queue.parallelism,
+        "createdAt": queue.created,
+        "updatedAt": queue.updated,
+        "lag": queue.lag,
+        "paused": queue.paused,
+    }
+
+
 def error_answer(status: int, error: str) -> Json:
     """Return what stands for an item of a batch that was refused; ``status`` is what it alone would have got."""
     return {"error": error, "status": status}
@@ -77,6 +91,7 @@ def message_object(
     waiting_for: str | None = None,
     waiting_until: Millis | None = None,
     held_by: str | None = None,
+    place: int | None = None,
 ) -> Json:
     """Return a message as ``GET /v2/messages/{id}`` shows it.
 
@@ -85,18 +100,23 @@ def message_object(
         request: As published.
         waiting_for: Why it has not gone out yet, if it waits.
         waiting_until: Until when it waits, if that is known.
-        held_by: The flow key or host that holds it.
+        held_by: The flow key, host, queue or message that holds it.
+        place: In line for a slot of its queue, from 1; above ``PLACES`` it says no more than that.
     """
     shown = _common(message, request)
     shown["createdAt"] = message.created
     _put_body(shown, "body", request.body, request.options.redact)
     shown["state"] = _state(message)
-    if message.state is State.WAITING:
+    if message.state in {State.WAITING, State.HELD}:
         shown["nextDeliveryTime"] = message.due
     _put(shown, "retried", message.retried or None)
     _put(shown, "waitingFor", waiting_for)
     _put(shown, "waitingUntil", waiting_until)
     _put(shown, "heldBy", held_by)
+    if place is not None:
+        shown["placeInLine"] = min(place, PLACES)
+        if place > PLACES:
+            shown["placeInLineIsAtLeast"] = True
     return shown
 
 
@@ -270,6 +290,8 @@ def _common(message: Message, request: Request) -> Json:
     _put(shown, "scheduleId", options.schedule)
     _put(shown, "topicName", options.topic)
     _put(shown, "endpointName", options.endpoint)
+    _put(shown, "queueName", options.queue_name)
+    _put(shown, "orderKey", options.order_key)
     _put(shown, "callerIP", options.caller_ip)
     _put(shown, "retryDelayExpression", options.retry.expression)
     _put(shown, "timeout", options.timeout_ms)
@@ -288,7 +310,7 @@ def _state(message: Message) -> str:
     """Return the word of the log that describes where a message is now."""
     if message.state is State.ACTIVE and message.cancel is not None:
         return EventKind.CANCEL_REQUESTED.name
-    if message.state is State.WAITING:
+    if message.state in PARKED:
         return EventKind.RETRY.name if message.attempt else EventKind.CREATED.name
     return message.state.name
 

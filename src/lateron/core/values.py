@@ -28,6 +28,8 @@ class State(IntEnum):
 
     WAITING = 0  # For its time (delay, retry) or for room in its lane.
     ACTIVE = 1  # A node holds it and an attempt is open.
+    QUEUED = 2  # For a slot of its queue.
+    HELD = 4  # It has a slot, and its queue is paused.
     DELIVERED = 5
     FAILED = 6  # Retries spent, or told not to retry: a dead letter exists.
     CANCELED = 7
@@ -63,6 +65,13 @@ class LaneKind(IntEnum):
 
     HOST = 0  # The destination's ``host:port``.
     FLOW = 1  # A flow-control key.
+
+
+class QueueKind(IntEnum):
+    """What a queue is named after."""
+
+    NAMED = 0  # A queue that users see, make and delete.
+    ORDER = 1  # An ordering key: parallelism 1, and there only while it has work.
 
 
 class Flow(Struct, frozen=True):
@@ -122,6 +131,8 @@ class Options(Struct, frozen=True, omit_defaults=True):
     schedule: str | None = None  # Id of the schedule that made it.
     topic: str | None = None  # The URL group it was published to.
     endpoint: str | None = None  # Name of the group's endpoint, if that has one.
+    queue_name: str | None = None
+    order_key: str | None = None  # Not together with a queue.
 
 
 class Request(Struct, frozen=True):
@@ -145,6 +156,8 @@ class Publication(Struct, frozen=True):
     dedup_window_ms: Millis = 10 * MINUTE
     kind: Kind = Kind.PUBLISH
     parent: MessageId | None = None  # The message this one reports on, or was redriven from.
+    queue: int | None = None  # Callbacks: the queue that waits for this report.
+    root: MessageId | None = None  # Callbacks: the message whose slot in the queue waits for this report.
 
 
 class Message(Struct, frozen=True):
@@ -167,6 +180,10 @@ class Message(Struct, frozen=True):
     cancel: Millis | None = None  # When cancellation was asked for while ACTIVE.
     kind: Kind = Kind.PUBLISH
     parent: MessageId | None = None
+    queue: int | None = None  # See ``core.queue``; of a callback, the queue of its source.
+    seq: int | None = None  # Its place in the queue; callbacks have none.
+    slot: bool = False  # It holds one of the slots of its queue, until it and its callbacks rest.
+    root: MessageId | None = None  # Of callbacks: the message of the queue they come from.
 
 
 class Claimed(Struct, frozen=True):

@@ -41,6 +41,7 @@ def broker_limits(settings: Settings) -> Limits:
         history_retention_ms=settings.history_retention,
         dead_letter_retention_ms=quota_of(settings).dlq_retention,
         history_bytes=settings.history_size,
+        queues=quota_of(settings).queues,
     )
 
 

@@ -3,8 +3,8 @@
 
 -- insert_messages
 INSERT INTO message (id, tenant, lane, state, due, created, retries, retried, attempt, rescues, version, node, started,
-  ended, cancel, kind, parent, bucket)
-VALUES @rows(18);
+  ended, cancel, kind, parent, queue, seq, slot, root, bucket)
+VALUES @rows(22);
 
 -- insert_requests
 INSERT INTO request (id, tenant, url, method, headers, options, digest, bucket, body) VALUES @rows(9);
@@ -24,7 +24,7 @@ RETURNING tenant, key;
 
 -- load_messages: locked in the order of their ids
 SELECT id, tenant, lane, state, due, created, retries, retried, attempt, rescues, version, node, started, ended, cancel,
-  kind, parent
+  kind, parent, queue, seq, slot, root
 FROM message WHERE id IN (@ids) ORDER BY id FOR UPDATE;
 
 -- load_requests
@@ -32,9 +32,9 @@ SELECT id, url, method, headers, options, digest, body FROM request WHERE id IN 
 
 -- save_messages
 UPDATE message SET state = v.state, due = v.due, retried = v.retried, attempt = v.attempt, rescues = v.rescues,
-  version = v.version, node = v.node, started = v.started, ended = v.ended, cancel = v.cancel
-FROM (VALUES @rows(11: bytea smallint bigint integer integer integer bigint bigint bigint bigint bigint))
-  AS v (id, state, due, retried, attempt, rescues, version, node, started, ended, cancel)
+  version = v.version, node = v.node, started = v.started, ended = v.ended, cancel = v.cancel, slot = v.slot
+FROM (VALUES @rows(12: bytea smallint bigint integer integer integer bigint bigint bigint bigint bigint smallint))
+  AS v (id, state, due, retried, attempt, rescues, version, node, started, ended, cancel, slot)
 WHERE message.id = v.id;
 
 -- load_lanes: locked in the order of their ids, before any message

@@ -3,8 +3,8 @@
 
 -- insert_messages: columns in the order of core.values.Message
 INSERT INTO message (id, tenant, lane, state, due, created, retries, retried, attempt, rescues, version, node, started,
-  ended, cancel, kind, parent, bucket)
-VALUES @rows(18);
+  ended, cancel, kind, parent, queue, seq, slot, root, bucket)
+VALUES @rows(22);
 
 -- insert_requests
 INSERT INTO request (id, tenant, url, method, headers, options, digest, bucket, body) VALUES @rows(9);
@@ -24,7 +24,7 @@ RETURNING tenant, key;
 
 -- load_messages
 SELECT id, tenant, lane, state, due, created, retries, retried, attempt, rescues, version, node, started, ended, cancel,
-  kind, parent
+  kind, parent, queue, seq, slot, root
 FROM message WHERE id IN (@ids);
 
 -- load_requests
@@ -32,8 +32,9 @@ SELECT id, url, method, headers, options, digest, body FROM request WHERE id IN 
 
 -- save_messages: absolute values; the rows were read in this transaction
 UPDATE message SET state = v.column2, due = v.column3, retried = v.column4, attempt = v.column5, rescues = v.column6,
-  version = v.column7, node = v.column8, started = v.column9, ended = v.column10, cancel = v.column11
-FROM (VALUES @rows(11)) AS v WHERE message.id = v.column1;
+  version = v.column7, node = v.column8, started = v.column9, ended = v.column10, cancel = v.column11,
+  slot = v.column12
+FROM (VALUES @rows(12)) AS v WHERE message.id = v.column1;
 
 -- load_lanes
 SELECT id, tenant, kind, name, parallelism, rate, period_ms, pinned_parallelism, pinned_rate, paused, active, waiting,

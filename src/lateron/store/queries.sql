@@ -11,17 +11,17 @@ DELETE FROM dedup WHERE (tenant, key) IN (SELECT tenant, key FROM dedup WHERE un
 
 -- open_after: messages of a tenant that do not rest, oldest first
 SELECT id, tenant, lane, state, due, created, retries, retried, attempt, rescues, version, node, started, ended, cancel,
-  kind, parent
+  kind, parent, queue, seq, slot, root
 FROM message WHERE tenant = ? AND state < 5 AND id > ? ORDER BY id LIMIT ?;
 
 -- open_before: the same, newest first
 SELECT id, tenant, lane, state, due, created, retries, retried, attempt, rescues, version, node, started, ended, cancel,
-  kind, parent
+  kind, parent, queue, seq, slot, root
 FROM message WHERE tenant = ? AND state < 5 AND id < ? ORDER BY id DESC LIMIT ?;
 
 -- owned: what a node holds
 SELECT id, tenant, lane, state, due, created, retries, retried, attempt, rescues, version, node, started, ended, cancel,
-  kind, parent
+  kind, parent, queue, seq, slot, root
 FROM message WHERE state = 1 AND node = ? AND id > ? ORDER BY id LIMIT ?;
 
 -- ended_before: messages that came to rest in a state before a time, oldest first
@@ -29,12 +29,12 @@ SELECT id FROM message WHERE state = ? AND ended < ? AND state >= 5 ORDER BY end
 
 -- read_message: without a lock, and only for its tenant
 SELECT id, tenant, lane, state, due, created, retries, retried, attempt, rescues, version, node, started, ended, cancel,
-  kind, parent
+  kind, parent, queue, seq, slot, root
 FROM message WHERE id = ? AND tenant = ?;
 
 -- read_messages
 SELECT id, tenant, lane, state, due, created, retries, retried, attempt, rescues, version, node, started, ended, cancel,
-  kind, parent
+  kind, parent, queue, seq, slot, root
 FROM message WHERE id IN (@ids);
 
 -- read_lanes
@@ -93,9 +93,50 @@ DELETE FROM dead_letter WHERE tenant = ? AND time = ? AND message = ? RETURNING 
 DELETE FROM dead_letter WHERE (tenant, time, message) IN
   (SELECT tenant, time, message FROM dead_letter WHERE tenant = ? AND time < ? ORDER BY tenant, time, message LIMIT ?);
 
--- collect_lanes: lanes that nobody is in and that remember nothing
+-- collect_lanes: lanes that nobody is in or will come to from a queue, and that remember nothing
 DELETE FROM lane WHERE id IN (SELECT id FROM lane WHERE active = 0 AND waiting = 0 AND paused = 0
-  AND pinned_parallelism = 0 AND pinned_rate = 0 AND period_start + period_ms < ? ORDER BY id LIMIT ?);
+  AND pinned_parallelism = 0 AND pinned_rate = 0 AND period_start + period_ms < ?
+  AND NOT EXISTS (SELECT 1 FROM message WHERE message.lane = lane.id AND message.state IN (2, 4)) ORDER BY id LIMIT ?);
+
+-- load_queues
+SELECT id, tenant, kind, name, parallelism, paused, deleted, held, lag, next_seq, created, updated
+FROM queue WHERE id IN (@ids) ORDER BY id;
+
+-- find_queue: by tenant, kind and name
+SELECT id, tenant, kind, name, parallelism, paused, deleted, held, lag, next_seq, created, updated
+FROM queue WHERE tenant = ? AND kind = ? AND name = ? AND deleted = 0;
+
+-- list_queues: of one kind, by name
+SELECT id, tenant, kind, name, parallelism, paused, deleted, held, lag, next_seq, created, updated
+FROM queue WHERE tenant = ? AND kind = ? AND deleted = 0 ORDER BY name;
+
+-- count_queues
+SELECT count(*) FROM queue WHERE tenant = ? AND kind = ? AND deleted = 0;
+
+-- deleted_queues: those of which messages may be left
+SELECT id FROM queue WHERE deleted = 1 ORDER BY id LIMIT ?;
+
+-- save_queues: absolute values, each row once per transaction
+INSERT INTO queue (id, tenant, kind, name, parallelism, paused, deleted, held, lag, next_seq, created, updated, bucket)
+VALUES @rows(13)
+ON CONFLICT (id) DO UPDATE SET parallelism = excluded.parallelism, paused = excluded.paused, deleted = excluded.deleted,
+  held = excluded.held, lag = excluded.lag, next_seq = excluded.next_seq, updated = excluded.updated;
+
+-- drop_queues
+DELETE FROM queue WHERE id IN (@ids);
+
+-- queue_heads: the first messages that wait for a slot, in their order
+SELECT id, lane, seq FROM message WHERE queue = ? AND state = 2 ORDER BY seq LIMIT ?;
+
+-- slot_holders: the messages of a queue that hold a slot, in their order
+SELECT id, tenant, lane, state, due, created, retries, retried, attempt, rescues, version, node, started, ended, cancel,
+  kind, parent, queue, seq, slot, root
+FROM message WHERE queue = ? AND slot = 1 ORDER BY seq LIMIT ?;
+
+-- release_slots: those of messages at rest, all of whose callbacks rest too
+UPDATE message SET slot = 0 WHERE id IN (@ids) AND slot = 1 AND state >= 5 AND NOT EXISTS
+  (SELECT 1 FROM message AS child WHERE child.root = message.id AND child.root IS NOT NULL AND child.state < 5)
+RETURNING queue;
 
 -- save_group
 INSERT INTO url_group (tenant, name, created, updated, endpoints, headers, bucket) VALUES (?, ?, ?, ?, ?, ?, ?)

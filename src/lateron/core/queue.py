@@ -1,0 +1,107 @@
+"""Queues: who goes first, and how many at once.
+
+A message of a queue passes three gates, one after another: a slot of its queue, its time, its lane. A
+queue has ``parallelism`` slots and gives them in the order of ``seq``, the place that a message takes when
+it is enqueued and keeps for good. A slot is kept through retries and callbacks: it is given back when the
+message rests and every callback that comes from it rests too. So the next one waits for all of that, and
+a message whose time has not come blocks those behind it.
+
+An ordering key is the same thing without a name that anybody manages: one slot, there while it has work.
+
+All functions return a new ``Queue``. The caller holds the row, applies all changes of a transaction in
+memory, and writes it once; ``held`` changes only with the slots that stand in the messages' rows.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from lateron.core.values import Millis, Options, QueueKind, Tenant
+from lateron.errors import InvalidValue
+
+NAME_BYTES: Final = 256
+MOST: Final = 1_000_000_000  # Slots of one queue.
+PLACES: Final = 1_000  # So far a place in line is counted exactly.
+
+_NAME = re.compile(r"[A-Za-z0-9._-]+\Z")
+
+
+class QueueName(Struct, frozen=True):
+    """What names a queue."""
+
+    tenant: Tenant
+    kind: QueueKind
+    name: str
+
+
+class Queue(Struct, frozen=True):
+    """The slots of a queue, and what is used of them."""
+
+    id: int
+    tenant: Tenant
+    kind: QueueKind
+    name: str
+    parallelism: int = 1
+    paused: bool = False
+    deleted: bool = False  # Nobody can name it any more; it goes when it is empty.
+    held: int = 0  # Slots that messages hold, those that only wait for callbacks included.
+    lag: int = 0  # Messages that do not rest, callbacks not counted.
+    next_seq: int = 1
+    created: Millis = 0
+    updated: Millis = 0  # When it was last configured.
+
+
+def queue_of(tenant: Tenant, options: Options) -> QueueName | None:
+    """Return the queue that a publisher named, or the one behind an ordering key."""
+    if options.queue_name is not None:
+        return QueueName(tenant, QueueKind.NAMED, options.queue_name)
+    if options.order_key is not None:
+        return QueueName(tenant, QueueKind.ORDER, options.order_key)
+    return None
+
+
+def check_queue_name(field: str, value: str) -> str:
+    """Return the name of a queue unchanged, if it may be one.
+
+    Raises:
+        InvalidValue: It may not.
+    """
+    if len(value) > NAME_BYTES or not _NAME.match(value):
+        raise InvalidValue(field, value, f"1 to {NAME_BYTES} letters, digits, hyphens, points or underscores")
+    return value
+
+
+def free(queue: Queue) -> int:
+    """Return how many slots may be given now."""
+    return 0 if queue.paused or queue.deleted else max(0, queue.parallelism - queue.held)
+
+
+def joined(queue: Queue) -> Queue:
+    """Count a new message, which has taken the place ``next_seq``."""
+    return replace(queue, lag=queue.lag + 1, next_seq=queue.next_seq + 1)
+
+
+def left(queue: Queue) -> Queue:
+    """Count a message that has come to rest; its slot is another matter."""
+    assert queue.lag > 0, f"queue {queue.name}: more left than joined"
+    return replace(queue, lag=queue.lag - 1)
+
+
+def given(queue: Queue) -> Queue:
+    """Count a slot that is given; the caller has asked ``free``."""
+    return replace(queue, held=queue.held + 1)
+
+
+def released(queue: Queue) -> Queue:
+    """Count a slot that came back."""
+    assert queue.held > 0, f"queue {queue.name}: more slots back than given"
+    return replace(queue, held=queue.held - 1)
+
+
+def over(queue: Queue) -> bool:
+    """Whether nothing is left for which the row must stay."""
+    return (queue.deleted or queue.kind is QueueKind.ORDER) and queue.lag == 0 and queue.held == 0
