@@ -84,7 +84,6 @@ def test_a_publish_with_a_cron_is_a_schedule_and_a_batch_item_is_refused() -> No
         ({**CRON, "Upstash-Schedule-Id": ".."}, 400, "Upstash-Schedule-Id"),
         ({**CRON, "Upstash-Not-Before": "1900000000"}, 400, "Upstash-Not-Before: a schedule has Upstash-Delay"),
         ({**CRON, "Upstash-Deduplication-Id": "x"}, 400, "Upstash-Deduplication-Id"),
-        ({**CRON, "Upstash-Queue-Name": "q"}, 501, "queues are not supported yet"),
         ({**CRON, "Lateron-Overlap": "queue"}, 501, "Lateron-Overlap: queue is not supported yet"),
         ({**CRON, "Lateron-Overlap": "maybe"}, 400, "Lateron-Overlap: expected allow, skip or queue"),
         ({**CRON, "Lateron-Missed": "none"}, 400, "Lateron-Missed: expected skip, latest or all"),

@@ -157,7 +157,7 @@ ON_THE_LANE = {
     "private": (400, post(f"/v2/publish/http://{PRIVATE}/".encode())),
     "bad option": (400, post(b"/v2/publish/https://h/", b"Upstash-Retries: soon")),
     "over a quota": (412, post(b"/v2/publish/https://h/", b"Upstash-Retries: 1000001")),
-    "not built": (501, post(b"/v2/publish/https://h/", b"Upstash-Cron: * * * * *")),
+    "not built": (501, post(b"/v2/publish/https://h/", b"Upstash-Workflow-RunId: wfr_1")),
     "in circles": (400, post(b"/v2/publish/https://h/", b"Lateron-Hops: 17")),
     "told to close": (201, post(b"/v2/publish/https://h/", b"Connection: close")),
     "offer to upgrade": (201, post(b"/v2/publish/https://h/", b"Connection: Upgrade", b"Upgrade: h2c")),

@@ -416,3 +416,21 @@ def test_any_history_of_a_schedule_keeps_to_the_count(seed: int, desk: Desk, mon
     assert set(fired) <= expected
     lost = {at for at in expected - set(fired) if not any(low < at <= high for low, high in paused)}
     assert len(lost) == 0 == stored(desk).missed
+
+
+@pytest.mark.promise("P-60", "P-81")
+def test_ticks_of_a_schedule_with_a_queue_stand_in_line(desk: Desk) -> None:
+    """The queue is made with the first tick, and each message waits for the one before."""
+    plain = new()
+    queued = replace(plain, request=replace(plain.request, options=Options(queue_name="q")))
+    create(desk, queued)
+
+    fired = [tick(desk, START + n * MINUTE) for n in (1, 2, 3)]
+
+    assert sum(fired) >= 2
+    assert [m.state for m in made(desk)].count(State.WAITING) == 1
+    assert {m.state for m in made(desk)} == {State.WAITING, State.QUEUED}
+    (first,) = desk.claim(now=START + 3 * MINUTE)
+    desk.settle([first], OK, now=START + 3 * MINUTE)
+    (second,) = desk.claim(now=START + 3 * MINUTE)
+    assert (first.message.seq, second.message.seq) == (1, 2)

@@ -244,6 +244,7 @@ def schedule_object(schedule: Schedule, states: Mapping[MessageId, State]) -> Js
     _put(shown, "timeout", None if options.timeout_ms is None else _seconds(options.timeout_ms))
     for name in ("callerIP", "callerIp"):  # The SDKs' name, and the documentation's.
         _put(shown, name, options.caller_ip)
+    _put(shown, "queueName", options.queue_name)
     _put(shown, "retryDelayExpression", options.retry.expression)
     if options.labels:
         shown["label"] = options.labels[0]
