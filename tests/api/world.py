@@ -124,7 +124,8 @@ class World:
 
     async def state(self) -> dict[str, Any]:
         """Return all that a tenant can see of its messages, log, dead letters, keys and catchers."""
-        paths = ("/v2/messages", "/v2/events", "/v2/dlq", "/v2/keys", "/lateron/v1/catcher")
+        paths = ("/v2/messages", "/v2/events", "/v2/dlq", "/v2/keys", "/lateron/v1/catcher", "/v2/flowControl",
+                 "/lateron/v1/destinations", "/lateron/v1/delivery")  # fmt: skip
         return {
             f"{token}{path}": (await self.ask("GET", path, token)).json() for path in paths for token in (ADMIN, OTHER)
         }

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from lateron.api import history, publish, resources
+from lateron.api import flow, history, publish, resources
 from lateron.api.auth import Failures, Proxies, RateLimit, identify, require_change
 from lateron.api.call import Answer, Call, ClientGone, InFlight, Receive, Scope, Send, answer_to, refusal
 from lateron.api.ports import Ports
@@ -42,11 +42,26 @@ ROUTES: Final = (
     Route("POST", "/v2/dlq/retry/{dlqId}", CHANGE, history.retry_dead),
     Route("GET", "/v2/dlq/{dlqId}", READ, history.get_dead),
     Route("DELETE", "/v2/dlq/{dlqId}", CHANGE, history.delete_dead),
+    Route("GET", "/v2/flowControl", READ, flow.list_keys),
+    Route("GET", "/v2/flowControl/{flowControlKey}", READ, flow.get_key),
+    Route("POST", "/v2/flowControl/{flowControlKey}/pause", CHANGE, flow.pause_key),
+    Route("POST", "/v2/flowControl/{flowControlKey}/resume", CHANGE, flow.resume_key),
+    Route("POST", "/v2/flowControl/{flowControlKey}/pin", CHANGE, flow.pin_key),
+    Route("POST", "/v2/flowControl/{flowControlKey}/unpin", CHANGE, flow.unpin_key),
+    Route("POST", "/v2/flowControl/{flowControlKey}/resetRate", CHANGE, flow.reset_key),
+    Route("POST", "/v2/flowControl/{flowControlKey}/reset", CHANGE, flow.reset_key),
+    Route("GET", "/v2/globalParallelism", READ, flow.global_parallelism),
     Route("GET", "/v2/keys", READ, resources.get_keys),
     Route("POST", "/v2/keys/rotate", CHANGE, resources.rotate_keys),
     Route("POST", "/v2/rotate", CHANGE, resources.rotate_keys),
     Route("GET", "/lateron/v1/messages/{messageId}", READ, history.story),
     Route("GET", "/lateron/v1/info", READ, resources.info),
+    Route("GET", "/lateron/v1/destinations", READ, flow.list_destinations),
+    Route("POST", "/lateron/v1/destinations/{host}/pause", CHANGE, flow.pause_destination),
+    Route("POST", "/lateron/v1/destinations/{host}/resume", CHANGE, flow.resume_destination),
+    Route("GET", "/lateron/v1/delivery", READ, flow.get_delivery),
+    Route("POST", "/lateron/v1/delivery/pause", CHANGE, flow.pause_delivery),
+    Route("POST", "/lateron/v1/delivery/resume", CHANGE, flow.resume_delivery),
     Route("GET", "/lateron/v1/catcher", READ, resources.list_catchers),
     Route("DELETE", "/lateron/v1/catcher", CHANGE, resources.clear_catchers),
     Route("GET", "/lateron/v1/catcher/{name}", READ, resources.list_caught),
@@ -62,8 +77,6 @@ FAMILIES: Final = (
     Family("/v2/queues", "queues are"),
     Family("/v2/schedules", "schedules are"),
     Family("/v2/topics", "URL groups are"),
-    Family("/v2/flowControl", "calls on flow control are"),
-    Family("/v2/globalParallelism", "calls on flow control are"),
     Family("/v2/trigger", _WORKFLOW),
     Family("/v2/batch/trigger", _WORKFLOW),
     Family("/v2/wait", _WORKFLOW),

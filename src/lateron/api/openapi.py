@@ -8,11 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 from lateron import __version__
-
-Json: TypeAlias = dict[str, Any]
+from lateron.api.describe import Json
+from lateron.api.describe import array as _array
+from lateron.api.describe import object_of as _object
+from lateron.api.describe import operation as _operation
+from lateron.api.describe import page as _page
+from lateron.api.describe import path as _path
+from lateron.api.describe import public as _public
+from lateron.api.describe import ref as _ref
+from lateron.api.describe import strings as _strings
+from lateron.api.openapi_flow import flow_paths, flow_schemas
 
 _ID: Final = "msg_019a8e7d5c0041c2b3d4e5f60718293a"
 _DLQ_ID: Final = "1763800000000-019a8e7d5c0041c2b3d4e5f60718293a"
@@ -22,7 +30,9 @@ _ABOUT: Final = """A self-hosted HTTP message queue that speaks the QStash API. 
 destination in the path; it is on disk before it is answered 2xx, and is then delivered over HTTP with retries,
 callbacks and a dead letter queue.
 
-Not built yet, and answered 501: queues, schedules, URL groups, calls on flow control, the workflow protocol."""
+Not built yet, and answered 501: queues, schedules, URL groups, the workflow protocol."""
+
+_TAGS: Final = ("Publish", "Messages", "Log", "Dead letters", "Flow control", "Keys", "Server", "Catcher")
 
 _ERRORS: Final = {
     400: (
@@ -60,6 +70,11 @@ _PUBLISH_OPTIONS: Final = (
     ("Upstash-Content-Based-Deduplication", "true: equal messages inside the window are one.", "true"),
     ("Upstash-Flow-Control-Key", "Messages of one key share limits.", "user-1"),
     ("Upstash-Flow-Control-Value", "parallelism, rate and period of the key.", "parallelism=5, rate=10, period=1m"),
+    (
+        "Lateron-Flow-Smooth",
+        "true: no window of one period, wherever it begins, has over `rate` starts.",
+        "true",
+    ),
     ("Upstash-Label", "Labels to find it by, separated by commas.", "billing"),
     ("Upstash-Redact-Fields", "What is only ever shown as its hash.", "body, header[Authorization]"),
 )
@@ -104,9 +119,10 @@ def document() -> Json:
         "servers": [{"url": "/"}],
         "security": [{"bearer": []}, {"query": []}],
         "tags": [
-            {"name": name} for name in ("Publish", "Messages", "Log", "Dead letters", "Keys", "Server", "Catcher")
+            {"name": name}
+            for name in ("Publish", "Messages", "Log", "Dead letters", "Flow control", "Keys", "Server", "Catcher")
         ],
-        "paths": {**_publish_paths(), **_message_paths(), **_dead_letter_paths(), **_other_paths()},
+        "paths": {**_publish_paths(), **_message_paths(), **_dead_letter_paths(), **flow_paths(), **_other_paths()},
         "components": {
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer"},
@@ -456,61 +472,15 @@ def _schemas() -> Json:
         "Story": _object({**message, **waiting, "attempts": free, "events": free}, [*always, "attempts", "events"]),
         "Event": _object(event, ["time", "messageId", "state", "url"]),
         "DeadLetter": _object({**message, **answer, "dlqId": text}, [*always, "dlqId", "responseStatus"]),
+        **flow_schemas(),
         "Keys": _object({"current": text, "next": text}, ["current", "next"]),
     }
-
-
-def _operation(
-    tag: str,
-    operation_id: str,
-    summary: str,
-    description: str,
-    parameters: Sequence[Json],
-    answers: Mapping[int, tuple[str, Json, Any]],
-    errors: Sequence[int],
-    body: Json | None = None,
-    *,
-    optional: bool = False,
-) -> Json:
-    """Return an operation; ``answers`` are description, schema and example by status."""
-    responses: Json = {
-        str(status): {
-            "description": about,
-            "content": {"application/json": {"schema": schema, "example": example}},
-        }
-        for status, (about, schema, example) in answers.items()
-    }
-    responses.update({str(status): {"$ref": f"#/components/responses/{status}"} for status in (*errors, 500)})
-    operation: Json = {"tags": [tag], "operationId": operation_id, "summary": summary}
-    if description:
-        operation["description"] = description
-    if parameters:
-        operation["parameters"] = list(parameters)
-    if body is not None:
-        operation["requestBody"] = {"required": False, "content": body} if optional else {"content": body}
-    operation["responses"] = responses
-    return operation
-
-
-def _public(operation: Json) -> Json:
-    return {**operation, "security": []}
 
 
 def _error(status: int) -> Json:
     about, example = _ERRORS[status]
     content = {"error": example} | ({"requestId": "4f0c-1a"} if status == 500 else {})
     return {"description": about, "content": {"application/json": {"schema": _ref("Error"), "example": content}}}
-
-
-def _path(name: str, about: str, example: str) -> Json:
-    return {
-        "name": name,
-        "in": "path",
-        "required": True,
-        "description": about,
-        "schema": {"type": "string"},
-        "example": example,
-    }
 
 
 def _filters(names: Sequence[str]) -> list[Json]:
@@ -523,26 +493,6 @@ def _filters(names: Sequence[str]) -> list[Json]:
             schema = {"type": "array", "items": schema}
         found.append({"name": name, "in": "query", "description": _FILTERS[name], "schema": schema})
     return found
-
-
-def _ref(name: str) -> Json:
-    return {"$ref": f"#/components/schemas/{name}"}
-
-
-def _array(name: str) -> Json:
-    return {"type": "array", "items": _ref(name)}
-
-
-def _strings() -> Json:
-    return {"type": "array", "items": {"type": "string"}}
-
-
-def _object(properties: Json, required: list[str]) -> Json:
-    return {"type": "object", "properties": properties, "required": required}
-
-
-def _page(name: str, item: str) -> Json:
-    return _object({name: _array(item), "cursor": {"type": "string"}}, [name])
 
 
 _MESSAGE: Final = {

@@ -13,8 +13,8 @@ from itertools import count
 from msgspec import Struct
 from msgspec.structs import replace
 
-from lateron.broker.ledger import Ledger
-from lateron.broker.messages import PAGE, MessageBroker, earlier
+from lateron.broker.lanes import LaneBroker
+from lateron.broker.messages import PAGE, earlier
 from lateron.core import message as life
 from lateron.core.filters import matches
 from lateron.core.flow import lane_of
@@ -54,7 +54,7 @@ class Deleted(Struct, frozen=True):
     before: tuple[Millis, bytes] | None = None
 
 
-class Broker(MessageBroker):
+class Broker(LaneBroker):
     """All that changes messages: the hot verbs of ``MessageBroker``, and those for many at once."""
 
     def cancel(
@@ -75,7 +75,7 @@ class Broker(MessageBroker):
         with self._store.transaction() as tx:
             page = self._open_page(tx, tenant, selection, after)
             matching = self._matching(tx, page, selection)
-            ledger = Ledger(tx, self._node, self._limits.host_parallelism, now)
+            ledger = self._ledger(tx, now)
             ledger.hold_known(message.lane for message in matching)
             done, last = 0, page[-1].id if len(page) >= PAGE and not selection.message_ids else None
             for message in matching:
@@ -118,7 +118,7 @@ class Broker(MessageBroker):
             for letter in ours:
                 publication = life.redrive(stored[letter.message], requests[letter.message].request, overrides)
                 made.append((publication, life.create(publication, self._new_id(now), now)))
-            ledger = Ledger(tx, self._node, self._limits.host_parallelism, now)
+            ledger = self._ledger(tx, now)
             ledger.hold({m.lane: (m.tenant, lane_of(m.tenant, request)) for _, (m, request, _) in made})
             ledger.limit((new[0].lane, publication) for publication, new in made)
             for _, new in made:
@@ -165,7 +165,8 @@ class Broker(MessageBroker):
                 tx.delete_events(tenant, now - limits.history_retention_ms, PAGE * 4)
                 tx.expire_dead_letters(tenant, letters, PAGE)
             tx.expire_dedup(now, PAGE)
-            tx.collect_lanes(now, PAGE)
+            # An idle key can be read as long as its last message.
+            tx.collect_lanes(now - limits.message_retention_ms, PAGE)
             tx.forget_nodes(now - limits.history_retention_ms)
         return len(gone) >= PAGE
 

@@ -22,6 +22,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, NamedTuple, TypeVar
 
+from msgspec.structs import replace
+
 from lateron.core.destination import parse_destination
 from lateron.core.durations import MAX_DURATION, parse_duration
 from lateron.core.expression import parse_expression
@@ -60,11 +62,12 @@ _CALLBACK: Final = _RETRY | {
     "not-before",
     "flow-control-key",
     "flow-control-value",
+    "lateron-flow-smooth",
     "label",
     "redact-fields",
 }
 _IGNORED: Final = frozenset(("feature-set", "lateron-hops"))  # Harmless where they come with a callback.
-_LATERON: Final = frozenset(("lateron-retry-delays", "lateron-hops"))
+_LATERON: Final = frozenset(("lateron-retry-delays", "lateron-flow-smooth", "lateron-hops"))
 
 
 class WorkflowNotSupported(NotSupported):
@@ -116,7 +119,7 @@ class Config:
         elif name.startswith("workflow-"):
             raise WorkflowNotSupported(spelled)
         elif name.startswith("lateron-") and name not in _LATERON:
-            raise RequestError(f"{spelled}: unknown option; known is Lateron-Retry-Delays")
+            raise RequestError(f"{spelled}: unknown option; known are Lateron-Retry-Delays, Lateron-Flow-Smooth")
         elif not name.startswith("telemetry-"):
             before = self.given.get(name)
             joined = value if before is None else f"{before.value}, {value}"
@@ -355,13 +358,21 @@ def _unix_time(text: str) -> Millis:
 def read_flow(config: Config, quota: Quota) -> Flow | None:
     """Return the flow-control key with its limits."""
     key, limits = config.given.get("flow-control-key"), config.given.get("flow-control-value")
+    smooth = read_flag(config, "lateron-flow-smooth")
     if key is None:
         if limits is not None:
             raise RequestError(f"{limits.spelled}: a flow-control value needs an Upstash-Flow-Control-Key")
+        if smooth:
+            raise RequestError("Lateron-Flow-Smooth: needs an Upstash-Flow-Control-Key with a rate")
         return None
     name = check_name(key.spelled, shown_text(key.value.strip(" \t")))
-    if limits is None:
-        return Flow(name)
+    flow = Flow(name) if limits is None else _limits(limits, name, quota)
+    if smooth and flow.rate is None:
+        raise RequestError("Lateron-Flow-Smooth: needs a rate in the Upstash-Flow-Control-Value")
+    return replace(flow, smooth=True) if smooth else flow
+
+
+def _limits(limits: Given, name: str, quota: Quota) -> Flow:
     flow = read(limits, lambda text: _flow(name, text), "a list like parallelism=5, rate=10, period=1m")
     quota.check(f"{limits.spelled} (parallelism)", flow.parallelism or 0, quota.parallelism)
     return flow
