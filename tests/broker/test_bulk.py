@@ -152,6 +152,7 @@ def test_a_full_store_gives_up_its_oldest_history_but_nothing_readable(desk: Des
     assert desk.dump()["message"] == []
 
 
+@pytest.mark.promise("P-78")
 def test_idle_lanes_are_collected(desk: Desk) -> None:
     """A host that nobody calls any more costs nothing, once its last message cannot be read either."""
     desk.publish(item())

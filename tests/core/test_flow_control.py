@@ -127,7 +127,7 @@ def test_smooth_is_an_option_of_a_publish_and_of_its_callback() -> None:
         {**value, "Lateron-Flow-Smooth": "true", "Upstash-Flow-Control-Value": "parallelism=2"},
         {**value, "Lateron-Flow-Smooth": "yes"},
     ):
-        with pytest.raises(RequestError, match="(?i)lateron-flow-smooth"):
+        with pytest.raises(RequestError, match=r"(?i)lateron-flow-smooth"):
             publish(headers)
 
 

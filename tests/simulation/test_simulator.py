@@ -13,9 +13,10 @@ from msgspec.structs import replace
 from tests.simulation.world import Violation, World
 
 from lateron.broker.ledger import Ledger
-from lateron.core import flow
+from lateron.core import flow, flow_control
 from lateron.core import message as life
-from lateron.core.values import Claimed, Message, Millis, State, Transition
+from lateron.core.flow import Lane
+from lateron.core.values import Claimed, Flow, Message, Millis, State, Transition
 from lateron.store.sql import Verbs
 from lateron.store.sqlite import open_memory
 
@@ -108,10 +109,39 @@ def send_damaged(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Verbs, "claimed", claimed)
 
 
+def start_in_a_pause(patch: pytest.MonkeyPatch) -> None:
+    """A new message of a paused key starts if nobody waits before it."""
+    honest = flow.room
+    patch.setattr(flow, "room", lambda lane, now: honest(replace(lane, paused=False), now))
+
+
+def forget_the_count_in_a_pause(patch: pytest.MonkeyPatch) -> None:
+    """Pausing a key ends its period."""
+    honest = flow_control.paused
+    patch.setattr(flow_control, "paused", lambda lane, now: replace(honest(lane, now), period_start=0, rate_count=0))
+
+
+def sleep_after_a_pause(patch: pytest.MonkeyPatch) -> None:
+    """The resume of a host does not reach the keys that sleep because of it."""
+    patch.setattr(Verbs, "wake_lanes", lambda *_: None)
+
+
+def overwrite_a_pin(patch: pytest.MonkeyPatch) -> None:
+    """The limits that a message brings hold although others are pinned."""
+    honest = flow.limited
+
+    def limited(lane: Lane, wanted: Flow, now: Millis) -> Lane:
+        loose = honest(replace(lane, pinned_parallelism=False, pinned_rate=False), wanted, now)
+        return replace(loose, pinned_parallelism=lane.pinned_parallelism, pinned_rate=lane.pinned_rate)
+
+    patch.setattr(flow, "limited", limited)
+
+
 @pytest.mark.parametrize(
     "plant",
     [drop_the_fence, charge_a_rescue, forget_a_callback, forget_a_dedup_key, leak_a_slot, overtake,
-     retry_a_redirect_never, settle_a_cancelled_message, sleep_through, send_damaged],
+     retry_a_redirect_never, settle_a_cancelled_message, sleep_through, send_damaged, start_in_a_pause,
+     forget_the_count_in_a_pause, sleep_after_a_pause, overwrite_a_pin],
 )  # fmt: skip
 def test_a_planted_bug_is_found(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each bug breaks a promise or an assertion of the program within a few seeds."""

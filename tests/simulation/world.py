@@ -13,14 +13,18 @@ from __future__ import annotations
 
 import random
 from collections import Counter, defaultdict
+from functools import partial
 from itertools import pairwise
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from lateron.broker.bulk import Broker
 from lateron.broker.history import History
 from lateron.broker.views import Limits, Result, Turn
+from lateron.core import flow_control
 from lateron.core.digest import body_sha256
+from lateron.core.flow import LaneName, host_of
+from lateron.core.flow_control import Listing, Pin, Unpin
 from lateron.core.values import (
     MINUTE,
     SECOND,
@@ -30,6 +34,7 @@ from lateron.core.values import (
     Filter,
     Flow,
     Kind,
+    LaneKind,
     MessageId,
     Millis,
     Options,
@@ -44,6 +49,15 @@ from lateron.runtime import id_maker
 from lateron.store.sql import Store
 
 OK = Outcome(status=200)
+FLOWS = {
+    "a": Flow("a", 2, None, SECOND),
+    "b": Flow("b", None, 3, 10 * SECOND),
+    "c": Flow("c", None, 4, 10 * SECOND, smooth=True),
+}
+LANES = [
+    *(flow_control.flow_lane(1, name) for name in FLOWS),
+    *(flow_control.host_lane(1, f"{host}:80") for host in ("one", "two", "three", "callback")),
+]
 FAR: Millis = 400 * 24 * 3600 * SECOND
 
 
@@ -77,6 +91,53 @@ class Told(Struct):
     cancelled: bool = False
 
 
+class Key(Struct):
+    """What a flow key is meant to be: its limits, and what has started under them."""
+
+    parallelism: int | None = None
+    rate: int | None = None
+    period: Millis = SECOND
+    smooth: bool = False
+    pinned: Unpin = Unpin()  # The parts that are pinned.
+    opened: Millis = 0
+    starts: list[Millis] = field(default_factory=list)  # Since the last reset.
+    even: list[Millis] = field(default_factory=list)  # Since the last reset or change of the rate.
+
+    def configure(self, flow: Flow) -> None:
+        """A message brings limits."""
+        if not self.pinned.parallelism:
+            self.parallelism = flow.parallelism
+        brought = (flow.rate, flow.period_ms, flow.smooth)
+        if not self.pinned.rate and brought != (self.rate, self.period, self.smooth):
+            self.rate, self.period, self.smooth = brought
+            self.even = []
+
+    def pin(self, pin: Pin, now: Millis) -> None:
+        """A user fixes limits; the rate's period is always among them here."""
+        self.pinned = Unpin(self.pinned.parallelism or pin.parallelism is not None, True)
+        self.parallelism = pin.parallelism or self.parallelism
+        self.rate, self.period = pin.rate or self.rate, pin.period_ms or self.period
+        self.smooth = self.smooth and self.rate is not None
+        self.reset(now)
+
+    def reset(self, now: Millis) -> None:
+        """A new period begins."""
+        self.opened, self.starts, self.even = now, [], []
+
+    def start(self, name: str, now: Millis) -> None:
+        """An attempt starts; in no period, and if smooth in no window, are there too many."""
+        if now >= self.opened + self.period:
+            self.opened = now
+        self.starts.append(now)
+        self.even.append(now)
+        if self.rate is None:
+            return
+        if sum(at >= self.opened for at in self.starts) > self.rate:
+            raise Violation("P-71", f"more than {self.rate} starts of key {name} in a period")
+        if self.smooth and sum(at > now - self.period for at in self.even) > self.rate:
+            raise Violation("P-72", f"more than {self.rate} starts of key {name} in a window")
+
+
 class World:
     """One history; see the module."""
 
@@ -93,7 +154,9 @@ class World:
         self.crashes: Counter[MessageId] = Counter()
         self.holders: dict[bytes, tuple[MessageId, Millis]] = {}
         self.redriven: set[MessageId] = set()
-        self.starts: dict[str, list[Millis]] = defaultdict(list)
+        self.keys: dict[str, Key] = defaultdict(Key)
+        self.paused: set[LaneName] = set()
+        self.halted = False
         self.marks: Counter[str] = Counter()
         self.healing = False
         self.history = History(store, Limits())
@@ -112,7 +175,7 @@ class World:
         """Break everything, heal, and let all come to rest."""
         actions = [self.publish, self.publish, self.publish, self.pass_time, self.turn, self.turn, self.answer,
                    self.answer, self.answer, self.late_answer, self.cancel, self.crash, self.give_back,
-                   self.redrive, self.sweep]  # fmt: skip
+                   self.redrive, self.sweep, self.pause, self.resume, self.pin]  # fmt: skip
         for _ in range(steps):
             self.random.choice(actions)()
             self.audit()
@@ -132,6 +195,7 @@ class World:
             if not answer.duplicate:
                 due = max(self.now, item.not_before if item.not_before is not None else self.now + item.delay_ms)
                 self.told[answer.id] = Told(item, self.now, due)
+                self.configure(item)
         self.receive(turned.claimed)
 
     def publication(self) -> Publication:
@@ -139,8 +203,8 @@ class World:
         chance = self.random
         flow = None
         if chance.random() < 0.4:
-            key = chance.choice(["a", "b"])
-            flow = Flow(key, *{"a": (2, None, SECOND), "b": (None, 3, 10 * SECOND)}[key])
+            key = chance.choice(["a", "b", "c"])
+            flow = FLOWS[key]
         callback = CallbackOptions("http://callback/", retry=RetryPolicy(retries=chance.choice([0, 1])))
         options = Options(
             retry=RetryPolicy(
@@ -265,11 +329,58 @@ class World:
         source = self.told.get(view.dead.message)
         if source is not None:
             self.told[done.messages[0]] = Told(source.publication, self.now, self.now)
+            self.configure(source.publication)
         self.marks["redriven"] += 1
 
     def sweep(self) -> None:
         """Retention runs; nothing here is old enough but dedup keys and idle lanes."""
         self.broker.sweep(self.now)
+
+    def pause(self) -> None:
+        """A user pauses a key or a host, or the operator the whole server."""
+        if self.random.random() < 0.7:
+            return
+        if self.random.random() < 0.2:
+            self.broker.pause_delivery(paused=True)
+            self.halted = True
+        else:
+            lane = self.random.choice(LANES)
+            self.broker.alter_lane(1, lane, flow_control.paused, self.now, create=True)
+            self.paused.add(lane)
+        self.marks["paused"] += 1
+
+    def resume(self) -> None:
+        """A pause ends."""
+        if self.halted and self.random.random() < 0.5:
+            self.broker.pause_delivery(paused=False)
+            self.halted = False
+        elif self.paused and self.random.random() < 0.5:
+            lane = self.random.choice(sorted(self.paused, key=lambda lane: lane.name))
+            self.broker.alter_lane(1, lane, flow_control.resumed, self.now)
+            self.paused.remove(lane)
+
+    def pin(self) -> None:
+        """A user pins or unpins the limits of a key, or begins a new period of its rate."""
+        name = self.random.choice(sorted(FLOWS))
+        lane, key, chance = flow_control.flow_lane(1, name), self.keys[name], self.random.random()
+        if chance < 0.2:
+            tight = Pin(self.random.choice([None, 1]), self.random.choice([None, 1]), 5 * SECOND)
+            self.broker.alter_lane(1, lane, partial(flow_control.pinned, tight), self.now, create=True)
+            key.pin(tight, self.now)
+            self.marks["pinned"] += 1
+        elif chance < 0.4 and name in {v.lane.name for v in self.history.lanes(1, LaneKind.FLOW, Listing(), self.now)}:
+            self.broker.alter_lane(1, lane, partial(flow_control.unpinned, Unpin(True, True)), self.now)
+            key.pinned = Unpin()
+        elif chance < 0.6 and name in {v.lane.name for v in self.history.lanes(1, LaneKind.FLOW, Listing(), self.now)}:
+            self.broker.alter_lane(1, lane, flow_control.rate_reset, self.now)
+            key.reset(self.now)
+            self.marks["reset"] += 1
+
+    def configure(self, publication: Publication) -> None:
+        """A message that was accepted brings the limits of its key."""
+        flow = publication.request.options.flow
+        if flow is not None:
+            self.keys[flow.key].configure(flow)
 
     # What must hold.
 
@@ -307,21 +418,20 @@ class World:
             raise Violation("P-2", f"{message.id.hex()} went out with another body")
 
     def check_flow(self, item: Claimed) -> None:
-        """Limits of a flow key, counted here and not taken from the lane."""
+        """Pauses, and limits of a flow key, counted here and not taken from the lane."""
         flow = item.request.options.flow
+        host = flow_control.host_lane(1, host_of(item.request.url))
+        if self.halted or host in self.paused:
+            raise Violation("P-75", f"{item.message.id.hex()} started in a pause")
         if flow is None:
             return
-        same = [c for c, _ in self.in_hand.values() if c.request.options.flow == flow]
-        if flow.parallelism is not None and len(same) > flow.parallelism:
-            raise Violation("P-70", f"{len(same)} attempts of key {flow.key} are open")
-        if flow.rate is not None:
-            starts = self.starts[flow.key]
-            starts.append(self.now)
-            opened = starts[0]
-            for at in starts:
-                opened = at if at >= opened + flow.period_ms else opened
-            if sum(at >= opened for at in starts) > flow.rate:
-                raise Violation("P-71", f"more than {flow.rate} starts of key {flow.key} in a period")
+        if flow_control.flow_lane(1, flow.key) in self.paused:
+            raise Violation("P-75", f"{item.message.id.hex()} started although its key is paused")
+        key, same = self.keys[flow.key], [c.request.options.flow for c, _ in self.in_hand.values()]
+        running = sum(other is not None and other.key == flow.key for other in same)
+        if key.parallelism is not None and running > key.parallelism:
+            raise Violation("P-70", f"{running} attempts of key {flow.key} are open")
+        key.start(flow.key, self.now)
 
     def check_dedup(self, item: Publication, message_id: MessageId, *, duplicate: bool) -> None:
         """Inside its window a key is one message."""
@@ -349,11 +459,13 @@ class World:
             if (lane.active, lane.waiting) != (active[lane.id], waiting[lane.id]):
                 raise Violation("P-77", f"lane {lane.name}: counts {lane.active}, {lane.waiting} are not the truth")
             full = lane.parallelism is not None and lane.active >= lane.parallelism
+            if lane.paused or (lane.kind is LaneKind.FLOW and self.paused):
+                continue  # It may sleep until a pause ends; healing shows that it does not for longer.
             if lane.waiting and not full and lane.next_due is None:
                 raise Violation("P-117", f"lane {lane.name} would never wake")
             if lane.waiting and lane.next_due is not None:
                 head = min(m.due for m in open_ones if m.lane == lane.id and m.state is State.WAITING)
-                late = lane.rate is not None and lane.rate_count >= lane.rate
+                late = lane.earliest is not None or (lane.rate is not None and lane.rate_count >= lane.rate)
                 if lane.next_due > max(head, self.now) and not late:
                     raise Violation("P-117", f"lane {lane.name} would wake late")
         if {m.id for m in open_ones if m.state is State.ACTIVE} != set(self.in_hand):
@@ -362,6 +474,12 @@ class World:
     def heal(self) -> None:
         """No more faults: everything comes to rest, and the log tells a possible story of each message."""
         self.healing = True
+        if self.halted:
+            self.broker.pause_delivery(paused=False)
+            self.halted = False
+        for lane in sorted(self.paused, key=lambda lane: lane.name):
+            self.broker.alter_lane(1, lane, flow_control.resumed, self.now)
+        self.paused.clear()
         for _ in range(3000):
             while self.in_hand:
                 self.answer()

@@ -51,8 +51,10 @@ ORDER BY name LIMIT ?;
 -- paused_lanes: of a tenant and kind
 SELECT id FROM lane WHERE tenant = ? AND kind = ? AND paused = 1 ORDER BY id;
 
--- wake_lanes: look again at lanes of a tenant, but for those of hosts, that sleep with messages in them (now, tenant)
-UPDATE lane SET next_due = ? WHERE tenant = ? AND kind <> 0 AND waiting > 0 AND next_due IS NULL AND paused = 0;
+-- wake_lanes: look now at lanes of a tenant, but for those of hosts, that have messages in them (now, tenant, now);
+-- one that slept because of its head may have been given a later time by a message behind it
+UPDATE lane SET next_due = ? WHERE tenant = ? AND kind <> 0 AND waiting > 0 AND paused = 0
+  AND (next_due IS NULL OR next_due > ?);
 
 -- waiting_due: messages of a lane whose time has come
 SELECT count(*) FROM message WHERE lane = ? AND state = 0 AND due <= ?;

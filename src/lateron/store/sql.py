@@ -197,8 +197,8 @@ class Verbs:
         return [_int(row[0]) for row in self._run("paused_lanes", (tenant, kind))]
 
     def wake_lanes(self, tenant: Tenant, now: Millis) -> None:
-        """Have lanes that mix hosts looked at now, if they sleep although somebody waits in them."""
-        self._run("wake_lanes", (now, tenant))
+        """Have lanes that mix hosts looked at now, if somebody waits in them."""
+        self._run("wake_lanes", (now, tenant, now))
 
     def waiting_due(self, lane: int, now: Millis) -> int:
         """Count the messages of a lane that wait although their time has come."""
