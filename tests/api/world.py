@@ -125,8 +125,9 @@ class World:
 
     async def state(self) -> dict[str, Any]:
         """Return all that a tenant can see: messages, log, dead letters, queues, schedules, groups, keys, catchers."""
-        lists = ("messages", "events", "dlq", "schedules", "keys", "topics", "queues")
-        paths = [*(f"/v2/{name}" for name in lists), "/lateron/v1/catcher"]
+        lists = ("messages", "events", "dlq", "schedules", "keys", "topics", "queues", "flowControl")
+        ours = ("catcher", "destinations", "delivery")
+        paths = [*(f"/v2/{name}" for name in lists), *(f"/lateron/v1/{name}" for name in ours)]
         return {
             f"{token}{path}": (await self.ask("GET", path, token)).json() for path in paths for token in (ADMIN, OTHER)
         }

@@ -152,13 +152,16 @@ def test_a_full_store_gives_up_its_oldest_history_but_nothing_readable(desk: Des
     assert desk.dump()["message"] == []
 
 
+@pytest.mark.promise("P-78")
 def test_idle_lanes_are_collected(desk: Desk) -> None:
-    """A host that nobody calls any more costs nothing."""
+    """A host that nobody calls any more costs nothing, once its last message cannot be read either."""
     desk.publish(item())
     desk.settle(desk.claim(), OK)
     desk.publish(item("http://waits/", delay_ms=HOUR))
 
-    desk.broker.sweep(NOW + MINUTE)
+    desk.broker.sweep(NOW + 9 * MINUTE)
+    assert len(desk.dump()["lane"]) == 2
+    desk.broker.sweep(NOW + 11 * MINUTE)
 
     assert [row[3] for row in desk.dump()["lane"]] == ["waits:80"]  # type: ignore[index]
 

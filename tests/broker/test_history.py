@@ -8,7 +8,6 @@ import pytest
 from tests.broker.conftest import NOW, Desk, item
 
 from lateron.broker import history as room
-from lateron.broker.history import waiting
 from lateron.broker.views import EventView, Limits, Page, Waiting
 from lateron.core.values import (
     HOUR,
@@ -196,4 +195,6 @@ def test_what_is_under_way_or_rests_waits_for_nothing(desk: Desk) -> None:
     """The field is absent then."""
     desk.publish(item())
     (claimed,) = desk.claim()
-    assert waiting(claimed.message, None, NOW) is None
+    assert why(desk) == [None]
+    desk.settle([claimed], Outcome(status=200))
+    assert desk.history.message(1, claimed.message.id, NOW).waiting is None

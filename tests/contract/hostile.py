@@ -137,8 +137,6 @@ TOO_MUCH: Final = (
 )
 # Option, value: of a part that is not built, 501.
 UNBUILT: Final = (
-    ("Upstash-Cron", "* * * * *"),
-    ("Upstash-Queue-Name", "q"),
     ("Upstash-Workflow-Init", "true"),
     ("Upstash-Workflow-RunId", "wfr_1"),
     ("Upstash-Callback-Workflow-RunId", "wfr_1"),
@@ -330,14 +328,14 @@ NOBODY: Final = (
     Bad("PATCH", f"/v2/messages/{NO_MESSAGE}", "PATCH", 405),
     Bad("DELETE", "/v2/events", "DELETE", 405),
     Bad("BREW", "/v2/messages", "method"),
-    Bad("POST", "/v2/enqueue/q/https://a", "queues", 501),
-    Bad("POST", "/v2/queues", "queues", 501),
-    Bad("POST", "/v2/schedules/https://a", "schedules", 501),
     Bad("POST", "/v2/topics/t/endpoints", "endpoints"),
     Bad("POST", "/v2/topics/t/endpoints", "url", body=b'{"endpoints":[{"name":"x"}]}'),
     Bad("POST", "/v2/topics/a%20b/endpoints", "name", body=b'{"endpoints":[{"url":"https://example.com"}]}'),
     Bad("PATCH", "/v2/topics/t", "X-Y", body=b'{"headers":{"X-Y":"1"}}'),
-    Bad("POST", "/v2/flowControl/k/pause", "flow control", 501),
+    Bad("POST", "/v2/flowControl/k/pin", "pin"),
+    Bad("POST", "/v2/enqueue/q!/https://a", "queue"),
+    Bad("POST", "/v2/queues", "body"),
+    Bad("POST", "/v2/schedules/https://a", "cron"),
     Bad("POST", "/v2/trigger/https://a", "workflow", 501),
     Bad("POST", "/v2/workflows/hooks/u/r/e", "workflow", 501),
 )
@@ -389,7 +387,6 @@ ITEMS: Final = (
     (b'{"destination":"https://a","body":' + b"[" * 65 + b"]" * 65 + b"}", "deeper than 64"),
     (b'{"destination":"https://a","body":' + b'{"a":' * 65 + b"1" + b"}" * 65 + b"}", "deeper than 64"),
     (b'{"destination":"https://a","body":"' + b"x" * (10 * MEGABYTE + 1) + b'"}', "body"),
-    (b'{"destination":"https://a","queue":"q"}', "queue"),
     (b'{"destination":"https://a","callback":"x"}', "callback"),
     (b'{"destination":"https://a","callback":1}', "callback"),
     (b'{"destination":"https://a","failureCallback":""}', "failureCallback"),

@@ -45,6 +45,10 @@ _SCHEDULE: Final = _words(
 _PUBLISHED: Final = _words("messageId deduplicated")
 _GROUP: Final = _words("name createdAt updatedAt endpoints")
 _QUEUE: Final = _words("name parallelism createdAt updatedAt lag paused")
+_FLOW: Final = _words(
+    "flowControlKey waitListSize parallelismMax parallelismCount rateMax rateCount ratePeriod ratePeriodStart "
+    "isPaused isPinnedParallelism isPinnedRate"
+)
 _SHARED: Final = _words("url topicName queueName scheduleId fromDate toDate label")
 _DEAD_FILTERS: Final = _SHARED | _words("messageId responseStatus callerIp")
 
@@ -80,6 +84,14 @@ BUILT: Final[Mapping[str, Theirs]] = {
     ),
     "GET /v2/dlq/{dlqId}": Theirs(200, fields=_DEAD),
     "DELETE /v2/dlq/{dlqId}": Theirs(200),
+    "GET /v2/flowControl": Theirs(200, _words("search"), _FLOW),
+    "GET /v2/flowControl/{flowControlKey}": Theirs(200, fields=_FLOW),
+    "POST /v2/flowControl/{flowControlKey}/pause": Theirs(200),
+    "POST /v2/flowControl/{flowControlKey}/resume": Theirs(200),
+    "POST /v2/flowControl/{flowControlKey}/pin": Theirs(200, _words("parallelism rate period")),
+    "POST /v2/flowControl/{flowControlKey}/unpin": Theirs(200, _words("parallelism rate")),
+    "POST /v2/flowControl/{flowControlKey}/resetRate": Theirs(200),
+    "GET /v2/globalParallelism": Theirs(200, fields=_words("parallelismMax parallelismCount")),
     "POST /v2/dlq/retry": Theirs(201, _DEAD_FILTERS | _words("dlqIds flowControlKey"), _PUBLISHED),
     "POST /v2/dlq/retry/{dlqId}": Theirs(201, fields=_PUBLISHED),
     "POST /v2/schedules/{destination}": Theirs(
@@ -108,16 +120,7 @@ BUILT: Final[Mapping[str, Theirs]] = {
 }
 
 # Not built yet: answered 501.
-UNBUILT: Final = (
-    "GET /v2/flowControl",
-    "GET /v2/flowControl/{flowControlKey}",
-    "POST /v2/flowControl/{flowControlKey}/pause",
-    "POST /v2/flowControl/{flowControlKey}/resume",
-    "POST /v2/flowControl/{flowControlKey}/pin",
-    "POST /v2/flowControl/{flowControlKey}/unpin",
-    "POST /v2/flowControl/{flowControlKey}/resetRate",
-    "GET /v2/globalParallelism",
-)
+UNBUILT: Final[tuple[str, ...]] = ()  # Nothing of their file at present.
 
 # Fields and filters that belong to what is not built: accepted as filters, and in no answer.
 UNBUILT_FIELDS: Final = _words("")

@@ -76,7 +76,7 @@ def test_each_published_operation_is_ours_or_refused_as_not_built(name: str, hou
         assert "not supported yet" in answer.error
 
 
-@pytest.mark.parametrize("name", [name for name, theirs in BUILT.items() if theirs.query])
+@pytest.mark.parametrize("name", [name for name, theirs in BUILT.items() if theirs.query and "{" not in name])
 def test_each_published_filter_is_understood(name: str, house: House) -> None:
     """An unknown filter is refused here, so none of theirs may be unknown."""
     method, _, path = name.partition(" ")

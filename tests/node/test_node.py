@@ -131,6 +131,12 @@ def test_javascript_receivers_verify_before_and_after_a_rotation(node: str, serv
     run(node, "receivers", server, tmp_path)
 
 
+@pytest.mark.promise("P-75", "P-77")
+def test_javascript_controls_the_flow(node: str, server: Server, tmp_path: Path) -> None:
+    """Pause, resume, pin, unpin, reset, and all figures."""
+    run(node, "flow-control", server, tmp_path)
+
+
 @pytest.mark.promise("P-43", "P-44")
 def test_javascript_reaches_options_of_ours(node: str, server: Server, tmp_path: Path) -> None:
     """In every spelling the SDK can send."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from lateron.api import groups, history, publish, queues, resources, schedules
+from lateron.api import flow, groups, history, publish, queues, resources, schedules
 from lateron.api.auth import Failures, Proxies, RateLimit, identify, require_change
 from lateron.api.call import COUNTED, Answer, Call, ClientGone, InFlight, Receive, Scope, Send, failure, refusal
 from lateron.api.ports import Ports
@@ -63,11 +63,26 @@ ROUTES: Final = (
     Route("DELETE", "/v2/topics/{urlGroupName}", CHANGE, groups.delete_group),
     Route("POST", "/v2/topics/{urlGroupName}/endpoints", CHANGE, groups.save_endpoints),
     Route("DELETE", "/v2/topics/{urlGroupName}/endpoints", CHANGE, groups.remove_endpoints),
+    Route("GET", "/v2/flowControl", READ, flow.list_keys),
+    Route("GET", "/v2/flowControl/{flowControlKey}", READ, flow.get_key),
+    Route("POST", "/v2/flowControl/{flowControlKey}/pause", CHANGE, flow.pause_key),
+    Route("POST", "/v2/flowControl/{flowControlKey}/resume", CHANGE, flow.resume_key),
+    Route("POST", "/v2/flowControl/{flowControlKey}/pin", CHANGE, flow.pin_key),
+    Route("POST", "/v2/flowControl/{flowControlKey}/unpin", CHANGE, flow.unpin_key),
+    Route("POST", "/v2/flowControl/{flowControlKey}/resetRate", CHANGE, flow.reset_key),
+    Route("POST", "/v2/flowControl/{flowControlKey}/reset", CHANGE, flow.reset_key),
+    Route("GET", "/v2/globalParallelism", READ, flow.global_parallelism),
     Route("GET", "/v2/keys", READ, resources.get_keys),
     Route("POST", "/v2/keys/rotate", CHANGE, resources.rotate_keys),
     Route("POST", "/v2/rotate", CHANGE, resources.rotate_keys),
     Route("GET", "/lateron/v1/messages/{messageId}", READ, history.story),
     Route("GET", "/lateron/v1/info", READ, resources.info),
+    Route("GET", "/lateron/v1/destinations", READ, flow.list_destinations),
+    Route("POST", "/lateron/v1/destinations/{host}/pause", CHANGE, flow.pause_destination),
+    Route("POST", "/lateron/v1/destinations/{host}/resume", CHANGE, flow.resume_destination),
+    Route("GET", "/lateron/v1/delivery", READ, flow.get_delivery),
+    Route("POST", "/lateron/v1/delivery/pause", CHANGE, flow.pause_delivery),
+    Route("POST", "/lateron/v1/delivery/resume", CHANGE, flow.resume_delivery),
     Route("GET", "/lateron/v1/catcher", READ, resources.list_catchers),
     Route("DELETE", "/lateron/v1/catcher", CHANGE, resources.clear_catchers),
     Route("GET", "/lateron/v1/catcher/{name}", READ, resources.list_caught),
@@ -79,8 +94,6 @@ ROUTES: Final = (
 
 _WORKFLOW: Final = "the workflow protocol is"
 FAMILIES: Final = (
-    Family("/v2/flowControl", "calls on flow control are"),
-    Family("/v2/globalParallelism", "calls on flow control are"),
     Family("/v2/trigger", _WORKFLOW),
     Family("/v2/batch/trigger", _WORKFLOW),
     Family("/v2/wait", _WORKFLOW),

@@ -203,13 +203,13 @@ def target_of(scope: Scope) -> tuple[bytes, bytes]:
     return path, query
 
 
-def decoded(segment: bytes) -> str | None:
-    """Return a segment of a path, percent-decoded once; None if it is no text, or would be more than one."""
+def decoded(segment: bytes, *, slash: bool = False) -> str | None:
+    """Return a segment of a path, percent-decoded once; None if it is no text, or (unless allowed) more than one."""
     try:
         text = unquote_to_bytes(segment).decode("utf-8")
     except UnicodeDecodeError:
         return None
-    return text if text and "/" not in text and "\0" not in text else None
+    return text if text and (slash or "/" not in text) and "\0" not in text else None
 
 
 def at_most(limit: int) -> Callable[[int], None]:

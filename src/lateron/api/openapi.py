@@ -20,6 +20,7 @@ from lateron.api.describe import path as _path
 from lateron.api.describe import public as _public
 from lateron.api.describe import ref as _ref
 from lateron.api.describe import strings as _strings
+from lateron.api.openapi_flow import flow_paths, flow_schemas
 from lateron.api.openapi_groups import group_paths, group_schemas
 from lateron.api.openapi_queues import QUEUE_SCHEMA, queue_paths
 
@@ -31,7 +32,7 @@ _ABOUT: Final = """A self-hosted HTTP message queue that speaks the QStash API. 
 destination in the path; it is on disk before it is answered 2xx, and is then delivered over HTTP with retries,
 callbacks and a dead letter queue.
 
-Not built yet, and answered 501: calls on flow control, the workflow protocol."""
+Not built yet, and answered 501: the workflow protocol."""
 
 _ERRORS: Final = {
     400: (
@@ -71,6 +72,7 @@ _PUBLISH_OPTIONS: Final = (
     ("Upstash-Flow-Control-Value", "parallelism, rate and period of the key.", "parallelism=5, rate=10, period=1m"),
     ("Upstash-Queue-Name", "The queue to go through; enqueue names it in the path.", "orders"),
     ("Lateron-Order-Key", "Messages of one key are delivered one after another.", "customer-17"),
+    ("Lateron-Flow-Smooth", "true: no window of one period holds over `rate` starts.", "true"),
     ("Upstash-Label", "Labels to find it by, separated by commas.", "billing"),
     ("Upstash-Redact-Fields", "What is only ever shown as its hash.", "body, header[Authorization]"),
 )
@@ -103,6 +105,7 @@ _TAGS: Final = (
     "Dead letters",
     "Schedules",
     "URL groups",
+    "Flow control",
     "Keys",
     "Server",
     "Catcher",
@@ -139,6 +142,7 @@ def document() -> Json:
             **_dead_letter_paths(),
             **schedule_paths(),
             **group_paths(),
+            **flow_paths(),
             **_other_paths(),
         },
         "components": {
@@ -512,6 +516,7 @@ def _schemas() -> Json:
         "Event": _object(event, [*always, "time", "state"]),
         "DeadLetter": _object({**about, **answer, "dlqId": text}, [*always, "createdAt", "dlqId", "responseStatus"]),
         **group_schemas(),
+        **flow_schemas(),
         "Keys": _object({"current": text, "next": text}, ["current", "next"]),
     }
 

@@ -143,7 +143,7 @@ def _params(pattern: tuple[bytes | str, ...], words: Sequence[bytes], given: Seq
             if part != word:
                 return None
         else:
-            value = decoded(raw)
+            value = decoded(raw, slash=part == "flowControlKey")  # The only name that may hold one.
             if value is None:
                 return None
             params[part] = value

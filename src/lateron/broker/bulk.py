@@ -14,7 +14,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from lateron.broker.groups import GroupBroker
-from lateron.broker.ledger import Ledger
+from lateron.broker.lanes import LaneBroker
 from lateron.broker.messages import PAGE, earlier
 from lateron.broker.queues import QueueBroker
 from lateron.core import message as life
@@ -57,8 +57,8 @@ class Deleted(Struct, frozen=True):
     before: tuple[Millis, bytes] | None = None
 
 
-class Broker(GroupBroker, QueueBroker):
-    """All that changes messages: the hot verbs, those of groups and queues, and those for many at once."""
+class Broker(GroupBroker, QueueBroker, LaneBroker):
+    """All that changes messages: the hot verbs, those of groups, queues and lanes, and those for many at once."""
 
     def cancel(
         self, tenant: Tenant, selection: Filter, now: Millis, limit: int | None = None, after: bytes = FIRST
@@ -78,7 +78,7 @@ class Broker(GroupBroker, QueueBroker):
         with self._store.transaction() as tx:
             page = self._open_page(tx, tenant, selection, after)
             matching = self._matching(tx, page, selection)
-            ledger = Ledger(tx, self._node, self._limits.host_parallelism, now)
+            ledger = self._ledger(tx, now)
             ledger.hold_queues(message.queue for message in matching)
             ledger.hold_known(message.lane for message in matching if message.state in {State.WAITING, State.ACTIVE})
             done, last = 0, page[-1].id if len(page) >= PAGE and not selection.message_ids else None
@@ -122,7 +122,7 @@ class Broker(GroupBroker, QueueBroker):
             for letter in ours:
                 publication = life.redrive(stored[letter.message], requests[letter.message].request, overrides)
                 made.append((publication, life.create(publication, self._new_id(now), now)))
-            ledger = Ledger(tx, self._node, self._limits.host_parallelism, now)
+            ledger = self._ledger(tx, now)
             for publication, _ in made:
                 name = queue_of(tenant, publication.request.options)
                 if name is not None:
@@ -174,7 +174,8 @@ class Broker(GroupBroker, QueueBroker):
                 tx.expire_dead_letters(tenant, letters, PAGE)
             tx.expire_dedup(now, PAGE)
             tx.expire_ticks(now - limits.history_retention_ms, PAGE)
-            tx.collect_lanes(now, PAGE)
+            # An idle key can be read as long as its last message.
+            tx.collect_lanes(now - limits.message_retention_ms, PAGE)
             tx.forget_nodes(now - limits.history_retention_ms)
             emptying = tx.deleted_queues(PAGE)
         more = [self.empty_queue(queue_id, now) for queue_id in emptying]

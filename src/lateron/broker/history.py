@@ -16,13 +16,15 @@ from msgspec import DecodeError, Meta, msgpack
 from msgspec.structs import replace
 
 from lateron.broker.bulk import LAST_TIME, choose_dead_letters
+from lateron.broker.gates import Gates
 from lateron.broker.groups import GroupHistory
-from lateron.broker.messages import PAGE
+from lateron.broker.lanes import KINDS
+from lateron.broker.messages import HALTED, PAGE
 from lateron.broker.schedules import ScheduleView, known_schedule, schedule_views
-from lateron.broker.views import DeadView, EventView, Limits, MessageView, Page, Story, Waiting
-from lateron.core import flow
+from lateron.broker.views import DeadView, Delivery, EventView, LaneView, Limits, MessageView, Page, Story, Waiting
 from lateron.core.filters import matches
-from lateron.core.flow import Lane
+from lateron.core.flow import Lane, LaneName
+from lateron.core.flow_control import Listing
 from lateron.core.ids import dlq_text, message_text
 from lateron.core.queue import PLACES, Queue
 from lateron.core.values import (
@@ -31,6 +33,7 @@ from lateron.core.values import (
     Event,
     EventKind,
     Filter,
+    LaneKind,
     Message,
     MessageId,
     Millis,
@@ -106,12 +109,11 @@ class History(GroupHistory):
                     following = chosen[-1][0].id
                     break
                 chosen.append((message, stored))
-            lanes = tx.read_lanes(sorted({message.lane for message, _ in chosen}))
+            gates = Gates(tx, tenant, self._limits, now)
+            gates.hold(message.lane for message, _ in chosen)
             lines = Lines(tx)
             views = tuple(
-                MessageView(
-                    message, stored.request, lines.waiting(message) or waiting(message, lanes.get(message.lane), now)
-                )
+                MessageView(message, stored.request, lines.waiting(message) or gates.waiting(message, stored.request))
                 for message, stored in chosen
             )
         return Page(views, None if following is None else _encoded(following))
@@ -181,13 +183,42 @@ class History(GroupHistory):
                 found += schedule_views(tx, page)
         return found
 
+    def lane(self, tenant: Tenant, name: LaneName, now: Millis) -> LaneView:
+        """Return a lane with its figures.
+
+        Raises:
+            NotFound: No such lane of this tenant, or it has been idle for long.
+        """
+        with self._store.transaction() as tx:
+            lane = tx.read_lanes([name.id]).get(name.id)
+            if lane is None or lane.tenant != tenant:
+                raise NotFound(KINDS[name.kind], name.name)
+            return self._figures(tx, lane, now)
+
+    def lanes(self, tenant: Tenant, kind: LaneKind, listing: Listing, now: Millis) -> tuple[LaneView, ...]:
+        """List lanes of a kind by name."""
+        with self._store.transaction() as tx:
+            found = tx.lanes_named(tenant, kind, listing.search, listing.after, listing.count)
+            return tuple(self._figures(tx, lane, now) for lane in found)
+
+    def delivery(self, tenant: Tenant) -> Delivery:
+        """Return what holds for the deliveries of the whole server."""
+        with self._store.transaction() as tx:
+            everybody, own = tx.open_attempts(tenant)
+            return Delivery(tx.setting(HALTED) is not None, self._limits.global_parallelism, everybody, own)
+
+    def _figures(self, tx: Verbs, lane: Lane, now: Millis) -> LaneView:
+        if lane.kind is LaneKind.HOST:  # The operator's cap of today, whatever it was when the row was written.
+            lane = replace(lane, parallelism=self._limits.host_parallelism)
+        return LaneView(lane, tx.waiting_due(lane.id, now) if lane.waiting else 0)
+
     def _view(self, tx: Verbs, tenant: Tenant, message_id: MessageId, now: Millis) -> MessageView:
         message = tx.read_message(tenant, message_id)
         if message is None:
             raise NotFound("message", message_text(message_id))
-        stored = tx.load_requests([message_id])[message_id]
-        lane = tx.read_lanes([message.lane]).get(message.lane)
-        return MessageView(message, stored.request, Lines(tx).waiting(message) or waiting(message, lane, now))
+        request = tx.load_requests([message_id])[message_id].request
+        gates = Gates(tx, tenant, self._limits, now)
+        return MessageView(message, request, Lines(tx).waiting(message) or gates.waiting(message, request))
 
     def queues(self, tenant: Tenant) -> list[Queue]:
         """List the queues, by name."""
@@ -237,21 +268,6 @@ class Lines:
             places = {message_id: place for place, (message_id, _, _) in enumerate(heads, 1)}
             self._known[queue_id] = (row, holder, places)
         return self._known[queue_id]
-
-
-def waiting(message: Message, lane: Lane | None, now: Millis) -> Waiting | None:
-    """Say why a message has not gone out yet; None if it is under way or rests.
-
-    A message passes its time first, then its lane, then waits for a node with room.
-    """
-    if message.state is not State.WAITING:
-        return None
-    if message.due > now:
-        return Waiting("retry" if message.attempt else "delay", message.due)
-    shut = None if lane is None else flow.closed(lane, now)
-    if lane is None or shut is None:
-        return Waiting("node")
-    return Waiting(shut.reason, shut.until, lane.name)
 
 
 class _Requests:

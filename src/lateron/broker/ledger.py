@@ -11,7 +11,8 @@ to rest really rest, and gives what is free to the heads, before the claim of th
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Final
 
 from msgspec.structs import replace
 
@@ -38,12 +39,17 @@ from lateron.core.values import (
 )
 from lateron.store.sql import Verbs
 
+NOBODY: Final[frozenset[int]] = frozenset()
+
 
 class Ledger:
     """Collects the changes of one transaction; ``write`` stores them in the order of the locks."""
 
-    def __init__(self, tx: Verbs, node: int, host_parallelism: int | None, now: Millis) -> None:
+    def __init__(
+        self, tx: Verbs, node: int, host_parallelism: int | None, now: Millis, held: frozenset[int] = NOBODY
+    ) -> None:
         self.now = now
+        self.held = held  # The paused lanes of hosts: nothing may go there, whatever lane it stands in.
         self._tx = tx
         self._node = node
         self._host_parallelism = host_parallelism
@@ -138,6 +144,17 @@ class Ledger:
         """Return a lane in hand as it stands now."""
         return self._lanes[lane_id]
 
+    def alter(self, lane_id: int, change: Callable[[Lane, Millis], Lane]) -> Lane:
+        """Change a lane in hand, and return it."""
+        self._lanes[lane_id] = change(self._lanes[lane_id], self.now)
+        return self._lanes[lane_id]
+
+    def holds_back(self, message: Message, request: Request) -> bool:
+        """Whether a message goes to a host that is paused, though its lane is open."""
+        if not self.held or self._lanes[message.lane].kind is LaneKind.HOST:
+            return False
+        return flow.lane_name(message.tenant, LaneKind.HOST, flow.host_of(request.url)).id in self.held
+
     def enter(self, made: tuple[Message, Request, Event], *, room: bool) -> Claimed | None:
         """Let a new message in: ACTIVE at once if nothing stands before it, else waiting in its lane.
 
@@ -153,7 +170,8 @@ class Ledger:
                 self._inserts.append((message, request))
                 return None
         lane = self._lanes[message.lane]
-        if room and message.due <= self.now and lane.waiting == 0 and flow.room(lane, self.now) > 0:
+        first = message.due <= self.now and lane.waiting == 0 and flow.room(lane, self.now) > 0
+        if room and first and not self.holds_back(message, request):
             self._lanes[lane.id] = flow.started(lane, self.now, 1)
             begun = life.start(message, self._node, self.now)
             self._events += begun.events
@@ -237,7 +255,9 @@ class Ledger:
         return message
 
     def _leave_lane(self, message: Message) -> None:
-        self._lanes[message.lane] = flow.left(self._lanes[message.lane], 1)
+        lane = flow.left(self._lanes[message.lane], 1)
+        # The lane may have slept because of the one that leaves, if that was to go to a paused host.
+        self._lanes[lane.id] = flow.poke(lane, self.now) if self.held else lane
 
     def start(self, lane_id: int, heads: list[Message], following: Millis | None) -> list[Message]:
         """Start the first waiting messages of a lane; ``following`` is when the next of them is due."""

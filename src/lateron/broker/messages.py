@@ -14,9 +14,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import takewhile
 
 from lateron.broker.groups import FanOut
-from lateron.broker.ledger import Ledger
+from lateron.broker.ledger import NOBODY, Ledger
 from lateron.broker.views import Accepted, Answered, Limits, Prepared, Result, Turn, Turned
 from lateron.core import flow
 from lateron.core import message as life
@@ -26,6 +27,7 @@ from lateron.core.reach import Check, anywhere
 from lateron.core.values import (
     Claimed,
     Event,
+    LaneKind,
     Message,
     MessageId,
     Millis,
@@ -40,6 +42,7 @@ from lateron.store.sql import FIRST, Store, Verbs
 
 PAGE = 500  # Rows of one piece of bulk work.
 LARGEST = (1 << 63) - 1  # Number that a column takes.
+HALTED = "delivery-paused"  # The setting that is there while the whole server is paused.
 
 log = logging.getLogger("lateron.broker")
 
@@ -117,6 +120,9 @@ class MessageBroker:
         self._alarm: Millis | None = 0
         # When the first schedule is due; as above.
         self.tick_alarm: Millis | None = 0
+        self._open = 0  # Attempts of this node that are open.
+        self._halted = False  # The whole server is paused.
+        self._held: frozenset[int] = NOBODY  # The lanes of hosts that are paused.
 
     def open(self, label: str, now: Millis) -> None:
         """Announce this node, and rescue at once what every other incarnation held.
@@ -127,6 +133,8 @@ class MessageBroker:
         with self._store.transaction() as tx:
             tx.insert_node(self._node, label, now)
             self._tenants = tuple(tx.tenants())
+            self._halted = tx.setting(HALTED) is not None
+            self._held = frozenset(i for tenant in self._tenants for i in tx.paused_lanes(tenant, LaneKind.HOST))
             others = tx.other_nodes(self._node)
         for other in others:
             while self._rescue_page(other, now):
@@ -145,7 +153,7 @@ class MessageBroker:
     def publishing(self, now: Millis) -> Iterator[Publishing]:
         """Run the block in one transaction in which messages can be made."""
         with self._store.transaction() as tx:
-            ledger = Ledger(tx, self._node, self._limits.host_parallelism, now)
+            ledger = self._ledger(tx, now)
             desk = Publishing(tx, ledger, self._new_id, self._open_queue)
             yield desk
             alarm = desk.write()
@@ -185,25 +193,26 @@ class MessageBroker:
             if len(turn.publishes) + len(turn.results) <= 1:
                 raise
             log.exception("deciding a batch failed; its items run alone")
-            return Prepared(self._one_by_one(turn, now), committed=True)
+            return Prepared(self._one_by_one(turn, now), self._alarm, self._open, committed=True)
 
     def commit(self, prepared: Prepared) -> Turned:
         """Make a prepared turn durable; only now is it true."""
         if not prepared.committed:
             self._store.commit()
-            self._alarm = prepared.turned.next_due
+            self._alarm, self._open = prepared.alarm, prepared.open
         return prepared.turned
 
     def _turn(self, turn: Turn, now: Millis) -> Turned:
         return self.commit(self._prepare(turn, now))
 
     def _prepare(self, turn: Turn, now: Millis) -> Prepared:
-        room, claimed = turn.room, list[Claimed]()
+        claimed = list[Claimed]()
         due = self._alarm is not None and self._alarm <= now
         with self._store.transaction(commit=False) as tx:
-            ledger = Ledger(tx, self._node, self._limits.host_parallelism, now)
+            ledger = self._ledger(tx, now)
             ledger.hold_queues(result.claimed.message.queue for result in turn.results)
             ended, stale = self._decide(tx, turn.results, now)
+            room = min(turn.room, self._free(self._open - len(ended)))
             fan_out = FanOut(tx, turn.publishes, self._check)
             refused = self._open_queues(tx, ledger, fan_out.publishes)
             accepted, made = self._accept(tx, fan_out.publishes, refused, ended, now)
@@ -221,7 +230,20 @@ class MessageBroker:
                 due = True
             ledger.write()
             alarm = self._next_due(tx) if due else earlier(self._alarm, ledger.next_due())
-        return Prepared(Turned(fan_out.fold(accepted), tuple(claimed), len(ended), stale, alarm))
+        still_open = self._open - len(ended) + len(claimed)
+        # Where no time that passes can open the server, there is nothing to wake up for.
+        wake = alarm if self._free(still_open) > 0 else None
+        return Prepared(Turned(fan_out.fold(accepted), tuple(claimed), len(ended), stale, wake), alarm, still_open)
+
+    def _ledger(self, tx: Verbs, now: Millis) -> Ledger:
+        return Ledger(tx, self._node, self._limits.host_parallelism, now, self._held)
+
+    def _free(self, still_open: int) -> int:
+        """Return how many attempts the server as a whole lets this node open, ``still_open`` being open."""
+        if self._halted:
+            return 0
+        most = self._limits.global_parallelism
+        return flow.UNBOUNDED if most is None else max(0, most - still_open)
 
     def _one_by_one(self, turn: Turn, now: Millis) -> Turned:
         """Run the items of a batch that could not be decided; answer the guilty one with an error."""
@@ -246,7 +268,8 @@ class MessageBroker:
             except Exception:
                 log.exception("a publication could not be decided")
                 accepted.append(Undecided("the publication could not be decided"))
-        return Turned(tuple(accepted), tuple(claimed), settled, stale, self._alarm)
+        wake = self._alarm if self._free(self._open) > 0 else None
+        return Turned(tuple(accepted), tuple(claimed), settled, stale, wake)
 
     def _decide(self, tx: Verbs, results: Sequence[Result], now: Millis) -> tuple[list[Transition], int]:
         """Decide how attempts ended; a result that came too late changes nothing."""
@@ -374,11 +397,22 @@ class MessageBroker:
             mine = by_lane[lane.id]
             ready = [messages[message_id] for message_id, due in mine[:n] if due <= ledger.now]
             following = mine[len(ready)][1] if len(mine) > len(ready) else None
+            free = self._before_held(tx, ledger, lane, ready)
+            if len(free) < len(ready):
+                # Who is behind one that is held back keeps his place; the lane sleeps until the host resumes.
+                ready, following = free, None
             if ready:
                 started += ledger.start(lane.id, ready, following)
             else:
                 ledger.rest(lane.id, following)
         return tx.claimed(started)
+
+    def _before_held(self, tx: Verbs, ledger: Ledger, lane: Lane, ready: list[Message]) -> list[Message]:
+        """Return the heads of a lane up to the first that would go to a paused host."""
+        if not ledger.held or lane.kind is LaneKind.HOST or not ready:
+            return ready
+        requests = tx.load_requests([message.id for message in ready])
+        return list(takewhile(lambda m: not ledger.holds_back(m, requests[m.id].request), ready))
 
     def _due_lanes(self, tx: Verbs, ledger: Ledger, limit: int) -> list[Lane]:
         """Return due lanes, tenants in turn, each tenant's longest due first; lanes in hand as they stand."""
@@ -396,7 +430,7 @@ class MessageBroker:
         """Take up to ``PAGE`` messages from a dead incarnation; return how many there were."""
         with self._store.transaction() as tx:
             held = tx.owned(dead, FIRST, PAGE)
-            ledger = Ledger(tx, self._node, self._limits.host_parallelism, now)
+            ledger = self._ledger(tx, now)
             ledger.hold_queues(message.queue for message in held)
             ledger.hold_known(message.lane for message in held)
             for message in held:

@@ -76,9 +76,6 @@ class QueueBroker(MessageBroker):
             ledger.write()
         return count == PAGE
 
-    def _ledger(self, tx: Verbs, now: Millis) -> Ledger:
-        return Ledger(tx, self._node, self._limits.host_parallelism, now)
-
     def _finish(self, ledger: Ledger, queue_id: int) -> Queue:
         ledger.write()
         self._alarm = earlier(self._alarm, ledger.next_due())  # If the commit fails, a look too many.

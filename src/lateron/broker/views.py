@@ -6,6 +6,7 @@ from typing import Generic, TypeAlias, TypeVar
 
 from msgspec import Struct
 
+from lateron.core.flow import Lane
 from lateron.core.publish import GroupPublication
 from lateron.core.values import (
     HOUR,
@@ -30,6 +31,7 @@ class Limits(Struct, frozen=True):
     """What the operator has set that the broker must know."""
 
     host_parallelism: int | None = None  # Open attempts per destination host; None means no bound.
+    global_parallelism: int | None = None  # Open attempts of the whole server; None means no bound.
     message_retention_ms: Millis = 10 * MINUTE  # How long a message can be read after its end.
     history_retention_ms: Millis = 72 * HOUR  # Requests, attempts and events after the end.
     dead_letter_retention_ms: Millis = 30 * 24 * HOUR
@@ -83,6 +85,8 @@ class Prepared(Struct, frozen=True):
     """A turn whose transaction is still open, unless it had to be taken apart."""
 
     turned: Turned
+    alarm: Millis | None = None  # When the first lane of the store is due.
+    open: int = 0  # Attempts of this node that are open then.
     committed: bool = False
 
 
@@ -96,12 +100,28 @@ class Page(Struct, Generic[T], frozen=True):
 class Waiting(Struct, frozen=True):
     """Why a message has not gone out yet, and until when if that is known."""
 
-    # "delay", "retry", "flow_parallelism", "flow_rate", "flow_paused", "host_cap", "host_paused", "node",
-    # "queue_head", "queue_paused", "callback_of"
+    # "delay", "retry", "server_paused", "flow_paused", "flow_parallelism", "flow_rate", "host_paused", "host_cap",
+    # "global_parallelism", "node", "queue_head", "queue_paused", "callback_of"
     reason: str
     until: Millis | None = None
     held_by: str | None = None  # The flow key, host or queue that holds it, or the message whose slot it waits for.
     place: int | None = None  # In line for a slot of its queue, from 1; PLACES + 1 stands for more.
+
+
+class LaneView(Struct, frozen=True):
+    """A lane as a reader sees it."""
+
+    lane: Lane
+    due: int  # Messages that wait in it although their time has come.
+
+
+class Delivery(Struct, frozen=True):
+    """What holds for the deliveries of the whole server."""
+
+    paused: bool
+    most: int | None  # Open attempts at once; None means no bound.
+    open: int  # Of all tenants.
+    own: int  # Of the tenant that asks.
 
 
 class MessageView(Struct, frozen=True):

@@ -204,6 +204,13 @@ SETTINGS: Final = (
     Setting("ca-file", PathKind(), None, "Certificates (PEM) trusted beside those of the system.", _DELIVERY),
     Setting("concurrency", Count(1, 65536), 256, "Deliveries open at once.", _DELIVERY),
     Setting(
+        "global-parallelism",
+        Count(0, 65536, none="0"),
+        None,
+        "Deliveries open at once in all of the server, as /v2/globalParallelism shows; 0 for as many as `concurrency`.",
+        _DELIVERY,
+    ),
+    Setting(
         "host-parallelism",
         Count(0, 65536, none="0"),
         128,
@@ -328,6 +335,7 @@ class Settings:
     resolve: tuple[str, ...]
     ca_file: Path | None
     concurrency: int
+    global_parallelism: int | None
     host_parallelism: int | None
     catcher: bool
     quota: str

@@ -11,6 +11,15 @@ host. A lane knows its limits and what they have been used for. The lane is due,
 A period opens with the first start after the last one ended, so an idle key saves up no burst, and no
 timer is needed at its end: ``next_due`` is the end of the period.
 
+Two periods that meet may hold twice ``rate`` starts around their border. A *smooth* lane allows no such
+thing: it gives each start an instant in microseconds, inside the millisecond in which it happens, and
+keeps these instants a share of ``period / rate`` apart. A window of one period cannot hold more than
+``rate`` points that far apart, wherever it begins; and since only the instant from which the next share may
+be taken is kept, this costs one number in the row::
+
+    step      = period / rate, in whole microseconds, rounded up
+    starts    at max(earliest, now), then earliest = that + step; only while it lies inside this millisecond
+
 All functions return a new ``Lane``. The caller holds the row, applies all changes of a transaction in
 memory, and writes it once.
 """
@@ -28,6 +37,7 @@ from lateron.core.destination import parse_destination
 from lateron.core.values import SECOND, Flow, LaneKind, Millis, Request, Tenant
 
 UNBOUNDED: Final = 1 << 30
+_MICROS: Final = 1000  # In a millisecond.
 
 
 class LaneName(Struct, frozen=True):
@@ -56,6 +66,7 @@ class Lane(Struct, frozen=True):
     period_start: Millis = 0
     rate_count: int = 0  # Starts in the period, counted without a rate too.
     next_due: Millis | None = None
+    earliest: int | None = None  # Smooth: the microsecond from which the next start may be; None: not smooth.
 
 
 class Closed(Struct, frozen=True):
@@ -91,19 +102,33 @@ def limited(lane: Lane, flow: Flow, now: Millis) -> Lane:
     """Apply the limits a message brings: the last configuration wins, except for what is pinned."""
     parallelism = lane.parallelism if lane.pinned_parallelism else flow.parallelism
     rate, period = (lane.rate, lane.period_ms) if lane.pinned_rate else (flow.rate, flow.period_ms)
-    if (parallelism, rate, period) == (lane.parallelism, lane.rate, lane.period_ms):
+    smooth = lane.earliest is not None if lane.pinned_rate else flow.smooth
+    if (parallelism, rate, period, smooth) == (lane.parallelism, lane.rate, lane.period_ms, lane.earliest is not None):
         return lane
-    changed = replace(lane, parallelism=parallelism, rate=rate, period_ms=period)
+    changed = smoothed(replace(lane, parallelism=parallelism, rate=rate, period_ms=period), now, smooth=smooth)
     return poke(replace(changed, next_due=None), now)
+
+
+def smoothed(lane: Lane, now: Millis, *, smooth: bool) -> Lane:
+    """Make a lane smooth or not; the starts of a period that is running have taken their shares."""
+    if not smooth or lane.rate is None:
+        return lane if lane.earliest is None else replace(lane, earliest=None)
+    if lane.earliest is not None:
+        return lane
+    taken = min(lane.rate_count, lane.rate) if now < lane.period_start + lane.period_ms else 0
+    return replace(lane, earliest=now * _MICROS + taken * _step(lane))
 
 
 def tokens(lane: Lane, now: Millis) -> int:
     """Return how many starts the rate leaves at ``now``."""
     if lane.rate is None:
         return UNBOUNDED
-    if now >= lane.period_start + lane.period_ms:
-        return lane.rate
-    return max(0, lane.rate - lane.rate_count)
+    over = now >= lane.period_start + lane.period_ms
+    left_over = lane.rate if over else max(0, lane.rate - lane.rate_count)
+    if lane.earliest is None:
+        return left_over
+    inside = (now + 1) * _MICROS - max(lane.earliest, now * _MICROS)  # Microseconds left of this millisecond.
+    return min(left_over, max(0, -(-inside // _step(lane))))
 
 
 def room(lane: Lane, now: Millis) -> int:
@@ -116,9 +141,12 @@ def room(lane: Lane, now: Millis) -> int:
 
 def started(lane: Lane, now: Millis, count: int) -> Lane:
     """Count ``count`` attempts that start now; the caller has asked ``room``."""
+    earliest = lane.earliest
+    if earliest is not None:
+        earliest = max(earliest, now * _MICROS) + count * _step(lane)
     if now >= lane.period_start + lane.period_ms:
-        return replace(lane, active=lane.active + count, period_start=now, rate_count=count)
-    return replace(lane, active=lane.active + count, rate_count=lane.rate_count + count)
+        return replace(lane, active=lane.active + count, period_start=now, rate_count=count, earliest=earliest)
+    return replace(lane, active=lane.active + count, rate_count=lane.rate_count + count, earliest=earliest)
 
 
 def released(lane: Lane, now: Millis) -> Lane:
@@ -168,7 +196,7 @@ def closed(lane: Lane, now: Millis) -> Closed | None:
     if lane.parallelism is not None and lane.active >= lane.parallelism:
         return Closed("flow_parallelism" if flow else "host_cap")
     if tokens(lane, now) == 0:
-        return Closed("flow_rate", lane.period_start + lane.period_ms)
+        return Closed("flow_rate", _not_before_token(lane, now + 1))
     return None
 
 
@@ -201,7 +229,15 @@ def _blocked(lane: Lane) -> bool:
 
 
 def _not_before_token(lane: Lane, at: Millis) -> Millis:
-    """Return ``at``, or the end of the period if that is later and no token is left until then."""
-    if lane.rate is None or lane.rate_count < lane.rate:
+    """Return ``at``, or the first instant with a token if that is later."""
+    if lane.rate is None:
         return at
-    return max(at, lane.period_start + lane.period_ms)
+    if lane.rate_count >= lane.rate:
+        at = max(at, lane.period_start + lane.period_ms)
+    return at if lane.earliest is None else max(at, lane.earliest // _MICROS)
+
+
+def _step(lane: Lane) -> int:
+    """Return the share of a start in a smooth lane's period, in microseconds."""
+    assert lane.rate is not None, f"lane {lane.name}: smooth without a rate"
+    return -(-lane.period_ms * _MICROS // lane.rate)

@@ -22,6 +22,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, NamedTuple, TypeVar
 
+from msgspec.structs import replace
+
 from lateron.core.destination import parse_destination
 from lateron.core.durations import MAX_DURATION, parse_duration
 from lateron.core.expression import parse_expression
@@ -61,6 +63,7 @@ _CALLBACK: Final = _RETRY | {
     "not-before",
     "flow-control-key",
     "flow-control-value",
+    "lateron-flow-smooth",
     "label",
     "redact-fields",
 }
@@ -70,7 +73,9 @@ OF_SCHEDULES: Final = frozenset(
     f"lateron-{name}" for name in ("missed", "overlap", "start", "end", "most-runs", "jitter")
 )
 _NAMED: Final = ", ".join(sorted(name.title() for name in OF_SCHEDULES))
-_LATERON: Final = frozenset(("lateron-retry-delays", "lateron-order-key", "lateron-hops")) | OF_SCHEDULES
+_LATERON: Final = OF_SCHEDULES | frozenset(
+    ("lateron-retry-delays", "lateron-order-key", "lateron-flow-smooth", "lateron-hops")
+)
 
 
 class WorkflowNotSupported(NotSupported):
@@ -123,7 +128,7 @@ class Config:
             raise WorkflowNotSupported(spelled)
         elif name.startswith("lateron-") and name not in _LATERON:
             raise RequestError(
-                f"{spelled}: unknown option; known are Lateron-Retry-Delays, Lateron-Order-Key, "
+                f"{spelled}: unknown option; known are Lateron-Retry-Delays, Lateron-Order-Key, Lateron-Flow-Smooth, "
                 f"and for schedules {_NAMED}"
             )
         elif not name.startswith("telemetry-"):
@@ -387,13 +392,21 @@ def _unix_time(text: str) -> Millis:
 def read_flow(config: Config, quota: Quota) -> Flow | None:
     """Return the flow-control key with its limits."""
     key, limits = config.given.get("flow-control-key"), config.given.get("flow-control-value")
+    smooth = read_flag(config, "lateron-flow-smooth")
     if key is None:
         if limits is not None:
             raise RequestError(f"{limits.spelled}: a flow-control value needs an Upstash-Flow-Control-Key")
+        if smooth:
+            raise RequestError("Lateron-Flow-Smooth: needs an Upstash-Flow-Control-Key with a rate")
         return None
     name = check_name(key.spelled, shown_text(key.value.strip(" \t")))
-    if limits is None:
-        return Flow(name)
+    flow = Flow(name) if limits is None else _limits(limits, name, quota)
+    if smooth and flow.rate is None:
+        raise RequestError("Lateron-Flow-Smooth: needs a rate in the Upstash-Flow-Control-Value")
+    return replace(flow, smooth=True) if smooth else flow
+
+
+def _limits(limits: Given, name: str, quota: Quota) -> Flow:
     flow = read(limits, lambda text: _flow(name, text), "a list like parallelism=5, rate=10, period=1m")
     quota.check(f"{limits.spelled} (parallelism)", flow.parallelism or 0, quota.parallelism)
     return flow

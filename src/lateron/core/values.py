@@ -81,6 +81,7 @@ class Flow(Struct, frozen=True):
     parallelism: int | None = None  # Attempts open at once.
     rate: int | None = None  # Attempts started per period.
     period_ms: Millis = SECOND
+    smooth: bool = False  # ``Lateron-Flow-Smooth``: starts are spread evenly over the period.
 
 
 class Redaction(Struct, frozen=True, omit_defaults=True):

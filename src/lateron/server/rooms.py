@@ -37,6 +37,7 @@ def broker_limits(settings: Settings) -> Limits:
     """Return what the broker must know."""
     return Limits(
         host_parallelism=settings.host_parallelism,
+        global_parallelism=settings.global_parallelism or settings.concurrency,
         message_retention_ms=settings.message_retention,
         history_retention_ms=settings.history_retention,
         dead_letter_retention_ms=quota_of(settings).dlq_retention,
@@ -134,6 +135,7 @@ def self_description(settings: Settings, started: Millis) -> Mapping[str, Any]:
             "historySize": settings.history_size,
             "dlqRetention": quota.dlq_retention,
             "concurrency": settings.concurrency,
+            "globalParallelism": settings.global_parallelism or settings.concurrency,
             "hostParallelism": settings.host_parallelism,
             "rateLimit": settings.rate_limit,
         },

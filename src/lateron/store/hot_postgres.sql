@@ -39,21 +39,21 @@ WHERE message.id = v.id;
 
 -- load_lanes: locked in the order of their ids, before any message
 SELECT id, tenant, kind, name, parallelism, rate, period_ms, pinned_parallelism, pinned_rate, paused, active, waiting,
-  period_start, rate_count, next_due
+  period_start, rate_count, next_due, earliest
 FROM lane WHERE id IN (@ids) ORDER BY id FOR UPDATE;
 
 -- save_lanes
 INSERT INTO lane (id, tenant, kind, name, parallelism, rate, period_ms, pinned_parallelism, pinned_rate, paused, active,
-  waiting, period_start, rate_count, next_due, bucket)
-VALUES @rows(16)
+  waiting, period_start, rate_count, next_due, earliest, bucket)
+VALUES @rows(17)
 ON CONFLICT (id) DO UPDATE SET parallelism = excluded.parallelism, rate = excluded.rate, period_ms = excluded.period_ms,
   pinned_parallelism = excluded.pinned_parallelism, pinned_rate = excluded.pinned_rate, paused = excluded.paused,
   active = excluded.active, waiting = excluded.waiting, period_start = excluded.period_start,
-  rate_count = excluded.rate_count, next_due = excluded.next_due;
+  rate_count = excluded.rate_count, next_due = excluded.next_due, earliest = excluded.earliest;
 
 -- due_lanes: a lane that another node holds is passed over, never waited for
 SELECT id, tenant, kind, name, parallelism, rate, period_ms, pinned_parallelism, pinned_rate, paused, active, waiting,
-  period_start, rate_count, next_due
+  period_start, rate_count, next_due, earliest
 FROM lane WHERE tenant = ? AND next_due <= ? ORDER BY next_due, id LIMIT ? FOR UPDATE SKIP LOCKED;
 
 -- take

@@ -38,21 +38,21 @@ FROM (VALUES @rows(12)) AS v WHERE message.id = v.column1;
 
 -- load_lanes
 SELECT id, tenant, kind, name, parallelism, rate, period_ms, pinned_parallelism, pinned_rate, paused, active, waiting,
-  period_start, rate_count, next_due
+  period_start, rate_count, next_due, earliest
 FROM lane WHERE id IN (@ids);
 
 -- save_lanes: absolute values, each row once per transaction
 INSERT INTO lane (id, tenant, kind, name, parallelism, rate, period_ms, pinned_parallelism, pinned_rate, paused, active,
-  waiting, period_start, rate_count, next_due, bucket)
-VALUES @rows(16)
+  waiting, period_start, rate_count, next_due, earliest, bucket)
+VALUES @rows(17)
 ON CONFLICT (id) DO UPDATE SET parallelism = excluded.parallelism, rate = excluded.rate, period_ms = excluded.period_ms,
   pinned_parallelism = excluded.pinned_parallelism, pinned_rate = excluded.pinned_rate, paused = excluded.paused,
   active = excluded.active, waiting = excluded.waiting, period_start = excluded.period_start,
-  rate_count = excluded.rate_count, next_due = excluded.next_due;
+  rate_count = excluded.rate_count, next_due = excluded.next_due, earliest = excluded.earliest;
 
 -- due_lanes: the lanes of one tenant that may start a message, those due longest first
 SELECT id, tenant, kind, name, parallelism, rate, period_ms, pinned_parallelism, pinned_rate, paused, active, waiting,
-  period_start, rate_count, next_due
+  period_start, rate_count, next_due, earliest
 FROM lane WHERE tenant = ? AND next_due <= ? ORDER BY next_due, id LIMIT ?;
 
 -- take: the first n waiting messages of each lane (lane, n); a walk over the index, one seek for each row

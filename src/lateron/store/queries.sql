@@ -39,8 +39,28 @@ FROM message WHERE id IN (@ids);
 
 -- read_lanes
 SELECT id, tenant, kind, name, parallelism, rate, period_ms, pinned_parallelism, pinned_rate, paused, active, waiting,
-  period_start, rate_count, next_due
+  period_start, rate_count, next_due, earliest
 FROM lane WHERE id IN (@ids);
+
+-- lanes_named: lanes of a tenant and kind whose name holds a text, behind a name (tenant, kind, after, text, text, most)
+SELECT id, tenant, kind, name, parallelism, rate, period_ms, pinned_parallelism, pinned_rate, paused, active, waiting,
+  period_start, rate_count, next_due, earliest
+FROM lane WHERE tenant = ? AND kind = ? AND name > ? AND (? = '' OR replace(name, ?, '') <> name)
+ORDER BY name LIMIT ?;
+
+-- paused_lanes: of a tenant and kind
+SELECT id FROM lane WHERE tenant = ? AND kind = ? AND paused = 1 ORDER BY id;
+
+-- wake_lanes: look now at lanes of a tenant, but for those of hosts, that have messages in them (now, tenant, now);
+-- one that slept because of its head may have been given a later time by a message behind it
+UPDATE lane SET next_due = ? WHERE tenant = ? AND kind <> 0 AND waiting > 0 AND paused = 0
+  AND (next_due IS NULL OR next_due > ?);
+
+-- waiting_due: messages of a lane whose time has come
+SELECT count(*) FROM message WHERE lane = ? AND state = 0 AND due <= ?;
+
+-- open_attempts: of the whole server, and of one tenant
+SELECT count(*), count(CASE WHEN tenant = ? THEN 1 END) FROM message WHERE state = 1;
 
 -- delete_messages
 DELETE FROM message WHERE id IN (@ids);
@@ -188,6 +208,9 @@ SELECT tenant, current, next FROM signing_key ORDER BY tenant;
 
 -- save_setting
 INSERT INTO setting (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value;
+
+-- delete_setting
+DELETE FROM setting WHERE name = ?;
 
 -- setting
 SELECT value FROM setting WHERE name = ?;

@@ -240,6 +240,27 @@ class Verbs:
         """Take back the slots of messages whose whole family rests; return the queue of each."""
         return [_int(row[0]) for row in self._run_ids("release_slots", ids)]
 
+    def lanes_named(self, tenant: Tenant, kind: LaneKind, text: str, after: str, limit: int) -> list[Lane]:
+        """Read lanes whose name holds ``text``, in the order of their names, from ``after`` (not included) on."""
+        return [_lane(row) for row in self._run("lanes_named", (tenant, kind, after, text, text, limit))]
+
+    def paused_lanes(self, tenant: Tenant, kind: LaneKind) -> list[int]:
+        """Name the paused lanes of a tenant."""
+        return [_int(row[0]) for row in self._run("paused_lanes", (tenant, kind))]
+
+    def wake_lanes(self, tenant: Tenant, now: Millis) -> None:
+        """Have lanes that mix hosts looked at now, if somebody waits in them."""
+        self._run("wake_lanes", (now, tenant, now))
+
+    def waiting_due(self, lane: int, now: Millis) -> int:
+        """Count the messages of a lane that wait although their time has come."""
+        return _int(self._run("waiting_due", (lane, now))[0][0])
+
+    def open_attempts(self, tenant: Tenant) -> tuple[int, int]:
+        """Count open attempts: of all tenants, and of this one."""
+        ((everybody, own),) = self._run("open_attempts", (tenant,))
+        return _int(everybody), _int(own)
+
     # History.
 
     def insert_attempts(self, attempts: Sequence[Attempt]) -> None:
@@ -434,6 +455,10 @@ class Verbs:
         """Keep a value under a name."""
         self._run("save_setting", (name, value))
 
+    def delete_setting(self, name: str) -> None:
+        """Forget what was kept under a name."""
+        self._run("delete_setting", (name,))
+
 
 class Store(Protocol):
     """Where transactions are begun."""
@@ -504,7 +529,7 @@ def _letter(row: Row) -> DeadLetter:
 def _lane_row(lane: Lane) -> Row:
     return (lane.id, lane.tenant, lane.kind, lane.name, lane.parallelism, lane.rate, lane.period_ms,
             int(lane.pinned_parallelism), int(lane.pinned_rate), int(lane.paused), lane.active, lane.waiting,
-            lane.period_start, lane.rate_count, lane.next_due, lane.id & _BUCKETS)  # fmt: skip
+            lane.period_start, lane.rate_count, lane.next_due, lane.earliest, lane.id & _BUCKETS)  # fmt: skip
 
 
 def _lane(row: Row) -> Lane:
