@@ -90,6 +90,26 @@ def test_what_arrives_together_commits_together() -> None:
     on_a_node(work)
 
 
+def test_a_publisher_that_cannot_be_told_keeps_nobody_else_waiting() -> None:
+    """Those behind it in the same transaction are told, and the next transaction begins."""
+
+    async def work(node: Node) -> None:
+        told: list[object] = []
+
+        def broken(_: object) -> None:
+            raise ValueError
+
+        for done in (told.append, broken, told.append):
+            node.writer.publish_nowait([ITEM], done)
+        assert told == [], "not before the commit"
+        await node.writer.settled()
+        assert [type(result) for result in told] == [tuple, tuple]
+        assert len(await node.writer.publish([ITEM])) == 1
+        assert node.writer._pending_bytes == 0
+
+    on_a_node(work)
+
+
 @pytest.mark.promise("P-117")
 def test_a_delayed_message_starts_by_itself() -> None:
     """Nothing but time has to happen."""

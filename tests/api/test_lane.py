@@ -5,29 +5,17 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
-import struct
-import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
-import uvicorn
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.api import world as world_room
-from tests.api.raw import LOOPS, PATIENCE_S, Answer, Client, exchange, front_class, parse_answers, run_on, until
-from tests.api.world import ADMIN, OTHER, PRIVATE, READER, TRUSTED, World, living
+from tests.api.raw import LOOPS, exchange, parse_answers, until
+from tests.api.ways import AUTH, GOOD, LAST, Way, Ways, on_the_lane, post, way
+from tests.api.world import ADMIN, OTHER, PRIVATE, READER, TRUSTED
 
-from lateron.api.heads import Limits
 from lateron.api.lane import FastProtocol
-from lateron.api.publish import Entry, Reply
-
-AUTH = f"Authorization: Bearer {ADMIN}\r\n".encode()
-DATE = (b"date", b"Sun, 22 Nov 2026 05:00:00 GMT")
-MESSAGE = re.compile(rb"msg_[0-9a-f]{32}|'cursor': '[^']*'")  # Of what is different in each world.
-MASK = b"msg_" + b"x" * 32  # As long as what it hides, so that answers can still be parsed.
-LAST = b"GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
 
 
 @pytest.fixture(params=sorted(LOOPS))
@@ -42,96 +30,6 @@ def both() -> Iterator[Ways]:
         ways = Ways(runner)
         yield ways
         ways.close()
-
-
-def post(target: bytes, *lines: bytes, body: bytes = b"hi", auth: bytes = AUTH) -> bytes:
-    """Return a publish as a client sends it."""
-    head = b"POST %b HTTP/1.1\r\nHost: a\r\n%bContent-Length: %d\r\n" % (target, auth, len(body))
-    return head + b"".join(line + b"\r\n" for line in lines) + b"\r\n" + body
-
-
-GOOD = post(b"/v2/publish/https://h/")
-
-
-class Way(NamedTuple):
-    """A world that serves publishes in one way, and how many of them its lane has served."""
-
-    world: World
-    served: list[bytes]
-
-    async def tell(self, data: bytes) -> bytes:
-        """Send ``data`` and return what comes back until the server closes, ids of messages masked."""
-        client = await Client.connect(self.world.front.port)
-        await client.send(data)
-        received = await client.rest()
-        await client.close()
-        return MESSAGE.sub(MASK, received)
-
-    async def kept(self) -> Any:
-        """Return what is stored and counted, ids of messages masked."""
-        await self.world.writer.settled()
-        begun = [(claimed.request, claimed.message.due, claimed.message.state) for claimed in self.world.begun]
-        state = MESSAGE.sub(MASK, repr(await self.world.state()).encode())
-        ports = self.world.api._ports
-        return begun, state, ports.counters.snapshot(), self.world.api._in_flight.taken, self.world.paused
-
-
-@asynccontextmanager
-async def way(fast: bool, limits: Limits | None = None, **changes: Any) -> AsyncIterator[Way]:
-    """Open a world whose publishes take the lane, or do not."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(world_room, "FAST", fast)
-        async with living(limits, **changes) as world:
-            served: list[bytes] = []
-            honest = world.api.lane.publish
-
-            def publish(entry: Entry, body: bytes, reply: Reply) -> None:
-                served.append(entry.rest)
-                honest(entry, body, reply)
-
-            patch.setattr(world.api.lane, "publish", publish)
-            world.front.state.default_headers = [DATE]
-            yield Way(world, served)
-
-
-class Ways:
-    """The lane and the long way side by side, given the same bytes."""
-
-    def __init__(self, runner: asyncio.Runner) -> None:
-        self.runner = runner
-        self._contexts: list[Any] = []
-        self.lane = self._open(fast=True)
-        self.long = self._open(fast=False)
-
-    def _open(self, *, fast: bool) -> Way:
-        context = way(fast)
-        opened: Way = self.runner.run(context.__aenter__())
-        self._contexts.append(context)
-        return opened
-
-    def tell(self, data: bytes) -> bytes:
-        """Send bytes to both, hold them to the same answer, and return it."""
-        short = self.runner.run(self.lane.tell(data))
-        assert short == self.runner.run(self.long.tell(data))
-        return short
-
-    def check_kept(self) -> None:
-        assert self.runner.run(self.lane.kept()) == self.runner.run(self.long.kept())
-        assert self.long.served == []
-
-    def close(self) -> None:
-        for context in reversed(self._contexts):
-            self.runner.run(context.__aexit__(None, None, None))
-
-
-def on_the_lane(test: Callable[[Way], Awaitable[None]], loop: str = "asyncio", **changes: Any) -> None:
-    """Run a test in a world with a lane."""
-
-    async def run() -> None:
-        async with way(True, **changes) as opened:
-            await test(opened)
-
-    run_on(loop, run())
 
 
 # ---- the same answers, the same rows
@@ -316,6 +214,34 @@ def test_lane_and_long_way_keep_the_order_of_pipelined_requests(both: Ways) -> N
     both.check_kept()
 
 
+def test_answer_without_a_body_goes_before_that_of_a_publish(loop: str) -> None:
+    """It may still lie in the door when the next request is read."""
+
+    async def check(opened: Way) -> None:
+        ours, theirs = socket.socketpair()
+        running = asyncio.get_running_loop()
+        _, protocol = await running.connect_accepted_socket(opened.world.front.make, ours)
+        assert isinstance(protocol, FastProtocol)
+        honest = protocol.on_response_complete
+
+        def at_once() -> None:
+            honest()
+            protocol.data_received(post(b"/v2/publish/orders", b"Connection: close"))
+
+        reader, writer = await asyncio.open_connection(sock=theirs)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(protocol, "on_response_complete", at_once)
+            protocol.data_received(b"HEAD /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
+            patch.undo()
+        received = await reader.read()
+        writer.close()
+        await writer.wait_closed()
+
+        assert re.findall(rb"HTTP/1.1 (\d+)", received) == [b"200", b"404"]
+
+    on_the_lane(check, loop)
+
+
 def test_thousands_of_publishes_in_one_packet_are_answered_one_after_the_other(loop: str) -> None:
     """Refusals answer at once; were each to begin the next, the stack would end before they do."""
 
@@ -350,6 +276,36 @@ def test_what_comes_behind_a_last_publish_does_not_cost_its_answer(loop: str) ->
     on_the_lane(check, loop)
 
 
+def test_last_publish_behind_others_closes_the_connection(loop: str) -> None:
+    """A refusal that is answered at once ends a connection whose reading is paused."""
+    last = post(b"/v2/publish/orders", b"Connection: close")
+
+    async def check(opened: Way) -> None:
+        problems: list[Any] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: problems.append(context))
+        answers = await exchange(opened.world.front.port, GOOD + last)
+        await until(lambda: not opened.world.front.state.connections)
+
+        assert [answer.status for answer in answers] == [201, 404]
+        assert problems == []
+
+    on_the_lane(check, loop)
+
+
+def test_date_of_an_answer_is_that_of_its_second() -> None:
+    """What is put together once must not be said for ever."""
+
+    async def check(opened: Way) -> None:
+        first = await opened.tell(GOOD + LAST)
+        opened.world.front.state.default_headers = [(b"date", b"Sun, 22 Nov 2026 05:00:01 GMT")]
+        second = await opened.tell(GOOD + LAST)
+
+        assert [answer.headers["date"][-6:] for answer in parse_answers(first)] == ["00 GMT"] * 2
+        assert [answer.headers["date"][-6:] for answer in parse_answers(second)] == ["01 GMT"] * 2
+
+    on_the_lane(check)
+
+
 @pytest.mark.promise("F-43")
 def test_publish_that_comes_byte_by_byte_is_the_same_publish(loop: str) -> None:
     """The network may cut anywhere."""
@@ -370,181 +326,3 @@ def test_publish_that_comes_byte_by_byte_is_the_same_publish(loop: str) -> None:
         assert [claimed.request.body for claimed in opened.world.begun] == [b"hello"]
 
     on_the_lane(check, loop)
-
-
-# ---- clients that go, dawdle, or do not read
-
-
-class Hold:
-    """Keeps the store's thread busy, so that what is published waits for its commit."""
-
-    def __init__(self, world: World) -> None:
-        self._go_on = threading.Event()
-        self._world = world
-
-    async def __aenter__(self) -> None:
-        self._cold = asyncio.ensure_future(self._world.writer.run(lambda *_: self._go_on.wait(PATIENCE_S)))
-        await until(lambda: self._world.writer._busy)
-
-    async def __aexit__(self, *_: object) -> None:
-        self._go_on.set()
-        assert await self._cold
-
-
-@pytest.mark.promise("F-41")
-def test_client_that_leaves_during_the_commit_changes_nothing(loop: str) -> None:
-    """Its message is stored, its answer dropped, and nothing of it stays behind."""
-
-    async def check(opened: Way) -> None:
-        world = opened.world
-        async with Hold(world):
-            for linger in (struct.pack("ii", 0, 0), struct.pack("ii", 1, 0)):  # Close in order, and by reset.
-                client = await Client.connect(world.front.port)
-                raw: socket.socket = client.writer.get_extra_info("socket")
-                raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-                before = len(opened.served)
-                await client.send(GOOD)
-                await until(lambda before=before: len(opened.served) > before)  # type: ignore[misc]
-                await client.close()
-            await until(lambda: not world.front.state.connections)
-            assert len(world.front.state.tasks) == 2
-            assert world.api._in_flight.taken == 4
-        await world.writer.settled()
-
-        assert len(world.begun) == 2
-        assert world.front.state.tasks == set()
-        assert world.api._in_flight.taken == 0
-        assert world.api._ports.counters.snapshot() == {"api_answers_2xx": 2}
-        assert world.front.state.total_requests == 0
-
-    on_the_lane(check, loop)
-
-
-@pytest.mark.promise("F-41")
-def test_publish_cut_anywhere_publishes_nothing(loop: str) -> None:
-    """A client that dies while sending has published nothing, and holds no memory."""
-
-    async def check(opened: Way) -> None:
-        world = opened.world
-        for cut in range(len(GOOD)):
-            client = await Client.connect(world.front.port)
-            await client.send(GOOD[:cut])
-            await client.close()
-        await until(lambda: not world.front.state.connections)
-        await world.writer.settled()
-
-        assert not world.begun
-        assert not opened.served
-        assert world.front.state.tasks == set()
-        assert world.api._in_flight.taken == 0
-
-    on_the_lane(check, loop)
-
-
-@pytest.mark.promise("D-14", "F-42")
-@pytest.mark.parametrize("fast", [True, False])
-def test_stalled_body_is_refused_and_forgotten(loop: str, *, fast: bool) -> None:
-    """Half a body must not hold a connection, nor memory, for ever."""
-
-    async def run() -> tuple[Answer, Any]:
-        async with way(fast, Limits(body_grace_ms=30)) as opened:
-            (only,) = await exchange(opened.world.front.port, GOOD[:-1])
-            await until(lambda: not opened.world.front.state.tasks)
-            return only, await opened.kept()
-
-    only, (begun, _, counts, in_flight, _) = run_on(loop, run())
-
-    assert only.status == 408
-    assert (begun, in_flight) == ([], 0)
-    assert counts["api_clients_gone"] == 1
-
-
-def test_answer_waits_for_a_client_that_does_not_read(loop: str) -> None:
-    """Answers must not pile up in our memory; one that nobody comes to read leaves nothing behind."""
-
-    async def check(opened: Way) -> None:
-        world = opened.world
-        for stays in (True, False):
-            ours, theirs = socket.socketpair()
-            running = asyncio.get_running_loop()
-            _, protocol = await running.connect_accepted_socket(world.front.make, ours)
-            assert isinstance(protocol, FastProtocol)
-            reader, writer = await asyncio.open_connection(sock=theirs)
-            protocol.pause_writing()  # As the transport does when what was written is not taken.
-            writer.write(GOOD + LAST if stays else GOOD)
-            await until(lambda protocol=protocol: protocol._kept)  # type: ignore[misc]
-            assert len(world.front.state.tasks) == 1
-            if stays:
-                protocol.resume_writing()
-                answers = parse_answers(await reader.read())
-                assert [answer.status for answer in answers] == [201, 200]
-            writer.close()
-            await writer.wait_closed()
-            await until(lambda: not world.front.state.connections)
-            assert world.front.state.tasks == set()
-        assert len(world.begun) == 2
-
-    on_the_lane(check, loop)
-
-
-# ---- the end of the server
-
-
-@pytest.mark.parametrize("limit", [PATIENCE_S, 0])
-def test_stopping_server_answers_the_publishes_it_has_taken(loop: str, limit: int) -> None:
-    """A commit under way is waited for, also when its client has gone; past the time limit it is answered still."""
-
-    async def check(opened: Way) -> None:
-        world = opened.world
-        config = uvicorn.Config(
-            world.api,
-            http=front_class(lane=world.api.lane),
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            proxy_headers=False,
-            timeout_graceful_shutdown=limit,
-        )
-        server = uvicorn.Server(config)
-        listener = socket.create_server(("127.0.0.1", 0))
-        running = asyncio.create_task(server._serve([listener]))
-        port = listener.getsockname()[1]
-        stays, goes, idle = [await Client.connect(port) for _ in range(3)]
-        async with Hold(world):
-            await stays.send(GOOD)
-            await goes.send(GOOD)
-            await until(lambda: len(opened.served) == 2)
-            await goes.close()
-            server.should_exit = True
-            assert await idle.rest() == b""
-            if limit == 0:
-                await running
-            else:
-                await until(lambda: len(server.server_state.connections) == 1)
-                assert not running.done()
-        last, rest = await stays.answer(), await stays.rest()
-        await running
-        await stays.close()
-        await idle.close()
-
-        assert (last.status, last.headers["connection"], rest) == (201, "close", b"")
-        assert len(world.begun) == 2
-        assert server.server_state.tasks == set()
-
-    on_the_lane(check, loop)
-
-
-def test_without_a_lane_its_code_is_not_there() -> None:
-    """Whoever mistrusts it can take it away, and has the front as it is without."""
-
-    async def check(opened: Way) -> None:
-        front = opened.world.front
-        assert not issubclass(front.protocol, FastProtocol)
-        assert parse_answers(await opened.tell(GOOD + LAST))[0].status == 201
-        assert opened.served == []
-
-    async def run() -> None:
-        async with way(False) as opened:
-            await check(opened)
-
-    asyncio.run(run())

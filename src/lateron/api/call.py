@@ -42,7 +42,7 @@ class ClientGone(Exception):
     """The client left before its request was complete; there is nobody to answer."""
 
 
-class Answer(Struct, frozen=True):
+class Answer(Struct, frozen=True, gc=False):  # Nothing in it can refer to it.
     """What a call is answered; the body is JSON."""
 
     status: int
@@ -150,22 +150,25 @@ class Call:
         """
         if self.length:
             check(self.length)
-        pieces: list[bytes] = []
-        size = 0
+        body: bytes | bytearray = b""
         while True:
             event = await self._receive()
             if event["type"] != "http.request":
                 raise ClientGone
             piece: bytes = event.get("body", b"")
             if piece:
-                size += len(piece)
-                check(size)
+                check(len(body) + len(piece))
                 self._in_flight.take(len(piece))
                 self._taken += len(piece)
-                pieces.append(piece)
+                if isinstance(body, bytearray):
+                    body += piece
+                else:
+                    body = (
+                        bytearray(body + piece) if body else piece
+                    )  # A list of single bytes would be forty times as big.
             if not event.get("more_body", False):
                 self.read = True
-                return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+                return bytes(body)
 
     async def small_body(self, limit: int = 1 << 20) -> bytes:
         """Read the body of a management call.

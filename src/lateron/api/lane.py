@@ -42,23 +42,17 @@ class _Unheard:
 class Errand:
     """A publish under way; to uvicorn it is a request cycle and a task."""
 
-    __slots__ = ("disconnected", "entry", "keep_alive", "pieces", "response_complete", "size")
+    __slots__ = ("body", "disconnected", "entry", "keep_alive", "response_complete")
 
     message_event: Final = _Unheard()
     response_started: Final = False  # An answer is written at once.
 
     def __init__(self, entry: Entry, *, keep_alive: bool) -> None:
         self.entry = entry
-        self.pieces: list[bytes] = []  # Of the body.
-        self.size = 0  # Of all pieces.
+        self.body: bytes | bytearray = b""  # As far as it has come.
         self.keep_alive = keep_alive
         self.response_complete = False
         self.disconnected = False
-
-    def body(self) -> bytes:
-        """Return the body, once."""
-        pieces, self.pieces = self.pieces, []
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def cancel(self, msg: object = None) -> None:
         """Do nothing when the time to stop in order is over: a commit is not called off, its answer still goes out."""
@@ -145,10 +139,14 @@ class FastProtocol(LimitedProtocol):
         except Overloaded as error:
             self._coming = None
             errand.keep_alive = False  # The rest of the body is not read.
-            self.lane.refuse(error, errand.size, partial(self._reply, errand))
+            self.lane.refuse(error, len(errand.body), partial(self._reply, errand))
             return
-        errand.pieces.append(body)
-        errand.size += len(body)
+        if not errand.body:
+            errand.body = body
+        elif isinstance(errand.body, bytearray):
+            errand.body += body
+        else:
+            errand.body = bytearray(errand.body + body)  # Why not a list: a piece may be one byte, an object is forty.
 
     def on_message_complete(self) -> None:
         """Begin when what has come is cut into parts; look at nothing more before the answer is written."""
@@ -167,7 +165,8 @@ class FastProtocol(LimitedProtocol):
         if errand is not None:
             self._whole = None
             self.tasks.add(errand)  # type: ignore[arg-type]  # uvicorn counts them, and may cancel them.
-            self.lane.publish(errand.entry, errand.body(), partial(self._reply, errand))
+            body, errand.body = errand.body, b""
+            self.lane.publish(errand.entry, bytes(body), partial(self._reply, errand))
 
     # ---- to the client
 
@@ -180,7 +179,7 @@ class FastProtocol(LimitedProtocol):
         else:
             self.tasks.discard(errand)
             errand.response_complete = True
-            self._door.flush()
+            self._door.flush()  # Of an answer without a body, which the door may hold to the end of this round.
             defaults = self.server_state.default_headers
             self._wire.write(self.letterhead.letter(answer, call_id, defaults, keep_alive=errand.keep_alive))
             if not errand.keep_alive:
@@ -211,7 +210,7 @@ class FastProtocol(LimitedProtocol):
     def _drop(self) -> None:
         errand, self._coming = self._coming, None
         if errand is not None:
-            self.lane.gone(errand.size)
+            self.lane.gone(len(errand.body))
 
 
 def protocol_class(

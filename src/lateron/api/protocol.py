@@ -248,12 +248,13 @@ class LimitedProtocol(HttpToolsProtocol):
         if seen:
             self._head += data
             data = bytes(self._head)
-        end = data.find(END, max(0, seen - 3)) + len(END)
+        end = data.find(END, seen - 3 if seen > 3 else 0) + len(END)
         if end < len(END):
             self._wait_for_head(data, seen)
             return b""
+        if seen:
+            self._head.clear()
         head = data[:end] if end < len(data) else data
-        self._head.clear()
         self._hosts = self._left = self._body_bytes = self._wire_bytes = 0
         self._refusal = fault_of_head(head, self.limits)
         if self._refusal is not None:
@@ -331,11 +332,13 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Judge the head as a whole; only a good one becomes a request of the application."""
-        self._refusal = self._refusal or self._fault_of_request()
-        if self._refusal is not None:
-            return
-        self.url = path_of(self.url)
-        self._begin()
+        unusual = self._hosts != 1 or self._left is None or len(self.headers) > self.limits.header_lines
+        if unusual and self._refusal is None:
+            self._refusal = self._fault_of_request()
+        if self._refusal is None:
+            if not self.url.startswith(b"/"):
+                self.url = path_of(self.url)
+            self._begin()
 
     def _begin(self) -> None:
         """Let the application begin; the body may not be there yet."""

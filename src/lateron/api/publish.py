@@ -56,7 +56,7 @@ async def store(ports: Ports, publication: Publication | GroupPublication) -> An
 Reply: TypeAlias = Callable[[Answer, str], None]  # Given the answer and the id of the request.
 
 
-class Entry(Struct, frozen=True):
+class Entry(Struct, frozen=True, gc=False):  # Nothing in it can refer to it.
     """What the head of a publish says, its sender being allowed to publish."""
 
     rest: bytes  # Destination and query, undecoded.
@@ -246,7 +246,8 @@ def body_check(quota: Quota) -> Callable[[int], None]:
     too_large = at_most(max(BATCH_BYTES, quota.body))
 
     def check(size: int) -> None:
-        too_large(size)
-        quota.check("body", size, quota.body)
+        if size > quota.body:
+            too_large(size)
+            quota.check("body", size, quota.body)
 
     return check
