@@ -52,13 +52,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(arguments: list[str]) -> int:
     from lateron.cli.app import app
     from lateron.cli.argv import normalise
-    from lateron.errors import LateronError, StoreFailed, StoreLocked
+    from lateron.errors import LateronError, StorageFull, StoreFailed, StoreLocked
 
     try:
         code = app(normalise(arguments), prog_name="lateron", standalone_mode=False)
     except StoreLocked as error:
         return _fail(str(error), exits.LOCKED)
-    except StoreFailed as error:
+    except (StoreFailed, StorageFull) as error:
         return _fail(str(error), exits.STORE)
     except exits.Failed as error:
         return _fail(str(error), error.code)
