@@ -278,6 +278,9 @@ def _told_apart() -> Iterator[None]:
 
 def _configure(connection: apsw.Connection, synchronous: str) -> None:
     pragma = connection.pragma
+    # Until there is a log a change goes through a journal that is deleted; EXTRA syncs its directory then, or the
+    # journal might be there again after a power cut, and undo what came later.
+    pragma("synchronous", "EXTRA")
     if not list(connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1")):
         # New, or its creation was cut short: a page without a table may be there already.
         pragma("page_size", 4096)
