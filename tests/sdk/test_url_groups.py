@@ -131,13 +131,15 @@ def test_a_group_is_enqueued_as_one_message_for_each_endpoint(client: QStash, re
 
 @pytest.mark.promise("P-90")
 def test_a_webhook_reaches_a_group_with_the_token_in_its_address(server: Server, receiver: Receiver) -> None:
-    """Whoever can only be given an address tells everybody; options stand beside the token."""
+    """Whoever can only be given an address tells everybody; options stand beside the token, the rest is passed on."""
     one, two = receiver.endpoint(), receiver.endpoint()
     name = group_of(one)
     added = json.dumps({"endpoints": [{"url": f"{one.url}?a=1"}, {"url": two.url, "name": "second"}]}).encode()
     assert server.call("POST", f"/v2/topics/{name}/endpoints", added).status == 200
     for target in (f"/v2/publish/{name}", f"/v2/enqueue/{name}/{name}"):
-        query = f"qstash_token={server.token}&upstash-retries=1&upstash-label={name}&upstash-forward-x-event=push"
+        query = (
+            f"qstash_token={server.token}&upstash-retries=1&upstash-label={name}&upstash-forward-x-event=push&from=hub"
+        )
         reply = server.call("POST", f"{target}?{query}", b'{"event": 1}', token="")
 
         assert reply.status == 201, reply.text
@@ -145,7 +147,7 @@ def test_a_webhook_reaches_a_group_with_the_token_in_its_address(server: Server,
             message = server.call("GET", f"/v2/messages/{answer['messageId']}").json
             assert (message["topicName"], message["maxRetries"], message["label"]) == (name, 1, name)
             assert message.get("queueName") == (name if "enqueue" in target else None)
-    for endpoint, path in ((one, f"{one.path}?a=1"), (two, two.path)):
+    for endpoint, path in ((one, f"{one.path}?a=1&from=hub"), (two, f"{two.path}?from=hub")):
         requests = endpoint.wait_for(2)
         assert {request.target for request in requests} == {path}
         assert {request.header("X-Event") for request in requests} == {"push"}
