@@ -225,14 +225,20 @@ def known_ids(house: House) -> Mapping[str, Sequence[str]]:
         "messageIds": messages,
         "dlqId": letters,
         "dlqIds": letters,
-        "scheduleId": ["daily", "none"],
-        "queueName": ["orders", "none"],
-        "urlGroupName": ["everybody", "none"],
-        "flowControlKey": ["drawn", "none"],
-        "host": ["127.0.0.1:9", "example.com:443"],
+        "scheduleId": ["daily", f"scheduled-{ALICE.tenant}", f"scheduled-{BOB.tenant}", "none"],
+        "queueName": [f"line-{ALICE.tenant}", f"line-{BOB.tenant}", "none"],
+        "urlGroupName": [f"group-{ALICE.tenant}", f"group-{BOB.tenant}", "none"],
+        "flowControlKey": ["shared", f"key-{ALICE.tenant}", f"key-{BOB.tenant}", "none"],
+        "host": ["127.0.0.1:9", f"host-{ALICE.tenant}.example:443", f"host-{BOB.tenant}.example:443"],
         "name": ["ok", "down", "told", "none"],
         "label": ["kept", "later", "dead1"],
-        "destination": [f"{house.url}/_catch/drawn", "https://example.com/a?b=c", "http://example.com//x"],
+        "destination": [
+            f"{house.url}/_catch/drawn",
+            "https://example.com/a?b=c",
+            "http://example.com//x",
+            f"group-{ALICE.tenant}",
+            f"group-{BOB.tenant}",
+        ],
     }
 
 
