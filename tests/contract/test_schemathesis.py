@@ -49,6 +49,14 @@ LABELS: Final = sorted(
 PUBLIC: Final = frozenset(("GET /healthz", "GET /readyz", "GET /openapi.json"))
 LISTS: Final = ("/v2/messages", "/v2/events", "/v2/logs", "/v2/dlq")
 
+# Pages of what has a name, and the field that holds it.
+NAMED: Final = {
+    "/v2/queues/{queueName}": "name",
+    "/v2/schedules/{scheduleId}": "scheduleId",
+    "/v2/topics/{urlGroupName}": "name",
+    "/v2/flowControl/{flowControlKey}": "flowControlKey",
+}
+
 # What only a look inside could have told.
 INSIDE: Final = re.compile(
     r"Traceback|File \"|\.py\b|(?i:sqlite|apsw)|\bSELECT\b|\bINSERT\b|\bUPDATE\b|site-packages|0x[0-9a-f]{8,}"
@@ -320,6 +328,10 @@ def look_at_everything(house: House, schema: Any) -> None:
             look(house, schema, "/lateron/v1/messages/{messageId}", user.token, event["messageId"])
         for letter in pages["/v2/dlq"]["messages"][:20]:
             look(house, schema, "/v2/dlq/{dlqId}", user.token, letter["dlqId"])
+        for path, name in NAMED.items():
+            for named in look(house, schema, path.rpartition("/")[0], user.token)[:20]:
+                look(house, schema, path, user.token, quote(named[name], safe=""))
+        look(house, schema, "/lateron/v1/destinations", user.token)
 
 
 def look(house: House, schema: Any, path: str, token: str, value: str | None = None) -> Any:
