@@ -35,9 +35,7 @@ def _section(command: Command) -> str:
 
 
 def _metavar(argument: Any) -> str:
-    name = str(argument.metavar or argument.name.upper()).strip("[]{}").replace("]...", "...")
-    if argument.nargs == -1:
-        name = f"{name.removesuffix('...')}..."
+    name = f"{argument.metavar or argument.name.upper()}{'...' if argument.nargs == -1 else ''}"
     return name if argument.required else f"[{name}]"
 
 

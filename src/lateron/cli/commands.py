@@ -44,9 +44,23 @@ def command(group: typer.Typer, *examples: str, name: str | None = None, hidden:
     return register
 
 
+def whole(*flags: str, said: str, least: int = 0, most: int | None = None, panel: str | None = None) -> Any:  # noqa: ANN401 - What typer.Option returns.
+    """Return an option that takes a whole number; a refusal names flag, value and what was expected."""
+
+    def parse(given: object) -> int:
+        text = str(given)
+        if not (text.isascii() and text.isdigit() and len(text) < 16 and least <= int(text) <= (most or int(text))):
+            span = f" from {least}" + ("" if most is None else f" to {most}") if least or most else ""
+            raise typer.BadParameter(f"expected a whole number{span}, got {text!r}")
+        return int(text)
+
+    return typer.Option(*flags, parser=parse, metavar="NUMBER", help=said, rich_help_panel=panel)
+
+
 def help_of(run: Callable[..., object], *examples: str) -> str:
     """Return what the help of a command says: its docstring, then the examples."""
-    text = inspect.getdoc(run) or ""
+    # The parser keeps the ends of lines in all paragraphs but the first.
+    text = "\n\n".join(" ".join(part.split()) for part in (inspect.getdoc(run) or "").split("\n\n"))
     if not examples:
         return text
     # The backspace is the parser's mark for a paragraph whose lines are kept as they are.

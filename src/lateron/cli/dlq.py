@@ -19,7 +19,7 @@ PAGE: Final = 100  # Dead letters on a page of the server.
 BATCH: Final = 1000  # Dead letters that one call retries or deletes.
 SHOWN: Final = 100
 
-IdsArgument = Annotated[list[str] | None, typer.Argument(metavar="[DLQ_ID]...", help="Ids of dead letters.")]
+IdsArgument = Annotated[list[str] | None, typer.Argument(metavar="DLQ_ID", help="Ids of dead letters.")]
 
 
 @command(

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from lateron.cli.commands import command
+from lateron.cli.commands import command, whole
 from lateron.cli.exits import USAGE, Failed
 from lateron.cli.remote import Item, Query, Remote, path
 
@@ -42,8 +42,8 @@ def get(remote: Remote, key: KeyArgument) -> None:
 def pin(
     remote: Remote,
     key: KeyArgument,
-    parallelism: Annotated[int | None, typer.Option("--parallelism", help="Most deliveries at once.")] = None,
-    rate: Annotated[int | None, typer.Option("--rate", help="Most starts in a period.")] = None,
+    parallelism: Annotated[int | None, whole("--parallelism", said="Most deliveries at once.")] = None,
+    rate: Annotated[int | None, whole("--rate", said="Most starts in a period.")] = None,
     period: Annotated[str | None, typer.Option("--period", help="Of the rate, e.g. 1m.")] = None,
     smooth: Annotated[bool | None, typer.Option("--smooth/--no-smooth", help="Spread the starts evenly.")] = None,
 ) -> None:

@@ -51,7 +51,7 @@ def cancel(
     remote: Remote,
     filters: MessageFilters,
     bulk: Bulk,
-    ids: Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Ids of messages.")] = None,
+    ids: Annotated[list[str] | None, typer.Argument(metavar="ID", help="Ids of messages.")] = None,
     limit: LimitOption = None,
 ) -> int:
     """Cancel messages: those named, or all that the filters leave.
@@ -64,10 +64,11 @@ def cancel(
         remote.done(remote.call("DELETE", path("v2", "messages", named[0])), f"cancelled {named[0]}")
         return DONE
     chosen: Query = [("messageIds", name) for name in named] or query
-    if not named and not agreed(
-        remote, "message", "cancel", _pending(remote, query, limit), bulk, ("messageId", "url")
-    ):
-        return DONE
+    if not named:
+        # Which ones a limit would leave is for the server to choose, so it gives no examples.
+        names = () if limit else ("messageId", "url")
+        if not agreed(remote, "message", "cancel", _pending(remote, query, limit), bulk, names):
+            return DONE
     most: Query = [("count", limit)] if limit else []
     answer = remote.call("DELETE", "/v2/messages", [*chosen, *most])
     remote.done(answer, f"cancelled {answer['cancelled']}")

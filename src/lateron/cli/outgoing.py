@@ -14,7 +14,7 @@ from typing import Annotated, Final
 
 import typer
 
-from lateron.cli.commands import Bundle
+from lateron.cli.commands import Bundle, whole
 from lateron.cli.exits import USAGE, Failed
 
 _LIMITS: Final = "Limits and order"
@@ -32,7 +32,7 @@ class Attempts(Bundle):
         list[str] | None, typer.Option("--option", help="'Name: value' of an Upstash-Name header; repeat for more.")
     ] = None
     delay: Annotated[str | None, typer.Option("--delay", help="Wait first, e.g. 10s or 1h30m.")] = None
-    retries: Annotated[int | None, typer.Option("--retries", help="Attempts after the first one.")] = None
+    retries: Annotated[int | None, whole("--retries", said="Attempts after the first one.")] = None
     retry_delay: Annotated[
         str | None, typer.Option("--retry-delay", help="Wait before retries in ms, e.g. '1000 * pow(2, retried)'.")
     ] = None
@@ -85,11 +85,9 @@ class Outgoing(Attempts):
         None
     )
     parallelism: Annotated[
-        int | None, typer.Option("--parallelism", help="Most deliveries of the key at once.", rich_help_panel=_LIMITS)
+        int | None, whole("--parallelism", said="Most deliveries of the key at once.", panel=_LIMITS)
     ] = None
-    rate: Annotated[
-        int | None, typer.Option("--rate", help="Most starts of the key in a period.", rich_help_panel=_LIMITS)
-    ] = None
+    rate: Annotated[int | None, whole("--rate", said="Most starts of the key in a period.", panel=_LIMITS)] = None
     period: Annotated[str | None, typer.Option("--period", help="Of the rate, e.g. 1m.", rich_help_panel=_LIMITS)] = (
         None
     )
@@ -173,7 +171,7 @@ class Scheduled(Outgoing):
         str | None, typer.Option("--start", help="No tick before: unix seconds, or a date and time with its offset.")
     ] = None
     end: Annotated[str | None, typer.Option("--end", help="No tick after; as --start.")] = None
-    runs: Annotated[int | None, typer.Option("--runs", help="End after so many ticks.")] = None
+    runs: Annotated[int | None, whole("--runs", said="End after so many ticks.")] = None
     jitter: Annotated[
         str | None, typer.Option("--jitter", help="Let each message be late by chance, at most so much.")
     ] = None

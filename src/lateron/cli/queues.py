@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
-from lateron.cli.commands import command
+from lateron.cli.commands import command, whole
 from lateron.cli.remote import Item, Remote, path
-from lateron.cli.selecting import Bulk, agreed
+from lateron.cli.selecting import confirmed
 
 queues_app = typer.Typer(help="Queues: messages in order, each after the one before.", no_args_is_help=True)
 
@@ -33,7 +33,7 @@ def get(remote: Remote, queue: QueueArgument) -> None:
 def set_queue(
     remote: Remote,
     queue: QueueArgument,
-    parallelism: Annotated[int, typer.Option("--parallelism", help="How many of its messages may be under way.")],
+    parallelism: Annotated[int, whole("--parallelism", said="How many of its messages may be under way.")],
 ) -> None:
     """Make a queue, or change how many of its messages may be under way; paused or not, it stays so."""
     body = json.dumps({"queueName": queue, "parallelism": parallelism}).encode()
@@ -61,9 +61,8 @@ def delete(
 ) -> None:
     """Delete a queue and cancel its messages; if there are any, you are asked first."""
     where = path("v2", "queues", queue)
-    if not yes and remote.call("GET", where)["lag"]:
-        waiting = remote.pages("/v2/messages", [("queueName", queue)], "messages", None, 1000)
-        agreed(remote, "message", "cancel", waiting, Bulk(), ("messageId", "url"))
+    if not yes and (waiting := remote.call("GET", where)["lag"]):
+        confirmed(f"{waiting} messages in {queue} would be cancelled. Delete it?")
     remote.done(remote.call("DELETE", where), f"deleted {queue}")
 
 

@@ -25,7 +25,7 @@ def ticks(destination: str, headers: Mapping[str, str], body: bytes, count: int)
     now = SystemClock().wall()
     context = PublishContext(tenant=1, now=now, quota=QUOTAS["none"])
     try:
-        raw = [(name.encode(), value.encode("utf-8", "surrogateescape")) for name, value in headers.items()]
+        raw = [(name.lower().encode(), value.encode("utf-8", "surrogateescape")) for name, value in headers.items()]
         new = recurring.parse_schedule(destination.encode("utf-8", "surrogateescape"), raw, body, context)
         begun = recurring.begin(new, new.id or f"{recurring.PREFIX}rehearsal", b"", now)
     except LateronError as error:

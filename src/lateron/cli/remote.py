@@ -110,7 +110,7 @@ class Remote(Bundle):
             for item in items:
                 echo_line(item)
         else:
-            echo_table(head, [row(item) for item in items])
+            echo_table(head, map(row, items))
 
     def record(self, answer: Item) -> None:
         """Print one object: for people, a line for each of its fields."""

@@ -7,7 +7,7 @@ from typing import Annotated, Final
 
 import typer
 
-from lateron.cli.commands import command
+from lateron.cli.commands import command, whole
 from lateron.cli.exits import USAGE, Failed
 from lateron.cli.outgoing import Scheduled
 from lateron.cli.publishing import DestinationArgument
@@ -20,7 +20,7 @@ PREVIEWED: Final = 5
 _ZONED: Final = "CRON_TZ="
 
 IdArgument = Annotated[str, typer.Argument(metavar="ID", help="Id of the schedule.")]
-CountOption = Annotated[int, typer.Option("--count", min=1, max=100, help="How many ticks.")]
+CountOption = Annotated[int, whole("--count", least=1, most=100, said="How many ticks.")]
 
 
 @command(

@@ -16,7 +16,7 @@ from typing import Annotated, Final
 
 import typer
 
-from lateron.cli.commands import Bundle
+from lateron.cli.commands import Bundle, whole
 from lateron.cli.exits import REFUSED, USAGE, Failed
 from lateron.cli.remote import Item, Remote
 from lateron.core.durations import parse_duration
@@ -29,7 +29,7 @@ EXAMPLES: Final = 3
 _PANEL: Final = "Filters"
 _TIME: Final = "a time ago such as 2h, a date (and time) such as 2026-11-22T08:00, or unix seconds"
 
-LimitOption = Annotated[int | None, typer.Option("--limit", min=1, help="At most so many.")]
+LimitOption = Annotated[int | None, whole("--limit", least=1, said="At most so many.")]
 
 
 def _filter(*flags: str, said: str) -> object:
@@ -133,8 +133,8 @@ def check_choice(ids: Sequence[str], query: Sequence[object], bulk: Bulk) -> Non
     """
     if not all(ids):
         raise Failed("ID: expected an id, got ''", USAGE)
-    if ids and (query or bulk.everything):
-        raise Failed("expected ids, or filters, not both", USAGE)
+    if ids and (query or bulk.everything or bulk.dry_run):
+        raise Failed("expected ids alone, or filters, --all and --dry-run", USAGE)
     if not ids and not query and not bulk.everything:
         raise Failed("expected ids, filters, or --all", USAGE)
 
@@ -148,7 +148,7 @@ def agreed(remote: Remote, what: str, verb: str, found: Iterable[Item], bulk: Bu
         verb: What would be done to them.
         found: The items; not more than ``COUNTED`` are looked at.
         bulk: What the user said beforehand.
-        names: Fields of an item that show which it is.
+        names: Fields of an item that show which it is; without any, no examples are given.
 
     Raises:
         Failed: Nobody can be asked, or the answer was no.
@@ -158,8 +158,8 @@ def agreed(remote: Remote, what: str, verb: str, found: Iterable[Item], bulk: Bu
     seen = list(islice(found, COUNTED + 1))
     many = len(seen) > COUNTED
     lines = [f"{f'more than {COUNTED}' if many else len(seen)} {what}{'' if len(seen) == 1 else 's'} to {verb}"]
-    lines += ["  " + "  ".join(str(item.get(name, "-")) for name in names) for item in seen[:EXAMPLES]]
-    lines += ["  ..."] if len(seen) > EXAMPLES else []
+    lines += ["  " + "  ".join(str(item.get(name, "-")) for name in names) for item in seen[:EXAMPLES] if names]
+    lines += ["  ..."] if names and len(seen) > EXAMPLES else []
     if bulk.dry_run:
         remote.done({"matching": min(len(seen), COUNTED), "more": many}, "\n".join(map(plain, lines)))
         return False
@@ -168,13 +168,13 @@ def agreed(remote: Remote, what: str, verb: str, found: Iterable[Item], bulk: Bu
 
 
 def confirmed(question: str) -> bool:
-    """Ask on the terminal.
+    """Ask on the terminal; return only if the answer is yes.
 
     Raises:
         Failed: There is none, or the answer was not yes.
     """
     if not sys.stdin.isatty():
-        raise Failed("nobody can be asked here; --yes goes on, --dry-run only counts", USAGE)
+        raise Failed(f"{question} Nobody can be asked here; --yes goes on", USAGE)
     print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)  # noqa: T201 - As above.
     if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
         raise Failed("nothing was changed", REFUSED)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -50,7 +50,7 @@ def echo_line(document: object) -> None:
     echo(json.dumps(document, separators=(",", ":")))
 
 
-def echo_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+def echo_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print rows: a table on a terminal, else columns separated by tabs without a head.
 
     The first column holds what is copied, so it is never broken; the others fold.
