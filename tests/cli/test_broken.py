@@ -70,6 +70,8 @@ def test_what_is_no_api_is_said(server: Server, shell: Shell) -> None:
     with Relay(server.url, "text") as relay:
         line = shell.refused("queues", "list", "--url", relay.url, code=exits.UNREACHABLE)
 
+        assert "is it a QStash API?" in shell.refused("queues", "pause", "q", "--url", relay.url, code=exits.UNKNOWN)
+
     assert "is it a QStash API?" in line
 
 

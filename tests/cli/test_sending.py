@@ -6,13 +6,17 @@ import io
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.cli.conftest import Shell
 from tests.support.receiver import Endpoint, Receiver
 from tests.support.server import Server
 
 from lateron.cli import exits
+from lateron.cli.publishing import read_batch
 
 LATER = ("--delay", "1h")
 
@@ -142,6 +146,19 @@ def test_batch_that_is_none_is_refused_before_it_is_sent(text: str, said: str, s
     (tmp_path / "items").write_text(text, "utf-8")
 
     assert said in shell.refused("batch", str(tmp_path / "items"), code=exits.REFUSED if said == "400" else exits.USAGE)
+
+
+ITEMS = st.dictionaries(st.text(max_size=5), st.text(max_size=9) | st.integers() | st.none(), max_size=3)
+
+
+@given(st.lists(ITEMS, min_size=1, max_size=5), st.sampled_from(["\n", "\r\n", "\n \n"]), st.booleans(), st.booleans())
+def test_lines_and_array_are_the_same_batch(items: list[dict[str, Any]], end: str, array: bool, plain: bool) -> None:
+    """Whatever stands in the items, letters that end a line elsewhere included."""
+    lines = (
+        json.dumps(items, ensure_ascii=plain) if array else end.join(json.dumps(i, ensure_ascii=plain) for i in items)
+    )
+
+    assert json.loads(read_batch(lines.encode())) == items
 
 
 def test_schedule_has_all_its_options(endpoint: Endpoint, shell: Shell) -> None:

@@ -21,6 +21,7 @@ from lateron.config.dev_users import DEV_USERS
 
 DEFAULT_URL: Final = "http://127.0.0.1:8080"
 _TIMEOUT_S: Final = 30.0
+_PATIENCE_S: Final = 600.0  # For what may touch a million messages.
 _WHETHER: Final = "; whether it was done is not known"
 # A destination travels in the path byte for byte; only what cannot stand in a request line is encoded.
 _PATH_SAFE: Final = "".join(chr(code) for code in range(0x21, 0x7F))
@@ -33,23 +34,42 @@ class Client:
     url: str  # Without a slash at its end.
     token: str = field(repr=False)
 
-    def call(self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None) -> Any:  # noqa: ANN401 - Whatever JSON the server answers.
+    def call(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        *,
+        patient: bool = False,
+    ) -> Any:  # noqa: ANN401 - Whatever JSON the server answers.
         """Send a request and return the JSON of a 2xx answer.
+
+        Args:
+            method: Of the request; one that is not GET may change something.
+            path: With its query.
+            body: Of the request.
+            headers: Beside the token.
+            patient: Wait longer for the answer.
 
         Raises:
             Failed: No server answered, or it answered anything else, or it broke off a request that may have
                 changed something; the line says what, and the exit code which.
         """
-        answer = self._send(method, path, body, {"Authorization": f"Bearer {self.token}", **(headers or {})})
+        complete = {"Authorization": f"Bearer {self.token}", **(headers or {})}
+        answer = self._send(method, path, body, complete, _PATIENCE_S if patient else _TIMEOUT_S)
         if not 200 <= answer.status < 300:
             said = f"the server answered {answer.status}: {_reason(answer.content)}"
             raise Failed(*((said, REFUSED) if method == "GET" or answer.is_refusal else (said + _WHETHER, UNKNOWN)))
         try:
             return json.loads(answer.content) if answer.content else None
         except ValueError:
-            raise Failed(f"{self.url} does not answer JSON; is it a QStash API?", UNREACHABLE) from None
+            said = f"{self.url} does not answer JSON; is it a QStash API?"
+            raise Failed(*((said, UNREACHABLE) if method == "GET" else (said, UNKNOWN))) from None
 
-    def _send(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> _Answer:
+    def _send(
+        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], patience_s: float
+    ) -> _Answer:
         parts = urlsplit(self.url)
         assert parts.hostname is not None, "connect() has looked"
         connection = (
@@ -62,12 +82,12 @@ class Client:
         try:
             try:
                 connection.connect()
+                connection.sock.settimeout(patience_s)
             except (OSError, HTTPException) as error:
                 raise Failed(f"no answer from {self.url}: {_cause(error)}", UNREACHABLE) from None
             with suppress(BrokenPipeError, ConnectionResetError):  # It may have said no before it read all.
-                connection.request(
-                    method, parts.path + quote(path, safe=_PATH_SAFE, errors="surrogateescape"), body, raw
-                )
+                target = parts.path + quote(path, safe=_PATH_SAFE, errors="surrogateescape")
+                connection.request(method, target, body, raw)
             answer = connection.getresponse()
             return _Answer(answer.status, answer.read(), answer.getheader("Retry-After") is not None)
         except ValueError as error:  # A header that cannot be one; nothing was sent.

@@ -34,7 +34,7 @@ def list_dead(remote: Remote, filters: DeadFilters, limit: LimitOption = SHOWN) 
     def row(dead: Item) -> Sequence[str]:
         return dead["dlqId"], str(dead["responseStatus"]), dead["url"]
 
-    remote.listed(_found(remote, filters.query(), limit), ("dead letter", "status", "destination"), row)
+    remote.listed(_found(remote, filters.query(), limit), ("dead letter", "status", "url"), row)
 
 
 @command(dlq_app, "lateron dlq get $dlq")

@@ -26,7 +26,7 @@ SHOWN: Final = 100
 )
 def list_messages(remote: Remote, filters: MessageFilters, limit: LimitOption = SHOWN) -> None:
     """Print messages that are on their way, newest first, and what each waits for."""
-    head = ("message", "state", "waits for", "until", "destination")
+    head = ("message", "state", "waits for", "until", "url")
 
     def row(message: Item) -> Sequence[str]:
         reason, until = message.get("waitingFor", "-"), message.get("waitingUntil")
@@ -70,7 +70,7 @@ def cancel(
         if not agreed(remote, "message", "cancel", _pending(remote, query, limit), bulk, names):
             return DONE
     most: Query = [("count", limit)] if limit else []
-    answer = remote.call("DELETE", "/v2/messages", [*chosen, *most])
+    answer = remote.call("DELETE", "/v2/messages", [*chosen, *most], patient=True)
     remote.done(answer, f"cancelled {answer['cancelled']}")
     missing = len(set(named)) - answer["cancelled"]
     if missing > 0:

@@ -63,7 +63,7 @@ def delete(
     where = path("v2", "queues", queue)
     if not yes and (waiting := remote.call("GET", where)["lag"]):
         confirmed(f"{waiting} messages in {queue} would be cancelled. Delete it?")
-    remote.done(remote.call("DELETE", where), f"deleted {queue}")
+    remote.done(remote.call("DELETE", where, patient=True), f"deleted {queue}")
 
 
 def _row(queue: Item) -> Sequence[str]:

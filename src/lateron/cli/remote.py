@@ -65,10 +65,12 @@ class Remote(Bundle):
         query: Query = (),
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
+        *,
+        patient: bool = False,
     ) -> Any:  # noqa: ANN401 - Whatever JSON the server answers.
-        """Send a request and return the JSON of its answer."""
+        """Send a request and return the JSON of its answer; ``patient`` for what may touch a million messages."""
         search = f"?{urlencode(query, errors='surrogateescape')}" if query else ""
-        return self.client.call(method, path + search, body, headers)
+        return self.client.call(method, path + search, body, headers, patient=patient)
 
     def pages(self, path: str, query: Query, key: str, limit: int | None, most: int) -> Iterator[Any]:
         """Yield the items of a paged list.
@@ -122,10 +124,10 @@ class Remote(Bundle):
             echo_table(("field", "value"), fields_of(answer, utc=self.utc))
 
     def instant(self, milliseconds: int | None) -> str:
-        """Return an instant for people; a dash for none."""
+        """Return an instant for people, to stand in a table; a dash for none."""
         from lateron.cli.terminal import instant
 
-        return "-" if milliseconds is None else instant(milliseconds, utc=self.utc)
+        return "-" if milliseconds is None else instant(milliseconds, utc=self.utc, brief=True)
 
 
 def path(*segments: str) -> str:

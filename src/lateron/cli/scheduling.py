@@ -63,7 +63,7 @@ def list_schedules(remote: Remote) -> None:
         due = "paused" if item["isPaused"] else remote.instant(item.get("nextScheduleTime"))
         return item["scheduleId"], item["cron"], due, item["destination"]
 
-    remote.listed(remote.call("GET", path("v2", "schedules")), ("schedule", "cron", "next", "destination"), row)
+    remote.listed(remote.call("GET", path("v2", "schedules")), ("schedule", "cron", "next", "url"), row)
 
 
 @command(schedules_app, "lateron schedules get daily")
