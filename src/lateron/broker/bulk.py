@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from lateron.broker.groups import GroupBroker
 from lateron.broker.lanes import LaneBroker
-from lateron.broker.messages import PAGE, earlier
+from lateron.broker.messages import PAGE
 from lateron.broker.queues import QueueBroker
 from lateron.core import message as life
 from lateron.core.filters import matches
@@ -96,7 +96,7 @@ class Broker(GroupBroker, QueueBroker, LaneBroker):
                     ledger.leave(message, transition)
             ledger.write()
             alarm = ledger.next_due()
-        self._alarm = earlier(self._alarm, alarm)
+        self._noted(alarm)
         return Cancelled(done, None if limit is not None and done >= limit else last)
 
     def redrive(
@@ -133,7 +133,7 @@ class Broker(GroupBroker, QueueBroker, LaneBroker):
                 ledger.enter(new, room=False)
             ledger.write()
             alarm = ledger.next_due()
-        self._alarm = earlier(self._alarm, alarm)
+        self._noted(alarm)
         return Redriven(tuple(new[0].id for _, new in made), cursor)
 
     def delete_dead(

@@ -14,10 +14,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import takewhile
 
+from lateron.broker.crowds import FROM_START, Crowds
 from lateron.broker.groups import FanOut
-from lateron.broker.ledger import NOBODY, Ledger
+from lateron.broker.ledger import Ledger
 from lateron.broker.views import Accepted, Answered, Limits, Prepared, Result, Turn, Turned
 from lateron.core import flow
 from lateron.core import message as life
@@ -27,7 +27,6 @@ from lateron.core.reach import Check, anywhere
 from lateron.core.values import (
     Claimed,
     Event,
-    LaneKind,
     Message,
     MessageId,
     Millis,
@@ -122,7 +121,7 @@ class MessageBroker:
         self.tick_alarm: Millis | None = 0
         self._open = 0  # Attempts of this node that are open.
         self._halted = False  # The whole server is paused.
-        self._held: frozenset[int] = NOBODY  # The lanes of hosts that are paused.
+        self._crowds = Crowds()  # Who waits for room at a host.
 
     def open(self, label: str, now: Millis) -> None:
         """Announce this node, and rescue at once what every other incarnation held.
@@ -134,13 +133,16 @@ class MessageBroker:
             tx.insert_node(self._node, label, now)
             self._tenants = tuple(tx.tenants())
             self._halted = tx.setting(HALTED) is not None
-            self._held = frozenset(i for tenant in self._tenants for i in tx.paused_lanes(tenant, LaneKind.HOST))
             others = tx.other_nodes(self._node)
         for other in others:
             while self._rescue_page(other, now):
                 pass
             with self._store.transaction() as tx:
                 tx.bury_node(other)
+        with self._store.transaction() as tx:
+            if not tx.sleeping_lanes(FROM_START, 1):
+                self._crowds.searched(None)
+        self._crowds.settle()
 
     def add_tenant(self, tenant: Tenant, name: str, now: Millis) -> None:
         """Make a tenant known; its lanes take their turns from here on."""
@@ -157,7 +159,7 @@ class MessageBroker:
             desk = Publishing(tx, ledger, self._new_id, self._open_queue)
             yield desk
             alarm = desk.write()
-        self._alarm = earlier(self._alarm, alarm)
+        self._noted(alarm)
 
     def new_key(self, now: Millis) -> bytes:
         """Return 16 bytes that nothing else is named by."""
@@ -200,6 +202,7 @@ class MessageBroker:
         if not prepared.committed:
             self._store.commit()
             self._alarm, self._open = prepared.alarm, prepared.open
+            self._crowds.settle()
         return prepared.turned
 
     def _turn(self, turn: Turn, now: Millis) -> Turned:
@@ -211,7 +214,7 @@ class MessageBroker:
         with self._store.transaction(commit=False) as tx:
             ledger = self._ledger(tx, now)
             ledger.hold_queues(result.claimed.message.queue for result in turn.results)
-            ended, stale = self._decide(tx, turn.results, now)
+            ended, stale = self._decide(tx, ledger, turn.results, now)
             room = min(turn.room, self._free(self._open - len(ended)))
             fan_out = FanOut(tx, turn.publishes, self._check)
             refused = self._open_queues(tx, ledger, fan_out.publishes)
@@ -225,18 +228,28 @@ class MessageBroker:
                 if begun is not None:
                     claimed.append(begun)
             ledger.pass_on()
-            if room > len(claimed) and (due or ledger.due()):
+            if room > len(claimed) and (due or self._crowds.restless or ledger.due()):
                 claimed += self._claim(tx, ledger, room - len(claimed))
                 due = True
             ledger.write()
             alarm = self._next_due(tx) if due else earlier(self._alarm, ledger.next_due())
+            if self._crowds.restless:
+                alarm = now
         still_open = self._open - len(ended) + len(claimed)
         # Where no time that passes can open the server, there is nothing to wake up for.
         wake = alarm if self._free(still_open) > 0 else None
         return Prepared(Turned(fan_out.fold(accepted), tuple(claimed), len(ended), stale, wake), alarm, still_open)
 
     def _ledger(self, tx: Verbs, now: Millis) -> Ledger:
-        return Ledger(tx, self._node, self._limits.host_parallelism, now, self._held)
+        self._crowds.begin()
+        return Ledger(tx, self._node, self._limits.host_parallelism, now, self._crowds)
+
+    def _noted(self, alarm: Millis | None) -> None:
+        """Remember what a transaction of cold work means for the next turn; call it after the commit."""
+        self._alarm = earlier(self._alarm, alarm)
+        if self._crowds.restless:
+            self._alarm = 0
+        self._crowds.settle()
 
     def _free(self, still_open: int) -> int:
         """Return how many attempts the server as a whole lets this node open, ``still_open`` being open."""
@@ -271,7 +284,9 @@ class MessageBroker:
         wake = self._alarm if self._free(self._open) > 0 else None
         return Turned(tuple(accepted), tuple(claimed), settled, stale, wake)
 
-    def _decide(self, tx: Verbs, results: Sequence[Result], now: Millis) -> tuple[list[Transition], int]:
+    def _decide(
+        self, tx: Verbs, ledger: Ledger, results: Sequence[Result], now: Millis
+    ) -> tuple[list[Transition], int]:
         """Decide how attempts ended; a result that came too late changes nothing."""
         stored = tx.load_messages([r.claimed.message.id for r in results]) if results else {}
         ended, stale = list[Transition](), 0
@@ -285,6 +300,8 @@ class MessageBroker:
             else:
                 transition = life.settle(current, result.claimed.request, result.outcome, now)
             stored[current.id] = transition.message  # A second result for it is stale.
+            if result.claimed.request.options.flow is not None or not result.claimed.intact:
+                ledger.aim(current, result.claimed.request.url)
             ended.append(transition)
         return ended, stale
 
@@ -379,40 +396,42 @@ class MessageBroker:
         """Take all lanes of the batch in hand, and apply all limits it brings."""
         ledger.hold({item[0].lane: (item[0].tenant, lane_of(item[0].tenant, item[1])) for _, item in made})
         ledger.hold_known(transition.message.lane for transition in ended)
+        for _, (message, request, _) in made:
+            if request.options.flow is not None:
+                ledger.aim(message, request.url)
+        ledger.hold_hosts()
         ledger.limit((item[0].lane, publication) for publication, item in made)
 
     def _claim(self, tx: Verbs, ledger: Ledger, room: int) -> list[Claimed]:
         """Start what is due, tenants and lanes by turns, at most ``room``."""
         ledger.write_messages()
+        ledger.call(room)
+        ledger.search(room)
         lanes = self._due_lanes(tx, ledger, room)
-        granted = flow.shares([min(flow.room(lane, ledger.now), lane.waiting) for lane in lanes], room)
+        granted = flow.shares([ledger.room(lane) for lane in lanes], room)
         # One head more than may start says when to look again.
         heads = tx.take([(lane.id, n + 1) for lane, n in zip(lanes, granted, strict=True)]) if lanes else []
         by_lane: dict[int, list[tuple[MessageId, Millis]]] = {lane.id: [] for lane in lanes}
         for lane_id, message_id, due in heads:
             by_lane[lane_id].append((message_id, due))
         messages = tx.load_messages([message_id for _, message_id, due in heads if due <= ledger.now])
+        ledger.aim_stored(messages.values())
         started: list[Message] = []
         for lane, n in zip(lanes, granted, strict=True):
+            if n == 0 and ledger.called(lane.id):
+                continue  # No place of this node is left for it; it keeps its own.
             mine = by_lane[lane.id]
             ready = [messages[message_id] for message_id, due in mine[:n] if due <= ledger.now]
             following = mine[len(ready)][1] if len(mine) > len(ready) else None
-            free = self._before_held(tx, ledger, lane, ready)
+            free = ledger.admit(lane.id, ready)
             if len(free) < len(ready):
-                # Who is behind one that is held back keeps his place; the lane sleeps until the host resumes.
+                # Who is behind one that is held back keeps his place; the lane sleeps until its host has room.
                 ready, following = free, None
             if ready:
                 started += ledger.start(lane.id, ready, following)
             else:
                 ledger.rest(lane.id, following)
         return tx.claimed(started)
-
-    def _before_held(self, tx: Verbs, ledger: Ledger, lane: Lane, ready: list[Message]) -> list[Message]:
-        """Return the heads of a lane up to the first that would go to a paused host."""
-        if not ledger.held or lane.kind is LaneKind.HOST or not ready:
-            return ready
-        requests = tx.load_requests([message.id for message in ready])
-        return list(takewhile(lambda m: not ledger.holds_back(m, requests[m.id].request), ready))
 
     def _due_lanes(self, tx: Verbs, ledger: Ledger, limit: int) -> list[Lane]:
         """Return due lanes, tenants in turn, each tenant's longest due first; lanes in hand as they stand."""
@@ -433,6 +452,7 @@ class MessageBroker:
             ledger = self._ledger(tx, now)
             ledger.hold_queues(message.queue for message in held)
             ledger.hold_known(message.lane for message in held)
+            ledger.aim_stored(held)
             for message in held:
                 ledger.end(life.lose(message, now))
             ledger.write()

@@ -105,6 +105,10 @@ class Verbs:
         """Read requests, and compare each with its digest."""
         return {MessageId(_bytes(row[0])): _request(row) for row in self._run_ids("load_requests", ids)}
 
+    def urls(self, ids: Sequence[MessageId]) -> dict[MessageId, str]:
+        """Say where messages go, without reading their bodies."""
+        return {MessageId(_bytes(m)): str(url) for m, url in self._run_ids("urls", ids)}
+
     def claimed(self, messages: Sequence[Message]) -> list[Claimed]:
         """Join messages with their requests, for delivery."""
         requests = self.load_requests([m.id for m in messages])
@@ -244,13 +248,9 @@ class Verbs:
         """Read lanes whose name holds ``text``, in the order of their names, from ``after`` (not included) on."""
         return [_lane(row) for row in self._run("lanes_named", (tenant, kind, after, text, text, limit))]
 
-    def paused_lanes(self, tenant: Tenant, kind: LaneKind) -> list[int]:
-        """Name the paused lanes of a tenant."""
-        return [_int(row[0]) for row in self._run("paused_lanes", (tenant, kind))]
-
-    def wake_lanes(self, tenant: Tenant, now: Millis) -> None:
-        """Have lanes that mix hosts looked at now, if somebody waits in them."""
-        self._run("wake_lanes", (now, tenant, now))
+    def sleeping_lanes(self, after: int, limit: int) -> list[Lane]:
+        """Read lanes, from the number ``after`` (not included) on, that sleep because of another lane."""
+        return [_lane(row) for row in self._run("sleeping_lanes", (after, limit))]
 
     def waiting_due(self, lane: int, now: Millis) -> int:
         """Count the messages of a lane that wait although their time has come."""
