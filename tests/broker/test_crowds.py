@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from itertools import groupby
+from random import Random
 
 import pytest
 from hypothesis import settings
@@ -224,6 +225,7 @@ class Hosts(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         self.desk, self.now, self.node = crowded(), NOW, 1
+        self.desk.broker._new_id = id_maker(Random(1).randbytes)
         self.model = Model()
         self.held: dict[MessageId, Claimed] = {}
 
@@ -289,7 +291,7 @@ class Hosts(RuleBasedStateMachine):
     @rule()
     def crash(self) -> None:
         self.node += 1
-        self.desk.broker = Broker(self.desk.store, id_maker(), self.node, self.desk.limits)
+        self.desk.broker = Broker(self.desk.store, id_maker(Random(self.node).randbytes), self.node, self.desk.limits)
         self.desk.broker.open("again", self.now)
         for claimed in self.held.values():
             self.ended(claimed.message, None)

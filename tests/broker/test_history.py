@@ -182,12 +182,12 @@ def test_every_waiting_message_says_what_it_waits_for() -> None:
         Waiting("delay", NOW + HOUR),
         Waiting("retry", NOW + 12_000),
         None,
-        Waiting("flow_parallelism", None, "one"),
+        Waiting("flow_parallelism", None, "one", 1),
         None,
-        Waiting("flow_rate", NOW + MINUTE, "rate"),
+        Waiting("flow_rate", NOW + MINUTE, "rate", 1),
         None,
-        Waiting("host_cap", None, "cap:80"),
-        Waiting("node"),
+        Waiting("host_cap", None, "cap:80", 1),
+        Waiting("node", place=1),
     ]
 
 

@@ -15,6 +15,7 @@ from lateron.broker.messages import HALTED
 from lateron.broker.views import Limits, Waiting
 from lateron.core import flow
 from lateron.core.flow import Lane, lane_name
+from lateron.core.queue import PLACES
 from lateron.core.values import LaneKind, Message, Millis, Request, State, Tenant
 from lateron.store.sql import Verbs
 
@@ -44,17 +45,23 @@ class Gates:
             return Waiting("retry" if message.attempt else "delay", message.due)
         if self._is_halted():
             return Waiting("server_paused")
+        place = 1 + self._tx.ahead(message, PLACES)
+        waiting = self._before(message, request, place) or Waiting("global_parallelism" if self._is_full() else "node")
+        return replace(waiting, place=place)
+
+    def _before(self, message: Message, request: Request, place: int) -> Waiting | None:
+        """Say which gate of its lane or host is shut before a message whose time has come."""
         self.hold([message.lane])
         lane = self._lanes.get(message.lane)
         if lane is not None:
-            shut = flow.closed(self._capped(lane), self._now)
+            shut = flow.closed(self._capped(lane), self._now, place)
             if shut is not None:
                 return Waiting(shut.reason, shut.until, lane.name)
             if lane.kind is LaneKind.FLOW:
                 waiting = self._at_host(self._first_of(lane)) or self._at_host(request.url)
                 if waiting is not None:
                     return waiting
-        return Waiting("global_parallelism" if self._is_full() else "node")
+        return None
 
     def _is_halted(self) -> bool:
         if self._halted is None:

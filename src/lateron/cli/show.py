@@ -22,6 +22,8 @@ _REASONS: Final = {
     "queue_head": "messages of its queue before it are not through yet",
     "callback_of": "callbacks of the message before it in its queue are not through yet",
     "queue_paused": "its queue is paused",
+    "server_paused": "the whole server is paused",
+    "global_parallelism": "as many deliveries are open as the server allows in all",
     "node": "it is next; the server has no room for more open deliveries or is about to take it",
 }
 

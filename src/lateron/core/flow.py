@@ -188,15 +188,35 @@ def woken(lane: Lane, head_due: Millis | None, now: Millis) -> Lane:
     return lane if lane.next_due == due else replace(lane, next_due=due)
 
 
-def closed(lane: Lane, now: Millis) -> Closed | None:
-    """Say why no attempt of this lane may start at ``now``; None if one may."""
+def turn_at(lane: Lane, now: Millis, place: int) -> Millis:
+    """Return when the rate lets a message start at the earliest, ``place - 1`` others having started before it."""
+    if lane.rate is None:
+        return now
+    if lane.earliest is not None:
+        first = max(lane.earliest, _not_before_token(lane, now) * _MICROS)
+        return (first + (place - 1) * _step(lane)) // _MICROS
+    later = place - tokens(lane, now)
+    if later <= 0:
+        return now
+    over = now >= lane.period_start + lane.period_ms
+    return (now if over else lane.period_start) + (1 + (later - 1) // lane.rate) * lane.period_ms
+
+
+def closed(lane: Lane, now: Millis, place: int = 1) -> Closed | None:
+    """Say why no attempt of this lane may start at ``now``; None if one may.
+
+    Args:
+        lane: As it stands.
+        now: When it is looked at.
+        place: In line, of the message that asks; where time opens the lane, it says for how long it waits.
+    """
     flow = lane.kind is LaneKind.FLOW
     if lane.paused:
         return Closed("flow_paused" if flow else "host_paused")
     if lane.parallelism is not None and lane.active >= lane.parallelism:
         return Closed("flow_parallelism" if flow else "host_cap")
     if tokens(lane, now) == 0:
-        return Closed("flow_rate", _not_before_token(lane, now + 1))
+        return Closed("flow_rate", turn_at(lane, now, place))
     return None
 
 

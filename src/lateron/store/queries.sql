@@ -57,6 +57,10 @@ FROM lane WHERE id > ? AND next_due IS NULL AND waiting > 0 AND paused = 0
 -- urls: where messages go
 SELECT id, url FROM request WHERE id IN (@ids);
 
+-- ahead: how many wait in a lane before (due, message), counted no further than a bound (lane, due, message, most)
+SELECT count(*) FROM
+  (SELECT 1 FROM message WHERE lane = ? AND state = 0 AND (due, id) < (?, ?) LIMIT ?) AS before;
+
 -- waiting_due: messages of a lane whose time has come
 SELECT count(*) FROM message WHERE lane = ? AND state = 0 AND due <= ?;
 

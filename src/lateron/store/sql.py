@@ -252,6 +252,10 @@ class Verbs:
         """Read lanes, from the number ``after`` (not included) on, that sleep because of another lane."""
         return [_lane(row) for row in self._run("sleeping_lanes", (after, limit))]
 
+    def ahead(self, message: Message, most: int) -> int:
+        """Count the messages that wait in a lane before one, no further than ``most``."""
+        return _int(self._run("ahead", (message.lane, message.due, message.id, most))[0][0])
+
     def waiting_due(self, lane: int, now: Millis) -> int:
         """Count the messages of a lane that wait although their time has come."""
         return _int(self._run("waiting_due", (lane, now))[0][0])
@@ -448,8 +452,7 @@ class Verbs:
 
     def setting(self, name: str) -> str | None:
         """Return a value kept under a name."""
-        rows = self._run("setting", (name,))
-        return str(rows[0][0]) if rows else None
+        return next((str(value) for (value,) in self._run("setting", (name,))), None)
 
     def save_setting(self, name: str, value: str) -> None:
         """Keep a value under a name."""
