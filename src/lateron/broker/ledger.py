@@ -75,14 +75,32 @@ class Ledger:
             for row in self._tx.load_queues(missing).values():
                 self._hold_queue(row)
 
+    def find_queues(self, names: Iterable[QueueName]) -> None:
+        """Take those of the named queues in hand that are there."""
+        missing = {name for name in names if name not in self._named}
+        found = [self._tx.find_queue(name.tenant, name.kind, name.name) for name in missing]
+        rows = [row for row in found if row is not None]
+        if rows and self._tx.locks:
+            self.hold_queues(row.id for row in rows)
+            return
+        for row in rows:
+            self._hold_queue(row)
+
     def find_queue(self, name: QueueName) -> Queue | None:
         """Take the queue of a name in hand; None if there is none."""
-        if name not in self._named:
-            row = self._tx.find_queue(name.tenant, name.kind, name.name)
-            if row is None:
-                return None
-            self._hold_queue(row)
-        return self._queues[self._named[name]]
+        self.find_queues((name,))
+        return self._queues[self._named[name]] if name in self._named else None
+
+    def foresee(self, ended: int = 0) -> None:
+        """Take the lanes in hand that ``pass_on`` may let messages into, before any message is locked.
+
+        Args:
+            ended: How many slots of each queue may come back in this transaction.
+        """
+        if self._tx.locks:
+            rows = [row for row in self._queues.values() if row.lag]
+            heads = [h for row in rows for h in self._tx.queue_heads(row.id, queue.free(row) + ended)]
+            self.hold_known(lane for _, lane, _ in heads)
 
     def add_queue(self, row: Queue) -> None:
         """Take a new queue in hand."""

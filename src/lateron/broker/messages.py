@@ -33,6 +33,7 @@ from lateron.core.values import (
     Publication,
     QueueKind,
     Request,
+    State,
     Tenant,
     Transition,
 )
@@ -73,8 +74,9 @@ class Publishing:
     def create(self, publications: Sequence[Publication]) -> list[MessageId]:
         """Make messages of publications, in order; whether they are duplicates is not asked."""
         ledger = self._ledger
-        for publication in publications:
-            name = queue_of(publication.tenant, publication.request.options)
+        names = [queue_of(publication.tenant, publication.request.options) for publication in publications]
+        ledger.find_queues(name for name in names if name is not None)
+        for name in names:
             if name is not None:
                 self._open_queue(self.tx, ledger, name)
         made = [(p, life.create(p, self._new_id(self._now), self._now)) for p in publications]
@@ -213,7 +215,7 @@ class MessageBroker:
         due = self._alarm is not None and self._alarm <= now
         with self._store.transaction(commit=False) as tx:
             ledger = self._ledger(tx, now)
-            ledger.hold_queues(result.claimed.message.queue for result in turn.results)
+            self._lock(tx, ledger, turn.results)
             ended, stale = self._decide(tx, ledger, turn.results, now)
             room = min(turn.room, self._free(self._open - len(ended)))
             fan_out = FanOut(tx, turn.publishes, self._check)
@@ -284,6 +286,17 @@ class MessageBroker:
         wake = self._alarm if self._free(self._open) > 0 else None
         return Turned(tuple(accepted), tuple(claimed), settled, stale, wake)
 
+    def _lock(self, tx: Verbs, ledger: Ledger, results: Sequence[Result]) -> None:
+        """Take in hand what ends of attempts change, in the order of the locks: queues, lanes, and messages later."""
+        ledger.hold_queues(result.claimed.message.queue for result in results)
+        ledger.hold_known(result.claimed.message.lane for result in results)
+        if tx.locks:
+            ledger.foresee(len(results))
+            owners = [(r.claimed.message.tenant, r.claimed.request.options) for r in results]
+            reports = [(tenant, c) for tenant, o in owners for c in (o.callback, o.failure_callback) if c is not None]
+            names = [(tenant, flow.lane_to(tenant, report.url, report.flow)) for tenant, report in reports]
+            ledger.hold({name.id: (tenant, name) for tenant, name in names})
+
     def _decide(
         self, tx: Verbs, ledger: Ledger, results: Sequence[Result], now: Millis
     ) -> tuple[list[Transition], int]:
@@ -309,21 +322,20 @@ class MessageBroker:
         self,
         tx: Verbs,
         publishes: Sequence[tuple[Publication, ...]],
-        refused: Mapping[int, LateronError],
+        refused: Mapping[tuple[int, int], LateronError],
         ended: Sequence[Transition],
         now: Millis,
-    ) -> tuple[list[tuple[Accepted, ...] | LateronError], list[tuple[Publication, Made]]]:
+    ) -> tuple[list[tuple[Accepted | LateronError, ...]], list[tuple[Publication, Made]]]:
         """Make the messages of publications and callbacks; answer duplicates with the id of the first."""
-        welcome = [items for i, items in enumerate(publishes) if i not in refused] if refused else publishes
-        holders = self._take_keys(tx, welcome, now)
+        holders = self._take_keys(tx, _welcome(publishes, refused) if refused else publishes, now)
         made = [(p, self._make(p, now)) for transition in ended for p in transition.created]
-        accepted: list[tuple[Accepted, ...] | LateronError] = []
+        accepted: list[tuple[Accepted | LateronError, ...]] = []
         for i, items in enumerate(publishes):
-            if i in refused:
-                accepted.append(refused[i])
-                continue
-            answers = []
-            for item in items:
+            answers: list[Accepted | LateronError] = []
+            for j, item in enumerate(items):
+                if refused and (i, j) in refused:
+                    answers.append(refused[i, j])
+                    continue
                 key = None if item.dedup is None else (item.tenant, item.dedup)
                 if key is not None and not holders[key][1]:
                     answers.append(Accepted(holders[key][0], duplicate=True))
@@ -338,21 +350,26 @@ class MessageBroker:
 
     def _open_queues(
         self, tx: Verbs, ledger: Ledger, publishes: Sequence[tuple[Publication, ...]]
-    ) -> dict[int, LateronError]:
+    ) -> dict[tuple[int, int], LateronError]:
         """Take the queues of publications in hand, and make those that are missing.
 
         Returns:
-            The requests that name a queue too many, by their place; nothing of them is stored.
+            The items that name a queue too many, by the places of their request and in it; they are not stored.
         """
-        refused: dict[int, LateronError] = {}
+        refused: dict[tuple[int, int], LateronError] = {}
+        names = {queue_of(item.tenant, item.request.options) for items in publishes for item in items}
+        names.discard(None)
+        if not names:
+            return refused
+        ledger.find_queues(name for name in names if name is not None)
         for i, items in enumerate(publishes):
-            for item in items:
+            for j, item in enumerate(items):
                 name = queue_of(item.tenant, item.request.options)
-                if name is not None and i not in refused:
+                if name is not None:
                     try:
                         self._open_queue(tx, ledger, name)
                     except QuotaExceeded as error:
-                        refused[i] = error
+                        refused[i, j] = error
         return refused
 
     def _open_queue(self, tx: Verbs, ledger: Ledger, name: QueueName) -> Queue:
@@ -453,10 +470,19 @@ class MessageBroker:
             ledger.hold_queues(message.queue for message in held)
             ledger.hold_known(message.lane for message in held)
             ledger.aim_stored(held)
-            for message in held:
-                ledger.end(life.lose(message, now))
+            ledger.foresee(len(held))
+            for message in tx.load_messages([message.id for message in held]).values():
+                if message.state is State.ACTIVE and message.node == dead:
+                    ledger.end(life.lose(message, now))
             ledger.write()
         return len(held)
+
+
+def _welcome(
+    publishes: Sequence[tuple[Publication, ...]], refused: Mapping[tuple[int, int], LateronError]
+) -> list[tuple[Publication, ...]]:
+    """Return publications without those that are refused."""
+    return [tuple(p for j, p in enumerate(items) if (i, j) not in refused) for i, items in enumerate(publishes)]
 
 
 def earlier(a: Millis | None, b: Millis | None) -> Millis | None:

@@ -92,10 +92,14 @@ def host_of(url: str) -> str:
 
 def lane_of(tenant: Tenant, request: Request) -> LaneName:
     """Return the lane of a message: its flow-control key if it has one, else its destination's host."""
-    flow = request.options.flow
+    return lane_to(tenant, request.url, request.options.flow)
+
+
+def lane_to(tenant: Tenant, url: str, flow: Flow | None) -> LaneName:
+    """Return the lane of a message to a URL, with a flow-control key or without."""
     if flow is not None:
         return lane_name(tenant, LaneKind.FLOW, flow.key)
-    return lane_name(tenant, LaneKind.HOST, host_of(request.url))
+    return lane_name(tenant, LaneKind.HOST, host_of(url))
 
 
 def limited(lane: Lane, flow: Flow, now: Millis) -> Lane:

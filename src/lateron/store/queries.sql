@@ -52,7 +52,7 @@ ORDER BY name LIMIT ?;
 SELECT id, tenant, kind, name, parallelism, rate, period_ms, pinned_parallelism, pinned_rate, paused, active, waiting,
   period_start, rate_count, next_due, earliest
 FROM lane WHERE id > ? AND next_due IS NULL AND waiting > 0 AND paused = 0
-  AND (kind = 0 OR parallelism IS NULL OR active < parallelism) ORDER BY id LIMIT ?;
+  AND (kind = 0 OR parallelism IS NULL OR active < parallelism) ORDER BY id LIMIT ? {skip};
 
 -- urls: where messages go
 SELECT id, url FROM request WHERE id IN (@ids);
@@ -123,7 +123,11 @@ DELETE FROM lane WHERE id IN (SELECT id FROM lane WHERE active = 0 AND waiting =
   AND pinned_parallelism = 0 AND pinned_rate = 0 AND period_start + period_ms < ?
   AND NOT EXISTS (SELECT 1 FROM message WHERE message.lane = lane.id AND message.state IN (2, 4)) ORDER BY id LIMIT ?);
 
--- load_queues
+-- load_queues: to change them
+SELECT id, tenant, kind, name, parallelism, paused, deleted, held, lag, next_seq, created, updated
+FROM queue WHERE id IN (@ids) ORDER BY id {lock};
+
+-- read_queues
 SELECT id, tenant, kind, name, parallelism, paused, deleted, held, lag, next_seq, created, updated
 FROM queue WHERE id IN (@ids) ORDER BY id;
 
