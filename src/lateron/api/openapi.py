@@ -185,7 +185,7 @@ def _publish_paths() -> Json:
                 {
                     201: (
                         "Stored. An array for a URL group.",
-                        {"anyOf": [_ref("Published"), _array("Published")]},
+                        {"anyOf": [_ref("Published"), _array("Published"), _ref("Scheduled")]},
                         {"messageId": _ID},
                     ),
                     202: (
@@ -503,9 +503,15 @@ def _schemas() -> Json:
     }
     return {
         "Error": _object({"error": text, "requestId": text}, ["error"]),
+        "Scheduled": _object({"scheduleId": text}, ["scheduleId"]),
         "Published": _object({"messageId": text, "url": text, "deduplicated": flag}, ["messageId"]),
         "BatchItem": {
-            "anyOf": [_ref("Published"), _array("Published"), _object({"error": text, "status": number}, ["error"])]
+            "anyOf": [
+                _ref("Published"),
+                _array("Published"),
+                _ref("Scheduled"),
+                _object({"error": text, "status": number}, ["error"]),
+            ]
         },
         "BatchMessage": _object(batch, ["destination"]),
         "Queue": QUEUE_SCHEMA,

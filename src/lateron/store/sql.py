@@ -16,35 +16,34 @@ from lateron.core.digest import request_digest
 from lateron.core.flow import Lane
 from lateron.core.groups import Endpoint, Group
 from lateron.core.queue import Queue
-from lateron.core.recurring import Last, Rules, Schedule
 from lateron.core.values import (
     Attempt,
     Claimed,
     DeadLetter,
     Event,
     EventKind,
-    Headers,
     Kind,
     LaneKind,
     Message,
     MessageId,
     Millis,
-    Options,
     Outcome,
     QueueKind,
     Request,
     State,
     Tenant,
 )
-from lateron.store.interface import Connection, Row, Value
+from lateron.store.interface import Row
+from lateron.store.rows import StoredRequest
+from lateron.store.rows import headers as _headers
+from lateron.store.rows import integer as _int
+from lateron.store.rows import octets as _bytes
+from lateron.store.rows import pack as _pack
+from lateron.store.rows import request_of as _request
+from lateron.store.schedules import ScheduleVerbs
 
-_pack = msgpack.Encoder().encode
-_headers = msgpack.Decoder(Headers).decode
-_options = msgpack.Decoder(Options).decode
 _endpoints = msgpack.Decoder(tuple[Endpoint, ...]).decode
 _outcome = msgpack.Decoder(Outcome).decode
-_rules = msgpack.Decoder(Rules).decode
-_last = msgpack.Decoder(Last).decode
 
 _STATES: Final = {state.value: state for state in State}
 _KINDS: Final = {kind.value: kind for kind in Kind}
@@ -59,13 +58,6 @@ LAST: Final = b"\xff" * 17  # Sorts behind every id.
 EventKey = tuple[Millis, bytes, int, int]  # (time, message, attempt, kind) of the last event seen.
 
 
-class StoredRequest(Struct, frozen=True):
-    """A request as it was read, and whether its bytes are those that were written."""
-
-    request: Request
-    intact: bool
-
-
 class TokenRow(Struct, frozen=True):
     """A token as it is kept: by its hash."""
 
@@ -75,13 +67,8 @@ class TokenRow(Struct, frozen=True):
     scope: str
 
 
-class Verbs:
+class Verbs(ScheduleVerbs):
     """The verbs of one transaction."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._run = connection.run
-        self._run_rows = connection.run_rows
-        self._run_ids = connection.run_ids
 
     # Messages and their requests.
 
@@ -327,60 +314,6 @@ class Verbs:
         """Delete dead letters older than ``before``."""
         self._run("expire_dead_letters", (tenant, before, limit))
 
-    # Schedules.
-
-    def save_schedules(self, schedules: Sequence[Schedule]) -> None:
-        """Store schedules, new ones too, without their requests."""
-        self._run_rows("save_schedules", [_schedule_row(s) for s in schedules])
-
-    def save_schedule_request(self, schedule: Schedule) -> None:
-        """Store the request of a schedule, with its digest."""
-        r = schedule.request
-        headers, options = _pack(r.headers), _pack(r.options)
-        digest = request_digest(r.url, r.method, headers, options, r.body)
-        self._run("save_schedule_request", (schedule.key, r.url, r.method, headers, options, digest, 0, r.body))
-
-    def schedule(self, tenant: Tenant, schedule_id: str) -> Schedule | None:
-        """Read one schedule with its request."""
-        found = self._with_requests(self._run("schedule", (tenant, schedule_id)))
-        return found[0] if found else None
-
-    def schedules(self, tenant: Tenant, after: str, limit: int) -> list[Schedule]:
-        """Read schedules of a tenant with their requests, by id."""
-        return self._with_requests(self._run("schedules", (tenant, after, limit)))
-
-    def due_schedules(self, now: Millis, limit: int) -> list[Schedule]:
-        """Read schedules that are due with their requests, those due longest first."""
-        return self._with_requests(self._run("due_schedules", (now, limit)))
-
-    def next_schedule(self) -> Millis | None:
-        """Return when the first schedule is due."""
-        rows = self._run("next_schedule")
-        return _int(rows[0][0]) if rows else None
-
-    def count_schedules(self, tenant: Tenant) -> int:
-        """Return how many schedules a tenant has."""
-        return _int(self._run("count_schedules", (tenant,))[0][0])
-
-    def delete_schedule(self, schedule: Schedule) -> None:
-        """Delete a schedule; its messages stay."""
-        self._run("delete_schedule", (schedule.key,))
-        self._run("delete_schedule_request", (schedule.key,))
-
-    def insert_ticks(self, ticks: Sequence[tuple[bytes, Millis]]) -> set[tuple[bytes, Millis]]:
-        """Take ticks, given (key of the schedule, instant); return those that nobody had taken."""
-        new = self._run_rows("insert_ticks", [(*tick, 0) for tick in ticks])
-        return {(_bytes(row[0]), _int(row[1])) for row in new}
-
-    def expire_ticks(self, before: Millis, limit: int) -> None:
-        """Delete ticks older than ``before``."""
-        self._run("expire_ticks", (before, limit))
-
-    def _with_requests(self, rows: Sequence[Row]) -> list[Schedule]:
-        keys = [row[0] for row in rows]
-        requests = {row[0]: _request(row) for row in self._run_ids("schedule_requests", keys)}
-        return [_schedule(row, requests[row[0]]) for row in rows]
-
     # URL groups.
 
     def save_group(self, group: Group) -> None:
@@ -499,16 +432,6 @@ def _request_row(message: Message, request: Request) -> Row:
     return (message.id, message.tenant, request.url, request.method, headers, options, digest, bucket, request.body)
 
 
-def _request(row: Row) -> StoredRequest:
-    _, url, method, headers, options, digest, body = row
-    content = None if body is None else _bytes(body)
-    packed, optional = _bytes(headers), _bytes(options)
-    if request_digest(str(url), str(method), packed, optional, content) != digest:
-        # Nothing of it can be trusted, not even that it can be decoded.
-        return StoredRequest(Request(str(url), str(method), (), None, Options()), intact=False)
-    return StoredRequest(Request(str(url), str(method), _headers(packed), content, _options(optional)), intact=True)
-
-
 def _attempt(row: Row) -> Attempt:
     message, number, node, started, ended, outcome, retried = row
     return Attempt(MessageId(_bytes(message)), _int(number), _int(node), _int(started), _int(ended),
@@ -540,31 +463,6 @@ def _lane(row: Row) -> Lane:
     return Lane(*values)  # type: ignore[arg-type]
 
 
-def _schedule_row(s: Schedule) -> Row:
-    return (s.key, s.tenant, s.id, s.cron, s.created, int(s.paused), s.due, _pack(s.rules), s.runs, s.missed,
-            s.skipped, None if s.last is None else _pack(s.last), 0)  # fmt: skip
-
-
-def _schedule(row: Row, stored: StoredRequest) -> Schedule:
-    key, tenant, name, cron, created, paused, due, rules, runs, missed, skipped, last = row
-    return Schedule(
-        key=_bytes(key),
-        tenant=_int(tenant),
-        id=str(name),
-        cron=str(cron),
-        created=_int(created),
-        paused=bool(paused),
-        due=None if due is None else _int(due),
-        rules=_rules(_bytes(rules)),
-        request=stored.request,
-        runs=_int(runs),
-        missed=_int(missed),
-        skipped=_int(skipped),
-        last=None if last is None else _last(_bytes(last)),
-        intact=stored.intact,
-    )
-
-
 def _group_row(group: Group) -> Row:
     return (group.tenant, group.name, group.created, group.updated, _pack(group.endpoints), _pack(group.headers), 0)
 
@@ -585,13 +483,3 @@ def _queue(row: Row) -> Queue:
     values[2] = _QUEUES[_int(row[2])]
     values[5], values[6] = bool(row[5]), bool(row[6])
     return Queue(*values)  # type: ignore[arg-type]
-
-
-def _int(value: Value) -> int:
-    assert isinstance(value, int)
-    return value
-
-
-def _bytes(value: Value) -> bytes:
-    assert isinstance(value, bytes)
-    return value
