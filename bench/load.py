@@ -32,12 +32,17 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / TICKS_PER_SECOND
 
 
-def peak_memory_mb(pid: int) -> float:
-    """Return the largest resident size a running process has had."""
+def memory_mb(pid: int, field: str = "VmRSS") -> float:
+    """Return the resident size of a running process."""
     for line in Path(f"/proc/{pid}/status").read_text("ascii", errors="replace").splitlines():
-        if line.startswith("VmHWM:"):
+        if line.startswith(f"{field}:"):
             return int(line.split()[1]) / 1024
     return 0.0
+
+
+def peak_memory_mb(pid: int) -> float:
+    """Return the largest resident size a running process has had."""
+    return memory_mb(pid, "VmHWM")
 
 
 def get_json(port: int, method: str, path: str, headers: Mapping[str, str] | None = None) -> Any:
