@@ -151,11 +151,16 @@ def begin(new: NewSchedule, schedule_id: str, key: bytes, now: Millis, *, paused
 
 def following(schedule: Schedule, after: Millis) -> Millis | None:
     """Return the next tick later than an instant, paused or not; None if it has ended."""
+    start = schedule.rules.start
+    earliest = after if start is None else max(after, start - 1)
+    return _unless_over(schedule, next_after(parse_cron(schedule.cron), earliest, schedule.created))
+
+
+def _unless_over(schedule: Schedule, tick: Millis | None) -> Millis | None:
+    """Return a tick, unless the schedule has ended before it."""
     rules = schedule.rules
     if rules.most_runs is not None and schedule.runs >= rules.most_runs:
         return None
-    earliest = after if rules.start is None else max(after, rules.start - 1)
-    tick = next_after(parse_cron(schedule.cron), earliest, schedule.created)
     return None if tick is None or (rules.end is not None and tick > rules.end) else tick
 
 
@@ -206,7 +211,8 @@ def decide(schedule: Schedule, now: Millis, window: Millis, *, busy: bool) -> De
         missed=schedule.missed + due.missed,
         skipped=schedule.skipped + skipped,
     )
-    return Decision(replace(moved, due=following(moved, now)), fire, due.missed)
+    # What follows ``until`` follows ``now`` too, or is later than the end; it need not be searched again.
+    return Decision(replace(moved, due=_unless_over(moved, due.following)), fire, due.missed)
 
 
 def publication(schedule: Schedule, tick: Millis | None) -> Publication:
