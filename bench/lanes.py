@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -28,7 +27,7 @@ from typing import Any
 from bench.fill import HEADERS, TENANT, body, filling, message, now_ms, publish_all
 from bench.load import Receiver, build, generate
 from bench.report import Sheet, publish
-from bench.servers import AUTHORIZATION, Server, wait_until_arrived, wait_until_delivered
+from bench.servers import AUTHORIZATION, Server, wait_until_arrived, wait_until_delivered, workplace
 
 from lateron.broker.bulk import Broker
 from lateron.broker.views import Result, Turn
@@ -299,13 +298,6 @@ def cpu_of(name: str) -> str:
 def sized(count: int, options: argparse.Namespace) -> int:
     """Return a size as ``--scale`` has it."""
     return max(1, int(count * options.scale))
-
-
-@contextmanager
-def workplace() -> Iterator[Path]:
-    """Give a directory that is gone afterwards."""
-    with tempfile.TemporaryDirectory(prefix="lateron-bench-") as directory:
-        yield Path(directory)
 
 
 SCENARIOS = {each.__name__: each for each in (keys, queues, waiting, schedules, idle)}

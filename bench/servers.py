@@ -8,8 +8,10 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -86,6 +88,13 @@ class Server:
     def peak_memory_mb(self) -> float:
         """Return the largest resident size so far."""
         return peak_memory_mb(self._process.pid)
+
+
+@contextmanager
+def workplace() -> Iterator[Path]:
+    """Give a directory that is gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="lateron-bench-") as directory:
+        yield Path(directory)
 
 
 def free_port() -> int:
