@@ -34,7 +34,7 @@ from lateron.broker.views import Result, Turn
 from lateron.core import recurring
 from lateron.core.flow import Lane, lane_name
 from lateron.core.recurring import NewSchedule, Rules
-from lateron.core.values import MINUTE, SECOND, Flow, LaneKind, Millis, Options, Outcome, Publication, Request
+from lateron.core.values import SECOND, Flow, LaneKind, Millis, Options, Outcome, Publication, Request
 from lateron.store.sqlite import SqliteStore
 
 MILLION = 1_000_000
@@ -172,11 +172,11 @@ def schedules(tools: Path, options: argparse.Namespace) -> Sheet:
 
 
 def fill_schedules(directory: Path, url: str, count: int) -> Millis:
-    """Store schedules that are all due at a minute that is not here yet; return which."""
-    # A server needs a few seconds to start, and storing takes about as long as this says.
-    due = (now_ms() + 10 * SECOND + count // 2) // MINUTE * MINUTE + MINUTE
+    """Store schedules that are all due at one instant which is not here yet; return it."""
+    # A server needs a few seconds to start, and storing takes about half a millisecond each.
+    due = (now_ms() + 5 * SECOND + count // 2) // SECOND * SECOND
     moment = datetime.fromtimestamp(due / 1000, UTC)
-    cron = f"{moment.minute} {moment.hour} * * *"
+    cron = f"{moment.second} {moment.minute} {moment.hour} * * *"
     with filling(directory) as (broker, _):
         for first in range(0, count, 1000):
             with broker.publishing(now_ms()) as desk:
@@ -187,7 +187,7 @@ def fill_schedules(directory: Path, url: str, count: int) -> Millis:
                     schedule = recurring.begin(new, f"schedule-{number}", key, now_ms())
                     desk.tx.save_schedules([schedule])
                     desk.tx.save_schedule_request(schedule)
-    if due - now_ms() < 3 * SECOND:
+    if due - now_ms() < 2 * SECOND:
         raise TimeoutError("storing the schedules took longer than planned")
     return due
 

@@ -26,7 +26,6 @@ import platform
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -34,7 +33,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bench.load import Receiver, build, generate
-from bench.servers import AUTHORIZATION, Server, wait_until_delivered
+from bench.servers import AUTHORIZATION, Server, wait_until_delivered, workplace
 
 HERE = Path(__file__).parent
 WARM_UP = 2000
@@ -74,9 +73,9 @@ def measure(tools: Path, options: argparse.Namespace) -> Round:
     """Run one round: warm up, measure J, then the physical limit."""
     load = {"connections": options.connections, "size": options.size}
     with (
-        tempfile.TemporaryDirectory(prefix="lateron-bench-") as directory,
+        workplace() as directory,
         Receiver(tools) as receiver,
-        Server(Path(directory), options.server_argument) as server,
+        Server(options.directory or directory, options.server_argument) as server,
     ):
         url = server.publish_url(receiver.url())
         generate(tools, url, AUTHORIZATION, count=WARM_UP, **load)
@@ -145,6 +144,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--connections", type=int, default=64, help="publishing connections (64)")
     parser.add_argument("--size", type=int, default=200, help="bytes of a body (200)")
     parser.add_argument("--seconds", type=float, default=120, help="how long a round may take (120)")
+    parser.add_argument("--directory", type=Path, help="run on the store in its folder `data` (an empty one)")
     parser.add_argument("--record", action="store_true", help="append the table to bench/RESULTS.md")
     parser.add_argument("--server-argument", action="append", default=[], help="pass on to the server; may repeat")
     return parser.parse_args(arguments)

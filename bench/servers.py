@@ -5,6 +5,7 @@ It is the released program, started as a user would start it. Nothing of the mea
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
@@ -17,6 +18,8 @@ from types import TracebackType
 from typing import Self
 
 from bench.load import Receiver, cpu_seconds, get_json, memory_mb, peak_memory_mb
+
+import lateron
 
 # The documented token of the first development user; it opens nothing but a development server.
 TOKEN = "eyJVc2VySUQiOiJkZWZhdWx0VXNlciIsIlBhc3N3b3JkIjoiZGVmYXVsdFBhc3N3b3JkIn0="  # noqa: S105
@@ -40,7 +43,11 @@ class Server:
         command = [sys.executable, "-m", "lateron", "dev", "--host", "127.0.0.1", "--port", str(self.port)]
         command += ["--data-dir", str(directory / "data"), *arguments]
         self._began = time.monotonic()
-        self._process = subprocess.Popen(command, stdout=self._log, stderr=subprocess.STDOUT, cwd=directory)
+        # The Lateron that this process would import, wherever the server is started.
+        environment = {**os.environ, "PYTHONPATH": str(Path(lateron.__file__).parents[1])}
+        self._process = subprocess.Popen(
+            command, stdout=self._log, stderr=subprocess.STDOUT, cwd=directory, env=environment
+        )
 
     def __enter__(self) -> Self:
         while time.monotonic() < self._began + self._patience and self._process.poll() is None:
@@ -68,14 +75,18 @@ class Server:
         self._tail = self._log.read()[-2000:]
         self._log.close()
 
+    def kill(self) -> None:
+        """End the process where it stands."""
+        self._process.kill()
+        self._process.wait()
+
     def publish_url(self, destination: str) -> str:
         """Return the address that publishes to a destination."""
         return f"http://127.0.0.1:{self.port}/v2/publish/{destination}"
 
     def pending(self) -> int:
-        """Return 0 once every outcome is stored."""
-        page = get_json(self.port, "GET", "/v2/messages?count=1", AUTHORIZATION)
-        return len(page["messages"])
+        """Return how many attempts are open: 0 once every outcome of what has arrived is stored."""
+        return int(get_json(self.port, "GET", "/v2/globalParallelism", AUTHORIZATION)["parallelismCount"])
 
     def cpu_seconds(self) -> float:
         """Return the CPU time used so far."""
