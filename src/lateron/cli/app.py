@@ -171,3 +171,31 @@ def why(
     from lateron.cli.show import show_message
 
     show_message(connect(url, token), message, as_json=as_json)
+
+
+@app.command()
+def bench(
+    messages: Annotated[int, typer.Option("--messages", "-n", min=1, max=1_000_000, help="How many.")] = 1000,
+    connections: Annotated[int, typer.Option("--connections", min=1, max=1000, help="That publish at once.")] = 16,
+    size: Annotated[int, typer.Option("--size", min=64, max=1_000_000, help="Bytes of each body.")] = 200,
+    patience: Annotated[float, typer.Option("--patience", min=0, help="Seconds to wait for the last one.")] = 30,
+    listen: Annotated[str, typer.Option("--listen", metavar="ADDRESS", help="Where to receive.")] = "127.0.0.1",
+    reach: Annotated[
+        str | None, typer.Option("--reach", metavar="HOST", help="What the server calls that address.")
+    ] = None,
+    url: UrlOption = None,
+    token: TokenOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Publish messages to a receiver in this process, and print how fast they were stored and arrived.
+
+    The messages stay in the server's log. A server on another machine must be able to reach this one:
+    see --listen and --reach.
+
+    Example: lateron bench -n 500 --connections 8
+    """
+    from lateron.cli.bench import Load
+    from lateron.cli.bench import bench as run
+    from lateron.cli.client import connect
+
+    run(connect(url, token), Load(messages, connections, size, patience), listen, reach, as_json=as_json)

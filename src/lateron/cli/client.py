@@ -39,7 +39,7 @@ class Client:
         """
         status, content = self._send(method, path, body, {"Authorization": f"Bearer {self.token}", **(headers or {})})
         if not 200 <= status < 300:
-            raise Failed(f"the server answered {status}: {_reason(content)}", REFUSED)
+            raise Failed(f"the server answered {status}: {reason_of(content)}", REFUSED)
         try:
             return json.loads(content) if content else None
         except ValueError:
@@ -106,7 +106,7 @@ def _is_local(host: str) -> bool:
         return False
 
 
-def _reason(content: bytes) -> str:
+def reason_of(content: bytes) -> str:
     """Return what an error answer says, in one line."""
     try:
         document = json.loads(content)
