@@ -54,6 +54,8 @@ _LANES: Final = {kind.value: kind for kind in LaneKind}
 _BUCKETS: Final = 63  # A bucket is the low bits of the lane; 64 of them.
 
 FIRST: Final = b""  # Sorts before every id.
+FIRST_LANE: Final = -1  # Smaller than every number of a lane.
+LAST_LANE: Final = (1 << 63) - 1
 LAST: Final = b"\xff" * 17  # Sorts behind every id.
 
 EventKey = tuple[Millis, bytes, int, int]  # (time, message, attempt, kind) of the last event seen.
@@ -192,9 +194,16 @@ class Verbs:
         rows = self._run("next_due", (tenant,))
         return _int(rows[0][0]) if rows else None
 
-    def collect_lanes(self, now: Millis, limit: int) -> None:
-        """Delete lanes that nobody is in and that remember nothing."""
-        self._run("collect_lanes", (now, limit))
+    def collect_lanes(self, now: Millis, after: int, count: int) -> int | None:
+        """Look at ``count`` lanes behind a number; delete those that nobody is in and that remember nothing.
+
+        Returns:
+            Where to go on; None at the end.
+        """
+        rows = self._run("lane_behind", (after, count - 1))
+        last = _int(rows[0][0]) if rows else None
+        self._run("collect_lanes", (after, LAST_LANE if last is None else last, now))
+        return last
 
     # Queues.
 
