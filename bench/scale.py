@@ -102,7 +102,7 @@ def lists(_: Path, options: argparse.Namespace) -> Sheet:
     sheet = Sheet(
         "Lists of a long history",
         f"{base * copies:,} messages that rest, one in ten as a dead letter, and {waiting:,} that wait; pages of "
-        f"{PAGE} rows over HTTP, the first and number {pages:,}; of events also one page of 1,000.",
+        f"{PAGE} rows over HTTP, the first and number {pages:,}; of events also the largest page, 1,000.",
     )
     with workplace() as directory:
         with filling(directory) as (broker, store):
@@ -120,7 +120,8 @@ def lists(_: Path, options: argparse.Namespace) -> Sheet:
                 sheet.add(f"{name}, page {pages:,}, ms", times[-1], at_most=100)
                 sheet.add(f"{name}, median of all, ms", statistics.median(times))
                 sheet.add(f"{name}, longest of all, ms", max(times))
-            sheet.add("events, 1,000 at once, ms", next(page_times(server, "/v2/events?count=1000", 1)), at_most=100)
+            whole = [next(page_times(server, "/v2/events?count=1000", 1)) for _ in range(5)]
+            sheet.add("events, first page of 1,000, ms", *whole, at_most=100)
             sheet.add("RSS, MB", server.memory_mb())
     return sheet
 
