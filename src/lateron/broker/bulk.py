@@ -31,9 +31,10 @@ from lateron.core.values import (
     State,
     Tenant,
 )
-from lateron.store.sql import FIRST, FIRST_LANE, LAST, Verbs
+from lateron.store.sql import FIRST, LAST, Verbs
 
 LAST_TIME: Millis = 1 << 62
+FIRST_LANE = -1  # Below every number of a lane.
 LANES = 5000  # Looked at in one piece of a sweep: a millisecond, also where a million keys are idle.
 
 

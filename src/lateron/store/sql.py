@@ -54,8 +54,6 @@ _LANES: Final = {kind.value: kind for kind in LaneKind}
 _BUCKETS: Final = 63  # A bucket is the low bits of the lane; 64 of them.
 
 FIRST: Final = b""  # Sorts before every id.
-FIRST_LANE: Final = -1  # Smaller than every number of a lane.
-LAST_LANE: Final = (1 << 63) - 1
 LAST: Final = b"\xff" * 17  # Sorts behind every id.
 
 EventKey = tuple[Millis, bytes, int, int]  # (time, message, attempt, kind) of the last event seen.
@@ -195,15 +193,10 @@ class Verbs:
         return _int(rows[0][0]) if rows else None
 
     def collect_lanes(self, now: Millis, after: int, count: int) -> int | None:
-        """Look at ``count`` lanes behind a number; delete those that nobody is in and that remember nothing.
-
-        Returns:
-            Where to go on; None at the end.
-        """
-        rows = self._run("lane_behind", (after, count - 1))
-        last = _int(rows[0][0]) if rows else None
-        self._run("collect_lanes", (after, LAST_LANE if last is None else last, now))
-        return last
+        """Delete lanes that nobody is in and that remember nothing; return where to go on, None at the end."""
+        last = [_int(row[0]) for row in self._run("lane_behind", (after, count - 1))]
+        self._run("collect_lanes", (after, last[0] if last else (1 << 63) - 1, now))
+        return last[0] if last else None
 
     # Queues.
 
