@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from itertools import combinations, product
 from pathlib import Path
 from typing import Any
 
@@ -148,8 +149,8 @@ def schedules(tools: Path, options: argparse.Namespace) -> Sheet:
     count = sized(100_000, options)
     sheet = Sheet(
         "Schedules due at the same minute",
-        f"{count:,} schedules with one cron expression, due at one instant, each to make a message that is delivered "
-        "at once; meanwhile 20 publishes and 20 lists of queues a second.",
+        f"{count:,} schedules, each with another cron expression, due at one instant, each to make a message that is "
+        "delivered at once; meanwhile 20 publishes and 20 lists of queues a second.",
     )
     for _ in range(options.rounds):
         with workplace() as directory, Receiver(tools) as receiver, Receiver(tools) as other:
@@ -173,23 +174,34 @@ def schedules(tools: Path, options: argparse.Namespace) -> Sheet:
 
 def fill_schedules(directory: Path, url: str, count: int) -> Millis:
     """Store schedules that are all due at one instant which is not here yet; return it."""
-    # A server needs a few seconds to start, and storing takes about half a millisecond each.
-    due = (now_ms() + 5 * SECOND + count // 2) // SECOND * SECOND
-    moment = datetime.fromtimestamp(due / 1000, UTC)
-    cron = f"{moment.second} {moment.minute} {moment.hour} * * *"
+    # A server needs a few seconds to start, and storing takes at most a millisecond each.
+    due = (now_ms() + 5 * SECOND + count) // SECOND * SECOND
+    crons = expressions(datetime.fromtimestamp(due / 1000, UTC))
     with filling(directory) as (broker, _):
         for first in range(0, count, 1000):
             with broker.publishing(now_ms()) as desk:
                 for number in range(first, min(first + 1000, count)):
                     request = Request(url, "POST", HEADERS, body(number, due), Options())
                     key = broker.new_key(now_ms())
-                    new = NewSchedule(TENANT, f"schedule-{number}", cron, Rules(), request)
+                    new = NewSchedule(TENANT, f"schedule-{number}", next(crons), Rules(), request)
                     schedule = recurring.begin(new, f"schedule-{number}", key, now_ms())
                     desk.tx.save_schedules([schedule])
                     desk.tx.save_schedule_request(schedule)
     if due - now_ms() < 2 * SECOND:
         raise TimeoutError("storing the schedules took longer than planned")
     return due
+
+
+def expressions(moment: datetime) -> Iterator[str]:
+    """Yield cron expressions that are all different, and all due at one moment and not again within two hours."""
+    hours = combinations([hour for hour in range(24) if hour != moment.hour and hour != (moment.hour + 1) % 24], 2)
+    months = combinations([month for month in range(1, 13) if month != moment.month], 2)
+    days = combinations([day for day in range(7) if day != moment.isoweekday() % 7], 2)
+    for hour, month, day in product(hours, months, days):
+        lists = [",".join(map(str, (*others, own))) for others, own in (
+            (hour, moment.hour), (month, moment.month), (day, moment.isoweekday() % 7)
+        )]  # fmt: skip
+        yield f"{moment.second} {moment.minute} {lists[0]} * {lists[1]} {lists[2]}"
 
 
 @contextmanager
