@@ -28,7 +28,7 @@ from lateron.errors import StorageFull, StoreFailed, StoreLocked
 from lateron.store.interface import Row, Statement, Value, load_statements, pieces
 from lateron.store.sql import Verbs
 
-SCHEMA: Final = 5  # What this program writes: the number of the last step in schema/.
+SCHEMA: Final = 6  # What this program writes: the number of the last step in schema/.
 OLDEST_READER: Final = 4  # The oldest program that still reads what this one writes; those before know no queues.
 APPLICATION_ID: Final = 0x4C61746F  # "Lato" in the header of the file: what `file` and backups see.
 OLDEST_SQLITE: Final = (3, 51, 3)
