@@ -9,11 +9,12 @@ import pytest
 from msgspec.structs import replace
 
 from lateron.broker.bulk import Broker, Cancelled
-from lateron.broker.ledger import NOBODY, Ledger
+from lateron.broker.crowds import Crowds
+from lateron.broker.ledger import Ledger
 from lateron.broker.messages import MessageBroker
 from lateron.broker.queues import QueueBroker
 from lateron.broker.schedules import Schedules, Ticked
-from lateron.broker.views import Prepared, Result, Turn, Turned
+from lateron.broker.views import Prepared, Turn, Turned
 from lateron.core import flow, recurring
 from lateron.core.groups import Group
 from lateron.core.queue import Queue
@@ -156,17 +157,6 @@ def bury_before_the_rescue(patch: Patch) -> None:
     patch.setattr(Verbs, "other_nodes", other_nodes)
 
 
-def forget_paused_hosts_at_a_restart(patch: Patch) -> None:
-    """A pause of a host ends for the messages of keys when the process does."""
-    honest = MessageBroker.open
-
-    def begin(self: MessageBroker, label: str, now: Millis) -> None:
-        honest(self, label, now)
-        self._held = NOBODY
-
-    patch.setattr(MessageBroker, "open", begin)
-
-
 def forget_a_halt_at_a_restart(patch: Patch) -> None:
     """A pause of the whole server ends when the process does."""
     honest = MessageBroker.open
@@ -178,9 +168,30 @@ def forget_a_halt_at_a_restart(patch: Patch) -> None:
     patch.setattr(MessageBroker, "open", begin)
 
 
-def wake_no_lane(patch: Patch) -> None:
-    """When a host resumes, the keys whose heads waited for it sleep on."""
-    patch.setattr(Verbs, "wake_lanes", lambda *_: None)
+def call_nobody(patch: Patch) -> None:
+    """When a host has room again, the keys whose heads waited for it sleep on."""
+    patch.setattr(Crowds, "stir", lambda *_: None)
+
+
+def forget_who_sleeps_at_a_restart(patch: Patch) -> None:
+    """Nobody looks for the keys that slept before a host when the process died."""
+    honest = MessageBroker.open
+
+    def begin(self: MessageBroker, label: str, now: Millis) -> None:
+        honest(self, label, now)
+        self._crowds.searched(None)
+
+    patch.setattr(MessageBroker, "open", begin)
+
+
+def remember_what_was_rolled_back(patch: Patch) -> None:
+    """The crowds before hosts are believed although the disk refused the transaction that changed them."""
+    patch.setattr(Crowds, "begin", lambda *_: None)
+
+
+def count_keys_at_no_host(patch: Patch) -> None:
+    """The cap of a host does not count the attempts of keys."""
+    patch.setattr(Ledger, "_host", lambda *_: None)
 
 
 def leak_a_slot(patch: Patch) -> None:
@@ -268,10 +279,10 @@ def cancel_for_others(patch: Patch) -> None:
     """A user cancels a message of another one, if he knows its id."""
     honest = Broker._open_page
 
-    def open_page(self: Broker, tx: Verbs, tenant: Tenant, selection: Any, after: bytes) -> list[Message]:
+    def open_page(self: Broker, tx: Verbs, tenant: Tenant, selection: Any, before: bytes) -> list[Message]:
         if selection.message_ids:
             return list(tx.load_messages(list(selection.message_ids)).values())
-        return honest(self, tx, tenant, selection, after)
+        return honest(self, tx, tenant, selection, before)
 
     patch.setattr(Broker, "_open_page", open_page)
 
@@ -372,8 +383,8 @@ def settle_in_silence(patch: Patch) -> None:
     """A result that came too late is counted as stored."""
     honest = MessageBroker._decide
 
-    def decide(self: MessageBroker, tx: Verbs, results: Sequence[Result], now: Millis) -> Any:
-        ended, _ = honest(self, tx, results, now)
+    def decide(self: MessageBroker, *args: Any) -> Any:
+        ended, _ = honest(self, *args)
         return ended, 0
 
     patch.setattr(MessageBroker, "_decide", decide)
@@ -383,9 +394,10 @@ BROKER = (
     acknowledge_before_the_commit, take_dedup_keys_outside_the_transaction, forget_a_dedup_key,
     forget_dedup_keys_early, call_back_after_the_commit, store_a_batch_in_two_pieces,
     set_the_alarm_before_the_commit, leak_an_open_attempt, never_rescue, rescue_one_page, bury_before_the_rescue,
-    forget_paused_hosts_at_a_restart, forget_a_halt_at_a_restart, wake_no_lane, leak_a_slot, forget_a_place,
-    open_a_queue_before_its_callbacks_rest, arm_by_id, reset_parallelism, delete_a_queue_without_its_messages,
-    take_by_id, send_damaged, cancel_for_others, cancel_one_page, retry_a_dead_letter_twice, purge_by_birth,
-    purge_what_a_queue_needs, forget_a_paused_key, believe_every_clock, advance_before_the_insert, fire_twice,
-    overwrite_half_a_schedule, remember_an_old_group, settle_in_silence,
+    forget_a_halt_at_a_restart, call_nobody, forget_who_sleeps_at_a_restart, remember_what_was_rolled_back,
+    count_keys_at_no_host, leak_a_slot, forget_a_place, open_a_queue_before_its_callbacks_rest, arm_by_id,
+    reset_parallelism, delete_a_queue_without_its_messages, take_by_id, send_damaged, cancel_for_others,
+    cancel_one_page, retry_a_dead_letter_twice, purge_by_birth, purge_what_a_queue_needs, forget_a_paused_key,
+    believe_every_clock, advance_before_the_insert, fire_twice, overwrite_half_a_schedule, remember_an_old_group,
+    settle_in_silence,
 )  # fmt: skip

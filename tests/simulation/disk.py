@@ -93,6 +93,7 @@ class _Counting:
     """A connection that asks the disk before each statement."""
 
     def __init__(self, inner: SqliteConnection, disk: Disk) -> None:
+        self.locks = inner.locks
         self._inner = inner
         self._disk = disk
 

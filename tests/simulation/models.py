@@ -50,6 +50,11 @@ class Birth(Struct, frozen=True):
     loose: bool = False  # Redriven from a callback: it belongs to no queue.
 
     @property
+    def host(self) -> str:
+        """Return the host it goes to."""
+        return self.url.split("/")[2]
+
+    @property
     def sign(self) -> tuple[Kind, int, str, MessageId | None]:
         """Return what a witness can tell it by."""
         return (self.kind, self.item, self.url, self.parent)

@@ -55,7 +55,7 @@ class Starts:
             raise Violation("P-24", f"{name} was tried again {known.not_before - world.now} ms early")
         if known.cancelled:
             raise Violation("P-95", f"{name} started after it was cancelled")
-        if (wish.tenant, wish.url.split("/")[2]) in world.paused_hosts:
+        if (wish.tenant, wish.host) in world.paused_hosts:
             raise Violation("P-75", f"{name} started to a host that is paused")
         allowed = 1 + wish.retries + known.spare
         if len(known.calls) + 1 > allowed:
@@ -136,10 +136,9 @@ class Starts:
         keys, hosts = Counter[tuple[int, str]](), Counter[tuple[int, str]]()
         for message_id in in_hand:
             wish = world.known[message_id].wish
+            hosts[wish.tenant, wish.host] += 1
             if wish.limit is not None:
                 keys[wish.tenant, wish.limit.key] += 1
-            else:
-                hosts[wish.tenant, wish.url.split("/")[2]] += 1
         if cap is not None and any(number > cap for number in hosts.values()):
             raise Violation("D-33", f"more than {cap} attempts are open to a host")
         for item in claimed:

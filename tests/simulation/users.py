@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 from tests.simulation.models import Birth, Known, Violation
 
-from lateron.broker.bulk import Cancelled, Deleted, Redriven
+from lateron.broker.bulk import NEWEST, Cancelled, Deleted, Redriven
 from lateron.core.values import SECOND, Filter, Kind, MessageId, Millis, Overrides, QueueKind, State
 
 if TYPE_CHECKING:
@@ -72,32 +72,32 @@ class Users:
 
     def _cancel(self, tenant: int, selection: Filter, limit: int | None) -> None:
         """Cancel piece by piece; each piece must take whom it should, and say where to go on."""
-        world, after, left = self.world, b"", limit
+        world, before, left = self.world, NEWEST, limit
         while True:
-            page = self._page(tenant, selection, after)
+            page = self._page(tenant, selection, before)
             hit = [known for known in page if matches(selection, known.wish) and self._can_be_cancelled(known)][:left]
             full = len(page) == world.swarm.page and not selection.message_ids and (left is None or len(hit) < left)
 
             def then(_: list[MessageId], done: Cancelled | None, hit: list[Known] = hit, more: bool = full) -> None:
-                if done is not None and (done.count, done.after is not None) != (len(hit), more):
+                if done is not None and (done.count, done.before is not None) != (len(hit), more):
                     raise Violation("P-96", f"{done} of {len(hit)} that should be cancelled, with more: {more}")
                 for known in hit:
                     self.cancelled(known)
 
             broker, now = world.node.broker, world.now
-            piece = partial(broker.cancel, tenant, selection, now, left, after)
+            piece = partial(broker.cancel, tenant, selection, now, left, before)
             holds, done = world.perform(piece, then)
-            if not holds or done is None or done.after is None:
+            if not holds or done is None or done.before is None:
                 return
-            after, left = done.after, None if left is None else left - done.count
+            before, left = done.before, None if left is None else left - done.count
 
-    def _page(self, tenant: int, selection: Filter, after: bytes) -> list[Known]:
+    def _page(self, tenant: int, selection: Filter, before: bytes) -> list[Known]:
         """Say whom one piece of a cancellation looks at."""
         world = self.world
         mine = [world.open[i] for i in sorted(world.open) if world.open[i].wish.tenant == tenant]
         if selection.message_ids:
             return [known for known in mine if known.id in selection.message_ids]
-        return [known for known in mine if known.id > after][: world.swarm.page]
+        return [known for known in reversed(mine) if known.id < before][: world.swarm.page]
 
     def _can_be_cancelled(self, known: Known) -> bool:
         return not (known.cancelled and known.id in self.world.node.in_hand)
@@ -181,7 +181,7 @@ def matches(selection: Filter, wish: Birth) -> bool:
     """Say independently of the core whether a filter means a message."""
     queue = wish.queue[1] if wish.queue is not None and wish.queue[0] is QueueKind.NAMED else None
     return (
-        (not selection.hosts or wish.url.split("/")[2] in selection.hosts)
+        (not selection.hosts or wish.host in selection.hosts)
         and (not selection.labels or wish.label in selection.labels)
         and (not selection.flow_keys or (wish.limit is not None and wish.limit.key in selection.flow_keys))
         and (not selection.queues or queue in selection.queues)
