@@ -24,8 +24,9 @@ SELECT id, tenant, lane, state, due, created, retries, retried, attempt, rescues
   kind, parent, queue, seq, slot, root
 FROM message WHERE state = 1 AND node = ? AND id > ? ORDER BY id LIMIT ?;
 
--- ended_before: messages that came to rest in a state before a time, oldest first
-SELECT id FROM message WHERE state = ? AND ended < ? AND state >= 5 ORDER BY ended, id LIMIT ?;
+-- ended_before: messages that came to rest in a state before a time, oldest first; one that still holds the slot of its
+-- queue, because a callback of it does not rest, is needed
+SELECT id FROM message WHERE state = ? AND ended < ? AND state >= 5 AND slot = 0 ORDER BY ended, id LIMIT ?;
 
 -- read_message: without a lock, and only for its tenant
 SELECT id, tenant, lane, state, due, created, retries, retried, attempt, rescues, version, node, started, ended, cancel,
