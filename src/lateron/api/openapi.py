@@ -462,6 +462,7 @@ def _schemas() -> Json:
         **_fields(text, "queueName orderKey"),
         "kind": {"enum": ["callback", "failureCallback", "redrive"]},
     }
+    refused = _object({"error": text, "status": number}, ["error"])
     answer = {
         **_fields(text, "responseBody responseBodyBase64 error"),
         "responseStatus": number,
@@ -505,14 +506,7 @@ def _schemas() -> Json:
         "Error": _object({"error": text, "requestId": text}, ["error"]),
         "Scheduled": _object({"scheduleId": text}, ["scheduleId"]),
         "Published": _object({"messageId": text, "url": text, "deduplicated": flag}, ["messageId"]),
-        "BatchItem": {
-            "anyOf": [
-                _ref("Published"),
-                _array("Published"),
-                _ref("Scheduled"),
-                _object({"error": text, "status": number}, ["error"]),
-            ]
-        },
+        "BatchItem": {"anyOf": [_ref("Published"), _array("Published"), _ref("Scheduled"), refused]},
         "BatchMessage": _object(batch, ["destination"]),
         "Queue": QUEUE_SCHEMA,
         "Message": _object(message, [*always, "createdAt", "state"]),

@@ -268,7 +268,7 @@ INSERT INTO tick (schedule, time, bucket) VALUES @rows(3) ON CONFLICT (schedule,
 RETURNING schedule, time;
 
 -- count_ticks: of a schedule, at most so many
-SELECT count(*) FROM (SELECT time FROM tick WHERE schedule = ? AND time BETWEEN ? AND ? LIMIT ?) AS some;
+SELECT count(*) FROM (SELECT time FROM tick WHERE schedule = ? AND time BETWEEN ? AND ? LIMIT ?) AS counted;
 
 -- look_again: whose time was reckoned by a clock that has been set back since
 UPDATE schedule SET due = ? WHERE key IN (SELECT key FROM schedule WHERE due > ? ORDER BY due DESC LIMIT ?)
