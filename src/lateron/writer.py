@@ -21,7 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeAlias, TypeVar, cast
 
-from lateron.broker.bulk import Broker, Cancelled
+from lateron.broker.bulk import NEWEST, Broker, Cancelled
 from lateron.broker.history import History
 from lateron.broker.views import Accepted, Answered, Result, Turn, Turned
 from lateron.core.publish import GroupPublication
@@ -149,14 +149,14 @@ class Writer:
 
     async def cancel(self, tenant: Tenant, selection: Filter, limit: int | None = None) -> int:
         """Cancel what matches, piece by piece; messages published meanwhile are not touched."""
-        done, after = 0, b""
+        done, before = 0, NEWEST
         while True:
             left = None if limit is None else limit - done
-            piece = await self.run(partial(_cancel, tenant, selection, left, after))
+            piece = await self.run(partial(_cancel, tenant, selection, left, before))
             done += piece.count
-            if piece.after is None:
+            if piece.before is None:
                 return done
-            after = piece.after
+            before = piece.before
 
     async def delete_queue(self, tenant: Tenant, name: str) -> bool:
         """Delete a queue with its messages, piece by piece; say whether there was one."""
@@ -347,6 +347,6 @@ def _resolve(answer: asyncio.Future[tuple[Answered, ...]], result: tuple[Answere
 
 
 def _cancel(
-    tenant: Tenant, selection: Filter, limit: int | None, after: bytes, broker: Broker, now: Millis
+    tenant: Tenant, selection: Filter, limit: int | None, before: bytes, broker: Broker, now: Millis
 ) -> Cancelled:
-    return broker.cancel(tenant, selection, now, limit, after)
+    return broker.cancel(tenant, selection, now, limit, before)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tests.broker.conftest import NOW, Desk, item
 
-from lateron.broker.bulk import Redriven
+from lateron.broker.bulk import NEWEST, Redriven
 from lateron.broker.views import Limits
 from lateron.core.values import (
     DAY,
@@ -56,13 +56,13 @@ def test_cancel_goes_on_where_it_stopped(desk: Desk) -> None:
         desk.publish(*[item(delay_ms=HOUR)] * 100)
 
     assert desk.broker.cancel(1, Filter(), NOW, limit=7).count == 7
-    counts, after = [], b""
+    counts, before = [], NEWEST
     while True:
-        piece = desk.broker.cancel(1, Filter(), NOW, after=after)
+        piece = desk.broker.cancel(1, Filter(), NOW, before=before)
         counts.append(piece.count)
-        if piece.after is None:
+        if piece.before is None:
             break
-        after = piece.after
+        before = piece.before
 
     assert sum(counts) == 1193
     assert max(counts) <= 500

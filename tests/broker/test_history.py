@@ -174,7 +174,7 @@ def test_every_waiting_message_says_what_it_waits_for() -> None:
     desk.settle(desk.claim(), DOWN)
     one, rate = Flow("one", parallelism=1), Flow("rate", rate=1, period_ms=MINUTE)
     desk.publish(item("http://key/", flow=one), item("http://key/", flow=one), room=1)
-    desk.publish(item("http://key/", flow=rate), item("http://key/", flow=rate), room=1)
+    desk.publish(item("http://rate/", flow=rate), item("http://rate/", flow=rate), room=1)
     desk.publish(item("http://cap/"), item("http://cap/"), room=1)
     desk.publish(item("http://nobody/"))
 
@@ -182,12 +182,12 @@ def test_every_waiting_message_says_what_it_waits_for() -> None:
         Waiting("delay", NOW + HOUR),
         Waiting("retry", NOW + 12_000),
         None,
-        Waiting("flow_parallelism", None, "one"),
+        Waiting("flow_parallelism", None, "one", 1),
         None,
-        Waiting("flow_rate", NOW + MINUTE, "rate"),
+        Waiting("flow_rate", NOW + MINUTE, "rate", 1),
         None,
-        Waiting("host_cap", None, "cap:80"),
-        Waiting("node"),
+        Waiting("host_cap", None, "cap:80", 1),
+        Waiting("node", place=1),
     ]
 
 

@@ -21,6 +21,7 @@ from msgspec import Struct
 from lateron.broker.bulk import Broker
 from lateron.broker.history import History
 from lateron.broker.views import Accepted, Limits, Result, Turn
+from lateron.core import flow
 from lateron.core.digest import body_sha256
 from lateron.core.values import (
     MINUTE,
@@ -31,6 +32,7 @@ from lateron.core.values import (
     Filter,
     Flow,
     Kind,
+    LaneKind,
     Message,
     MessageId,
     Millis,
@@ -439,15 +441,20 @@ class World:
         """Compare counters and wake-up marks with the rows they stand for."""
         with self.store.transaction() as tx:
             open_ones = tx.open_after(1, b"", 100_000)
-            lanes = tx.read_lanes(sorted({m.lane for m in open_ones}))
-        active = Counter(m.lane for m in open_ones if m.state is State.ACTIVE)
+            active = Counter(m.lane for m in open_ones if m.state is State.ACTIVE)  # And at its host, if of a key.
+            hosts = self.hosts(tx, [m for m in open_ones if m.state in {State.ACTIVE, State.WAITING}])
+            lanes = tx.read_lanes(sorted({m.lane for m in open_ones} | set(hosts.values())))
+        active.update(hosts[m.id] for m in open_ones if m.state is State.ACTIVE and hosts[m.id] != m.lane)
         waiting = Counter(m.lane for m in open_ones if m.state is State.WAITING)
         for lane in lanes.values():
             if (lane.active, lane.waiting) != (active[lane.id], waiting[lane.id]):
                 raise Violation("P-77", f"lane {lane.name}: counts {lane.active}, {lane.waiting} are not the truth")
             full = lane.parallelism is not None and lane.active >= lane.parallelism
             if lane.waiting and not full and lane.next_due is None:
-                raise Violation("P-117", f"lane {lane.name} would never wake")
+                first = min((m.due, m.id) for m in open_ones if m.lane == lane.id and m.state is State.WAITING)[1]
+                host, alarm = lanes[hosts[first]], self.broker._alarm
+                if flow.room(host, self.now) and (alarm is None or alarm > self.now):
+                    raise Violation("P-117", f"lane {lane.name} would never wake")
             if lane.waiting and lane.next_due is not None:
                 head = min(m.due for m in open_ones if m.lane == lane.id and m.state is State.WAITING)
                 late = lane.rate is not None and lane.rate_count >= lane.rate
@@ -456,6 +463,11 @@ class World:
         self.audit_lines(open_ones)
         if {m.id for m in open_ones if m.state is State.ACTIVE} != set(self.in_hand):
             raise Violation("P-22", "what is ACTIVE is not what the node has in hand")
+
+    def hosts(self, tx: Verbs, messages: list[Message]) -> dict[MessageId, int]:
+        """Return the lane of the host that each message goes to."""
+        urls = tx.urls([m.id for m in messages])
+        return {m: flow.lane_name(1, LaneKind.HOST, flow.host_of(url)).id for m, url in urls.items()}
 
     def audit_lines(self, open_ones: list[Message]) -> None:
         """Slots and lengths of queues are the truth, and nobody waits for a slot that is free."""
@@ -496,8 +508,7 @@ class World:
                 self.answer()
             self.turn()
             if not self.in_hand:
-                with self.store.transaction() as tx:
-                    due = tx.next_due(1)
+                due = self.broker.turn(Turn(), self.now).next_due
                 if due is None:
                     break
                 self.now = max(self.now + 1, due)

@@ -474,7 +474,7 @@ def _schemas() -> Json:
         **_fields(text, "state heldBy"),
         **_fields(number, "retried waitingUntil nextDeliveryTime"),
         "waitingFor": {**text, "description": "Why it has not gone out yet."},
-        "placeInLine": {**number, "description": "For a slot of its queue; exact up to 1,000."},
+        "placeInLine": {**number, "description": "In its queue, key or host; exact up to 1,000."},
         "placeInLineIsAtLeast": flag,
     }
     line = {**_fields(text, "state note"), **_fields(number, "time attempt nextDeliveryTime")}

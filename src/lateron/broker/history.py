@@ -262,7 +262,7 @@ class Lines:
 
     def _line(self, queue_id: int) -> tuple[Queue | None, Message | None, dict[MessageId, int]]:
         if queue_id not in self._known:
-            row = self._tx.load_queues([queue_id]).get(queue_id)
+            row = self._tx.read_queues([queue_id]).get(queue_id)
             holder = next(iter(self._tx.slot_holders(queue_id, 1)), None)
             heads = self._tx.queue_heads(queue_id, PLACES)
             places = {message_id: place for place, (message_id, _, _) in enumerate(heads, 1)}

@@ -24,7 +24,9 @@ from lateron.core.values import Millis, Options, QueueKind, Tenant
 from lateron.errors import InvalidValue
 
 NAME_BYTES: Final = 256
-MOST: Final = 1_000_000_000  # Slots of one queue.
+# Slots of one queue. So many messages may change their place in one transaction, when it is paused or gets more
+# slots, and a node opens no more attempts than a fraction of that.
+MOST: Final = 10_000
 PLACES: Final = 1_000  # So far a place in line is counted exactly.
 
 _NAME = re.compile(r"[A-Za-z0-9._-]+\Z")

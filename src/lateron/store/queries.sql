@@ -48,13 +48,18 @@ SELECT id, tenant, kind, name, parallelism, rate, period_ms, pinned_parallelism,
 FROM lane WHERE tenant = ? AND kind = ? AND name > ? AND (? = '' OR replace(name, ?, '') <> name)
 ORDER BY name LIMIT ?;
 
--- paused_lanes: of a tenant and kind
-SELECT id FROM lane WHERE tenant = ? AND kind = ? AND paused = 1 ORDER BY id;
+-- sleeping_lanes: behind a number, those of which nothing of their own keeps the head from starting
+SELECT id, tenant, kind, name, parallelism, rate, period_ms, pinned_parallelism, pinned_rate, paused, active, waiting,
+  period_start, rate_count, next_due, earliest
+FROM lane WHERE id > ? AND next_due IS NULL AND waiting > 0 AND paused = 0
+  AND (kind = 0 OR parallelism IS NULL OR active < parallelism) ORDER BY id LIMIT ? {skip};
 
--- wake_lanes: look now at lanes of a tenant, but for those of hosts, that have messages in them (now, tenant, now);
--- one that slept because of its head may have been given a later time by a message behind it
-UPDATE lane SET next_due = ? WHERE tenant = ? AND kind <> 0 AND waiting > 0 AND paused = 0
-  AND (next_due IS NULL OR next_due > ?);
+-- urls: where messages go
+SELECT id, url FROM request WHERE id IN (@ids);
+
+-- ahead: how many wait in a lane before (due, message), counted no further than a bound (lane, due, message, most)
+SELECT count(*) FROM
+  (SELECT 1 FROM message WHERE lane = ? AND state = 0 AND (due, id) < (?, ?) LIMIT ?) AS before;
 
 -- waiting_due: messages of a lane whose time has come
 SELECT count(*) FROM message WHERE lane = ? AND state = 0 AND due <= ?;
@@ -118,7 +123,11 @@ DELETE FROM lane WHERE id IN (SELECT id FROM lane WHERE active = 0 AND waiting =
   AND pinned_parallelism = 0 AND pinned_rate = 0 AND period_start + period_ms < ?
   AND NOT EXISTS (SELECT 1 FROM message WHERE message.lane = lane.id AND message.state IN (2, 4)) ORDER BY id LIMIT ?);
 
--- load_queues
+-- load_queues: to change them
+SELECT id, tenant, kind, name, parallelism, paused, deleted, held, lag, next_seq, created, updated
+FROM queue WHERE id IN (@ids) ORDER BY id {lock};
+
+-- read_queues
 SELECT id, tenant, kind, name, parallelism, paused, deleted, held, lag, next_seq, created, updated
 FROM queue WHERE id IN (@ids) ORDER BY id;
 

@@ -15,7 +15,6 @@ from msgspec import Struct, msgpack
 from lateron.core.digest import request_digest
 from lateron.core.flow import Lane
 from lateron.core.groups import Endpoint, Group
-from lateron.core.queue import Queue
 from lateron.core.recurring import Last, Rules, Schedule
 from lateron.core.values import (
     Attempt,
@@ -31,12 +30,14 @@ from lateron.core.values import (
     Millis,
     Options,
     Outcome,
-    QueueKind,
     Request,
     State,
     Tenant,
 )
-from lateron.store.interface import Connection, Row, Value
+from lateron.store.interface import Connection, Row
+from lateron.store.interface import as_bytes as _bytes
+from lateron.store.interface import as_int as _int
+from lateron.store.queue_verbs import QueueVerbs
 
 _pack = msgpack.Encoder().encode
 _headers = msgpack.Decoder(Headers).decode
@@ -49,7 +50,6 @@ _last = msgpack.Decoder(Last).decode
 _STATES: Final = {state.value: state for state in State}
 _KINDS: Final = {kind.value: kind for kind in Kind}
 _EVENTS: Final = {kind.value: kind for kind in EventKind}
-_QUEUES: Final = {kind.value: kind for kind in QueueKind}
 _LANES: Final = {kind.value: kind for kind in LaneKind}
 _BUCKETS: Final = 63  # A bucket is the low bits of the lane; 64 of them.
 
@@ -75,10 +75,11 @@ class TokenRow(Struct, frozen=True):
     scope: str
 
 
-class Verbs:
+class Verbs(QueueVerbs):
     """The verbs of one transaction."""
 
     def __init__(self, connection: Connection) -> None:
+        self.locks = connection.locks
         self._run = connection.run
         self._run_rows = connection.run_rows
         self._run_ids = connection.run_ids
@@ -104,6 +105,10 @@ class Verbs:
     def load_requests(self, ids: Sequence[MessageId]) -> dict[MessageId, StoredRequest]:
         """Read requests, and compare each with its digest."""
         return {MessageId(_bytes(row[0])): _request(row) for row in self._run_ids("load_requests", ids)}
+
+    def urls(self, ids: Sequence[MessageId]) -> dict[MessageId, str]:
+        """Say where messages go, without reading their bodies."""
+        return {MessageId(_bytes(m)): str(url) for m, url in self._run_ids("urls", ids)}
 
     def claimed(self, messages: Sequence[Message]) -> list[Claimed]:
         """Join messages with their requests, for delivery."""
@@ -196,61 +201,21 @@ class Verbs:
         """Delete lanes that nobody is in and that remember nothing."""
         self._run("collect_lanes", (now, limit))
 
-    # Queues.
-
-    def load_queues(self, ids: Sequence[int]) -> dict[int, Queue]:
-        """Read queues."""
-        return {queue.id: queue for queue in map(_queue, self._run_ids("load_queues", ids))}
-
-    def find_queue(self, tenant: Tenant, kind: QueueKind, name: str) -> Queue | None:
-        """Read the queue of a name."""
-        rows = self._run("find_queue", (tenant, kind, name))
-        return _queue(rows[0]) if rows else None
-
-    def list_queues(self, tenant: Tenant) -> list[Queue]:
-        """Read the queues of a tenant that have a name, by name."""
-        return [_queue(row) for row in self._run("list_queues", (tenant, QueueKind.NAMED))]
-
-    def count_queues(self, tenant: Tenant) -> int:
-        """Count the queues of a tenant that have a name."""
-        return _int(self._run("count_queues", (tenant, QueueKind.NAMED))[0][0])
-
-    def deleted_queues(self, limit: int) -> list[int]:
-        """Name queues that were deleted and are not yet empty."""
-        return [_int(row[0]) for row in self._run("deleted_queues", (limit,))]
-
-    def save_queues(self, queues: Sequence[Queue]) -> None:
-        """Store queues, new ones too."""
-        self._run_rows("save_queues", [_queue_row(queue) for queue in queues])
-
-    def drop_queues(self, ids: Sequence[int]) -> None:
-        """Forget queues."""
-        self._run_ids("drop_queues", ids)
-
-    def queue_heads(self, queue: int, limit: int) -> list[tuple[MessageId, int, int]]:
-        """Read (message, lane, seq) of the first that wait for a slot, in their order."""
-        rows = self._run("queue_heads", (queue, limit))
-        return [(MessageId(_bytes(m)), _int(lane), _int(seq)) for m, lane, seq in rows]
-
     def slot_holders(self, queue: int, limit: int = 1 << 40) -> list[Message]:
         """Read the messages of a queue that hold a slot, in their order; those that rest wait for callbacks."""
         return [_message(row) for row in self._run("slot_holders", (queue, limit))]
-
-    def release_slots(self, ids: Sequence[MessageId]) -> list[int]:
-        """Take back the slots of messages whose whole family rests; return the queue of each."""
-        return [_int(row[0]) for row in self._run_ids("release_slots", ids)]
 
     def lanes_named(self, tenant: Tenant, kind: LaneKind, text: str, after: str, limit: int) -> list[Lane]:
         """Read lanes whose name holds ``text``, in the order of their names, from ``after`` (not included) on."""
         return [_lane(row) for row in self._run("lanes_named", (tenant, kind, after, text, text, limit))]
 
-    def paused_lanes(self, tenant: Tenant, kind: LaneKind) -> list[int]:
-        """Name the paused lanes of a tenant."""
-        return [_int(row[0]) for row in self._run("paused_lanes", (tenant, kind))]
+    def sleeping_lanes(self, after: int, limit: int) -> list[Lane]:
+        """Read lanes, from the number ``after`` (not included) on, that sleep because of another lane."""
+        return [_lane(row) for row in self._run("sleeping_lanes", (after, limit))]
 
-    def wake_lanes(self, tenant: Tenant, now: Millis) -> None:
-        """Have lanes that mix hosts looked at now, if somebody waits in them."""
-        self._run("wake_lanes", (now, tenant, now))
+    def ahead(self, message: Message, most: int) -> int:
+        """Count the messages that wait in a lane before one, no further than ``most``."""
+        return _int(self._run("ahead", (message.lane, message.due, message.id, most))[0][0])
 
     def waiting_due(self, lane: int, now: Millis) -> int:
         """Count the messages of a lane that wait although their time has come."""
@@ -448,8 +413,7 @@ class Verbs:
 
     def setting(self, name: str) -> str | None:
         """Return a value kept under a name."""
-        rows = self._run("setting", (name,))
-        return str(rows[0][0]) if rows else None
+        return next((str(value) for (value,) in self._run("setting", (name,))), None)
 
     def save_setting(self, name: str, value: str) -> None:
         """Keep a value under a name."""
@@ -573,25 +537,3 @@ def _group(row: Row) -> Group:
     tenant, name, created, updated, endpoints, headers = row
     return Group(_int(tenant), str(name), _int(created), _int(updated),
                  _endpoints(_bytes(endpoints)), _headers(_bytes(headers)))  # fmt: skip
-
-
-def _queue_row(q: Queue) -> Row:
-    return (q.id, q.tenant, q.kind, q.name, q.parallelism, int(q.paused), int(q.deleted), q.held, q.lag, q.next_seq,
-            q.created, q.updated, q.id & _BUCKETS)  # fmt: skip
-
-
-def _queue(row: Row) -> Queue:
-    values: list[object] = list(row)
-    values[2] = _QUEUES[_int(row[2])]
-    values[5], values[6] = bool(row[5]), bool(row[6])
-    return Queue(*values)  # type: ignore[arg-type]
-
-
-def _int(value: Value) -> int:
-    assert isinstance(value, int)
-    return value
-
-
-def _bytes(value: Value) -> bytes:
-    assert isinstance(value, bytes)
-    return value

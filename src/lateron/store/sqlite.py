@@ -51,6 +51,11 @@ class SqliteConnection:
         self._execute = connection.execute
         self._statements = statements()
 
+    @property
+    def locks(self) -> bool:
+        """There is one writer."""
+        return False
+
     def run(self, name: str, values: Sequence[Value] = ()) -> list[Row]:
         """Execute a statement without a list."""
         return list(self._execute(self._statements[name].text, tuple(values)))
