@@ -230,7 +230,7 @@ def test_an_invisible_key_is_made_by_no_call(name: str, house: House) -> None:
     assert house.dump() == before
 
 
-@pytest.mark.promise("F-47", "P-78")
+@pytest.mark.promise("F-47")
 def test_thousands_of_names_break_no_list_and_each_is_found(house: House) -> None:
     """A bug of somebody's, such as a key with a time in it; every name has one message, and all is taken away again."""
     items = [
