@@ -282,7 +282,7 @@ class Managers:
             world.plans[tenant, name] = plan
             world.marks["scheduled"] += 1
 
-        world.perform(lambda: Schedules(world.node.broker).create(new, NO_QUOTA, now), then)
+        world.perform(lambda: Schedules(world.node.broker).create(new, now), then)
 
     def change_schedule(self) -> None:
         """A user pauses or resumes a schedule, lets it run at once, or deletes it."""
