@@ -43,3 +43,7 @@ lock:
 # Worlds of the simulation: `just simulate --seeds 10000`, `just simulate --seed 4711`; see docs/simulation.md.
 simulate *arguments:
     .venv/bin/python -m tests.simulation {{arguments}}
+
+# Cut the power at every write of two runs (`--all`), or of those you name; the tests make a sample of the cuts.
+power-cuts *arguments:
+    .venv/bin/python -m tests.crash.power_cuts {{arguments}}

@@ -21,7 +21,7 @@ import threading
 import time
 from base64 import b64decode
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from http.client import HTTPConnection, HTTPException
@@ -34,8 +34,10 @@ from tests.support.poll import PATIENCE_S, until
 from tests.support.receiver import Answer, Endpoint, Received, Receiver
 from tests.support.server import Server
 
-GONE = ("node lost", "given back")  # How the engine begins to say that an attempt has no answer.
+# How the engine begins to say that an attempt has no answer, or was none.
+GONE = ("node lost", "given back", "this machine could not open a connection")
 TIMES_SENT = 30  # A call is repeated so often at most; a green run needs two or three.
+BACK_OFF_S = 0.02  # Of a publisher that was answered 5xx: the server is in trouble, and says so quickly.
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,7 @@ class Traffic:
         self._holding = 0
         self.torn: list[str] = []  # Answers of which some, but not all, was read.
         self.endings: Counter[str] = Counter()  # How calls ended whose verdict is unknown.
+        self.refusals: Counter[int] = Counter()  # Answers 5xx, by status.
         self._threads = [
             threading.Thread(target=self._publish_all, args=(random.Random(seed * 100 + i),), daemon=True)
             for i in range(publishers)
@@ -258,8 +261,7 @@ class Traffic:
         headers = self._headers(kind, name)
         dedup = name if kind.dedup else None
         target = f"/v2/publish/{self._endpoints[kind.path].url}"
-        for _ in range(TIMES_SENT):
-            start, status, answer = client.call("POST", target, headers, body)
+        for start, status, answer in client.calls("POST", target, headers, body):
             verdict = judge(status)
             publish = Publish(
                 body=digest(body),
@@ -282,8 +284,7 @@ class Traffic:
             self._cancel(client, publish.id)
 
     def _cancel(self, client: _Client, message: str) -> None:
-        for _ in range(TIMES_SENT):
-            start, status, _answer = client.call("DELETE", f"/v2/messages/{message}", {}, None)
+        for start, status, _ in client.calls("DELETE", f"/v2/messages/{message}", {}, None):
             self._note(self._cancels, Cancel(message, start, time.monotonic(), judge(status)))
             if judge(status) is not Verdict.UNKNOWN:
                 break
@@ -333,6 +334,21 @@ class _Client:
         self._traffic = traffic
         self._server = traffic._server
         self._connection: HTTPConnection | None = None
+
+    def calls(
+        self, method: str, target: str, headers: dict[str, str], body: bytes | None
+    ) -> Iterator[tuple[float, int, Any]]:
+        """Make a call again and again; those that are answered 5xx do not count, and are waited after."""
+        left = TIMES_SENT
+        while left:
+            made = self.call(method, target, headers, body)
+            yield made
+            if made[1] >= 500:
+                self._traffic.refusals[made[1]] += 1
+                if self._traffic._over.wait(BACK_OFF_S):
+                    raise _OverError
+            else:
+                left -= 1
 
     def call(self, method: str, target: str, headers: dict[str, str], body: bytes | None) -> tuple[float, int, Any]:
         """Return when the call began, its status (0: no complete answer), and the answer's JSON."""

@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from lateron.core.flow import Lane
 from lateron.core.publish import GroupPublication
+from lateron.core.recurring import NewSchedule
 from lateron.core.values import (
     HOUR,
     MINUTE,
@@ -52,8 +53,15 @@ class FannedOut(Struct, frozen=True):
     endpoints: tuple[tuple[str, Accepted], ...]
 
 
-# To one item of a request: an error is that of a publish to a group, found in the transaction.
-Answered: TypeAlias = Accepted | FannedOut | LateronError
+class Enrolled(Struct, frozen=True):
+    """The answer to a schedule among the items of a batch."""
+
+    id: str
+
+
+# What a request can store, and the answer to it; an error is that of a group or a schedule, found in the transaction.
+Item: TypeAlias = Publication | GroupPublication | NewSchedule
+Answered: TypeAlias = Accepted | FannedOut | Enrolled | LateronError
 
 
 class Result(Struct, frozen=True):
@@ -66,7 +74,7 @@ class Result(Struct, frozen=True):
 class Turn(Struct, frozen=True):
     """What has come together while the last transaction was under way."""
 
-    publishes: tuple[tuple[Publication | GroupPublication, ...], ...] = ()  # By request; each is answered as a whole.
+    publishes: tuple[tuple[Item, ...], ...] = ()  # By request; each is answered as a whole.
     results: tuple[Result, ...] = ()
     room: int = 0  # How many attempts this node can open.
 
