@@ -15,6 +15,7 @@ from tests.simulation.world import World
 ROOT = Path(__file__).parent.parent.parent
 SEEDS = 200
 RARE = {
+    "asked why",
     "cancelled", "clock not believed", "clock stepped", "died while it recovered", "died, committed",
     "died, not committed", "disk full", "duplicate", "given back", "host paused", "key paused", "key pinned",
     "late answer refused", "lost with its node", "purged", "queue deleted", "queue paused", "redriven",

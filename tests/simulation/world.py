@@ -20,6 +20,7 @@ The parts of a world, each in its module::
     faults    time, clocks, deaths, late answers
     starts    what must hold when a message starts
     audit     what must hold of the rows, always
+    reasons   what is told of who waits for what
     rest      what must hold at the end
 """
 
@@ -39,6 +40,7 @@ from tests.simulation.managers import Managers
 from tests.simulation.models import Birth, Crowd, Key, Known, Line, Plan, Violation
 from tests.simulation.node import Node
 from tests.simulation.orders import Holder
+from tests.simulation.reasons import Reasons
 from tests.simulation.rest import Rest
 from tests.simulation.starts import Starts
 from tests.simulation.users import Users
@@ -95,7 +97,7 @@ class World:
         self.node = Node(self)
         self.starts = Starts(self)
         self.users, self.managers, self.faults = Users(self), Managers(self), Faults(self)
-        self.audit, self.rest = Audit(self), Rest(self)
+        self.audit, self.reasons, self.rest = Audit(self), Reasons(self), Rest(self)
         self.node.start()
 
     def stream(self, name: str) -> Random:
@@ -128,6 +130,7 @@ class World:
         except Exception as error:
             raise Violation("no error of its own", f"{type(error).__name__}: {error}") from error
         self.audit.look()
+        self.reasons.ask()
 
     def note(self, *facts: object) -> None:
         """Add to the trace, by which two runs of a seed are compared."""
