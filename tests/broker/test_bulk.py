@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tests.broker.conftest import NOW, Desk, item
 
-from lateron.broker.bulk import Redriven
+from lateron.broker.bulk import NEWEST, Redriven
 from lateron.broker.views import Limits
 from lateron.core.values import (
     DAY,
@@ -56,13 +56,13 @@ def test_cancel_goes_on_where_it_stopped(desk: Desk) -> None:
         desk.publish(*[item(delay_ms=HOUR)] * 100)
 
     assert desk.broker.cancel(1, Filter(), NOW, limit=7).count == 7
-    counts, after = [], b""
+    counts, before = [], NEWEST
     while True:
-        piece = desk.broker.cancel(1, Filter(), NOW, after=after)
+        piece = desk.broker.cancel(1, Filter(), NOW, before=before)
         counts.append(piece.count)
-        if piece.after is None:
+        if piece.before is None:
             break
-        after = piece.after
+        before = piece.before
 
     assert sum(counts) == 1193
     assert max(counts) <= 500
@@ -164,6 +164,22 @@ def test_idle_lanes_are_collected(desk: Desk) -> None:
     desk.broker.sweep(NOW + 11 * MINUTE)
 
     assert [row[3] for row in desk.dump()["lane"]] == ["waits:80"]  # type: ignore[index]
+
+
+@pytest.mark.promise("P-78")
+def test_idle_lanes_are_collected_in_pieces(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A million idle keys are looked at bit by bit, so that no transaction waits for all of them; none is forgotten."""
+    monkeypatch.setattr("lateron.broker.bulk.LANES", 2)
+    desk.publish(*[item(f"http://host-{i}/") for i in range(5)])
+    desk.settle(desk.claim(), OK)
+
+    left = []
+    while desk.broker.sweep(NOW + 11 * MINUTE):
+        left.append(len(desk.dump()["lane"]))
+
+    assert left == [3, 1]
+    assert desk.dump()["lane"] == []
+    assert not desk.broker.sweep(NOW + 11 * MINUTE)
 
 
 @pytest.mark.promise("P-41", "P-42")

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from msgspec import Struct
+from msgspec.structs import replace
 from tests.broker.conftest import NOW, Desk, item
 
 from lateron.broker.bulk import Broker
@@ -241,8 +242,8 @@ def test_a_paused_host_gets_nothing_under_any_key(desk: Desk) -> None:
 
     assert [c.request.url for c in claimed] == []
     assert desk.broker.turn(Turn(room=9), NOW).next_due is None
-    held = Waiting("host_paused", None, "one:80")
-    assert why(desk) == [held, None, held, held]
+    held = Waiting("host_paused", None, "one:80", 1)
+    assert why(desk) == [held, None, held, replace(held, place=2)]
 
     desk.broker.alter_lane(1, HOST, flow_control.resumed, NOW)
     assert [c.request.url for c in desk.claim()] == ["http://one/", "http://one/", "http://two/"]
@@ -279,9 +280,9 @@ def test_pauses_outlive_a_restart_and_retention(desk: Desk) -> None:
     broker.pause_delivery(paused=False)
     assert [c.request.url for c in desk.claim(now=later)] == ["http://two/"]
     assert why(desk, later)[:3] == [
-        Waiting("flow_paused", None, "k"),
-        Waiting("host_paused", None, "one:80"),
-        Waiting("host_paused", None, "one:80"),
+        Waiting("flow_paused", None, "k", 1),
+        Waiting("host_paused", None, "one:80", 1),
+        Waiting("host_paused", None, "one:80", 1),
     ]
     broker.alter_lane(1, HOST, flow_control.resumed, later)
     assert len(desk.claim(now=later)) == 2
@@ -299,7 +300,8 @@ def test_the_limit_of_the_server_holds_over_all_keys_and_hosts() -> None:
 
     assert (turned.claimed, turned.next_due) == ((), None)
     assert desk.history.delivery(1).open == 2
-    assert [v.waiting for v in desk.history.pending(2, Filter(), None, 9, NOW).items] == [Waiting("global_parallelism")]
+    (theirs,) = desk.history.pending(2, Filter(), None, 9, NOW).items
+    assert theirs.waiting == Waiting("global_parallelism", place=1)
     with desk.store.transaction() as tx:
         (held, _) = tx.claimed(tx.owned(1, b"", 9))
     (third,) = desk.broker.turn(Turn(results=(Result(held, OK),), room=9), NOW).claimed
@@ -368,7 +370,8 @@ def test_keys_are_listed_by_name(desk: Desk) -> None:
     assert listed(search="ser", count=2) == ["User-3", "user-1"]
     assert listed(search="ser", after="user-1") == ["user-10", "user-2"]
     assert listed(search="%") == ["50%"]
-    assert [v.due for v in desk.history.lanes(1, LaneKind.HOST, Listing(), NOW)] == [1]
+    hosts = desk.history.lanes(1, LaneKind.HOST, Listing(), NOW)
+    assert [(v.lane.name, v.due) for v in hosts] == [("host:80", 1), ("one:80", 0)]
 
 
 @pytest.mark.promise("P-114", "P-115")

@@ -14,9 +14,11 @@ from lateron.broker.bulk import Broker
 from lateron.broker.ledger import Ledger
 from lateron.broker.messages import Undecided
 from lateron.broker.views import Accepted, Limits, Result, Turn
+from lateron.core.flow import host_of, lane_name
 from lateron.core.values import (
     CallbackOptions,
     Flow,
+    LaneKind,
     Millis,
     Outcome,
     Publication,
@@ -66,8 +68,14 @@ def check_limits(desk: Desk) -> None:
     with desk.store.transaction() as tx:
         messages = tx.open_after(1, b"", 1000)
         lanes = tx.read_lanes(sorted({m.lane for m in messages})).values()
+        open_at = [
+            lane_name(1, LaneKind.HOST, host_of(url)).id
+            for url in tx.urls([m.id for m in messages if m.state is State.ACTIVE]).values()
+        ]
     for lane in lanes:
         active = sum(m.lane == lane.id and m.state is State.ACTIVE for m in messages)
+        if lane.kind is LaneKind.HOST:
+            active = open_at.count(lane.id)  # Whatever lane they come from.
         waiting = sum(m.lane == lane.id and m.state is State.WAITING for m in messages)
         assert (lane.active, lane.waiting) == (active, waiting)
 

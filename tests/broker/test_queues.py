@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 from tests.broker.conftest import NOW, Desk, item
 
-from lateron.broker.bulk import Broker
+from lateron.broker.bulk import NEWEST, Broker
 from lateron.broker.messages import PAGE
 from lateron.broker.views import Limits, Result, Turn
 from lateron.core.queue import PLACES
 from lateron.core.values import (
+    HOUR,
     MINUTE,
     SECOND,
     CallbackOptions,
@@ -154,6 +155,22 @@ def test_the_next_waits_for_callbacks_and_for_theirs(desk: Desk) -> None:
     assert lag(desk) == 1
 
 
+@pytest.mark.promise("P-67", "P-98")
+def test_retention_keeps_a_message_that_its_queue_still_needs(desk: Desk) -> None:
+    """A callback may wait for days; if its source went meanwhile, nobody would give the slot back."""
+    callback = CallbackOptions("http://one/callback", delay_ms=8 * HOUR)
+    desk.publish(*line("a", callback=callback), *line("b"))
+    desk.settle(desk.claim(), OK)
+
+    desk.broker.sweep(NOW + 8 * HOUR - 1, over_size=True)
+    truth(desk)
+
+    reports = desk.claim(now=NOW + 8 * HOUR)
+    assert urls(reports) == ["callback"]
+    desk.settle(reports, OK, now=NOW + 8 * HOUR)
+    assert urls(desk.claim(now=NOW + 8 * HOUR)) == ["b"]
+
+
 @pytest.mark.promise("P-62")
 def test_no_more_families_than_slots(desk: Desk) -> None:
     """A message that only waits for its callback still counts."""
@@ -293,17 +310,20 @@ def test_a_cancelled_callback_makes_way(desk: Desk) -> None:
 
 
 def test_cancelling_a_long_queue_in_pieces_leaves_no_slot(desk: Desk) -> None:
-    """Each piece arms the next head, which the next piece cancels."""
+    """The newest go first, so nothing is armed in between, and nothing starts that is to be cancelled."""
     for _ in range(12):
         desk.publish(*[queued()] * 100)
-    after, total = b"", 0
+    (first,) = desk.claim()
+    before, total = NEWEST, 0
     while True:
-        done = desk.broker.cancel(1, Filter(queues=("q",)), NOW, after=after)
+        done = desk.broker.cancel(1, Filter(queues=("q",)), NOW, before=before)
+        desk.settle([first], DOWN)
+        assert desk.claim() == ()
         truth(desk)
         total += done.count
-        if done.after is None:
+        if done.before is None:
             break
-        after = done.after
+        before = done.before
 
     assert (total, lag(desk), desk.claim()) == (1200, 0, ())
 
@@ -407,7 +427,7 @@ def test_queues_are_counted_and_refused_above_the_quota() -> None:
         Turn(publishes=((queued(queue="two"),), (queued(queue="three", dedup=bytes(32)),), (item(),))), NOW
     )
 
-    assert [isinstance(answer, QuotaExceeded) for answer in turned.accepted] == [False, True, False]
+    assert [isinstance(answer[0], QuotaExceeded) for answer in turned.accepted] == [False, True, False]  # type: ignore[index]
     with pytest.raises(QuotaExceeded):
         desk.broker.set_queue(1, "three", NOW)
     desk.broker.set_queue(2, "three", NOW)

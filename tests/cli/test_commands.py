@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -21,23 +21,6 @@ from lateron.cli.client import connect
 from lateron.cli.exits import Failed
 from lateron.cli.show import told
 from lateron.cli.tailing import OVERLAP, events_since, line
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with Server(tmp_path_factory.mktemp("cli") / "data") as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def receiver() -> Iterator[Receiver]:
-    with Receiver() as running:
-        yield running
-
-
-@pytest.fixture
-def endpoint(receiver: Receiver) -> Endpoint:
-    return receiver.endpoint()
 
 
 @pytest.fixture(autouse=True)
@@ -68,7 +51,7 @@ def test_group_is_made_published_to_and_deleted(receiver: Receiver, capsys: pyte
     assert [at.wait_for_one().header("X") for at in (one, two)] == ["y", "y"]
     assert two.url in run(capsys, "groups", "list")
     run(capsys, "groups", "remove", "cli-group", two.url)
-    assert run(capsys, "groups", "show", "cli-group") == f"cli-group\tthe first\t{one.url}\n"
+    assert run(capsys, "groups", "get", "cli-group") == f"cli-group\tthe first\t{one.url}\n"
     assert run(capsys, "groups", "remove", "cli-group", "the first") == ""
     assert run(capsys, "groups", "delete", "cli-group") == "deleted 0\n"
     assert main(["groups", "show", "cli-group"]) == exits.REFUSED

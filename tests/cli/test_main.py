@@ -74,14 +74,14 @@ def test_python_without_asserts_is_refused() -> None:
         (["serv"], exits.USAGE, "serve"),
         (["serve"], exits.USAGE, "--data-dir"),
         (["dev", "--host=0.0.0.0", "--config=none.toml"], exits.USAGE, "none.toml"),
-        (["publish"], exits.USAGE, "destination"),
+        (["publish"], exits.USAGE, "URL"),
         (["publish", "http://x", "-H", "nocolon"], exits.USAGE, "Name: value"),
         (["publish", "http://x", "-d", "@none"], exits.USAGE, "cannot read none"),
         (["publish", "http://x", "--url", "ftp://x"], exits.USAGE, "http://HOST:PORT"),
         (["publish", "http://x", "--url", "http://x:port"], exits.USAGE, "http://HOST:PORT"),
         (["publish", "http://x", "--url", "https://queue.example.com"], exits.USAGE, "QSTASH_TOKEN"),
         (["why", "msg_1", "--url", "http://127.0.0.1:1"], exits.UNREACHABLE, "no answer from http://127.0.0.1:1"),
-        (["tail", "--since", "yesterday"], exits.USAGE, "expected a duration"),
+        (["tail", "--since", "yesterday"], exits.USAGE, "--since: expected a time ago"),
     ],
 )
 def test_error_is_one_line_and_an_exit_code(

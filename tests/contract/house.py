@@ -33,7 +33,7 @@ import apsw
 from tests.support.poll import PATIENCE_S, until
 
 from lateron.config import load
-from lateron.config.dev_users import DEV_USERS
+from lateron.config.dev_users import DEV_USERS, DevUser
 from lateron.core.values import EventKind, Millis
 from lateron.runtime import Clock, Nanos, SystemClock
 from lateron.server import Server
@@ -137,6 +137,14 @@ class House:
         finally:
             run("COMMIT")
 
+    def columns(self) -> dict[str, list[str]]:
+        """Return the names of the columns of every table."""
+        listed = "SELECT m.name, p.name FROM sqlite_schema m, pragma_table_info(m.name) p WHERE m.type = 'table'"
+        found: dict[str, list[str]] = {}
+        for table, column in self._eye.execute(listed):
+            found.setdefault(str(table), []).append(str(column))
+        return found
+
     def close(self) -> None:
         """Hang up, and see that nothing has been sent."""
         self._hang_up()
@@ -171,8 +179,7 @@ def furnish(directory: Path) -> None:
     """Fill a new data directory with something of everything; it delivers to its own catcher only."""
     with opened(directory, delivers=True) as house:
         for user in (ALICE, BOB):
-            group, endpoint = f"group-{user.tenant}", f'{{"endpoints":[{{"url":"{house.url}/_catch/{user.tenant}"}}]}}'
-            assert house.ask("POST", f"/v2/topics/{group}/endpoints", endpoint.encode(), token=user.token).status == 200
+            _arrange(house, user)
             for number in range(3):
                 _publish(house, user.token, f"ok?n={number}", ("Upstash-Label", "kept"))
             for number in range(4):
@@ -205,6 +212,28 @@ def furnish(directory: Path) -> None:
             until(partial(_at_rest, house, user.token), "all attempts to end")
 
 
+def _arrange(house: House, user: DevUser) -> None:
+    """Make a group, a queue, a key, a schedule and a paused host with names that no other user has.
+
+    In the queue, which is paused, waits a message of the key.
+    """
+    mine = user.tenant
+    endpoint = json.dumps({"endpoints": [{"url": f"{house.url}/_catch/{mine}", "name": "one"}]})
+    line = {"Upstash-Flow-Control-Key": f"key-{mine}", "Upstash-Flow-Control-Value": "parallelism=2"}
+    cron = {"Upstash-Cron": "0 4 * * *", "Upstash-Schedule-Id": f"scheduled-{mine}", "Upstash-Label": "report"}
+    for method, target, body, headers in (
+        ("POST", f"/v2/topics/group-{mine}/endpoints", endpoint, {}),
+        ("PATCH", f"/v2/topics/group-{mine}", '{"headers": {"Upstash-Label": "grouped"}}', {}),
+        ("POST", "/v2/queues", f'{{"queueName": "line-{mine}", "parallelism": 3, "paused": true}}', {}),
+        ("POST", f"/v2/enqueue/line-{mine}/{house.url}/_catch/queued", "queued", line),
+        ("POST", f"/v2/flowControl/key-{mine}/pin?rate=7&period=90", "", {}),
+        ("POST", f"/v2/schedules/{house.url}/_catch/scheduled", "report", cron),
+        ("POST", f"/lateron/v1/destinations/host-{mine}.example:443/pause", "", {}),
+    ):
+        answer = house.ask(method, target, body.encode(), headers, user.token)
+        assert answer.status in {200, 201}, answer
+
+
 def _publish(house: House, token: str, target: str, *headers: tuple[str, str]) -> str:
     answer = house.ask("POST", f"/v2/publish/{house.url}/_catch/{target}", b'{"a": 1}', headers, token)
     assert answer.status == 201, answer
@@ -212,10 +241,10 @@ def _publish(house: House, token: str, target: str, *headers: tuple[str, str]) -
 
 
 def _at_rest(house: House, token: str) -> bool:
-    """Whether what was to be delivered has been, failure callbacks included, and only the delayed is left."""
+    """Whether what was to be delivered has been, failure callbacks included, and only what waits is left."""
     caught = house.ask("GET", "/lateron/v1/catcher/told", token=token).json["requests"]
     pending = house.ask("GET", "/v2/messages", token=token).json["messages"]
-    return len(caught) == 4 and len(pending) == 4
+    return len(caught) == 4 and len(pending) == 5
 
 
 @contextmanager

@@ -49,6 +49,14 @@ LABELS: Final = sorted(
 PUBLIC: Final = frozenset(("GET /healthz", "GET /readyz", "GET /openapi.json"))
 LISTS: Final = ("/v2/messages", "/v2/events", "/v2/logs", "/v2/dlq")
 
+# Pages of what has a name, and the field that holds it.
+NAMED: Final = {
+    "/v2/queues/{queueName}": "name",
+    "/v2/schedules/{scheduleId}": "scheduleId",
+    "/v2/topics/{urlGroupName}": "name",
+    "/v2/flowControl/{flowControlKey}": "flowControlKey",
+}
+
 # What only a look inside could have told.
 INSIDE: Final = re.compile(
     r"Traceback|File \"|\.py\b|(?i:sqlite|apsw)|\bSELECT\b|\bINSERT\b|\bUPDATE\b|site-packages|0x[0-9a-f]{8,}"
@@ -225,14 +233,20 @@ def known_ids(house: House) -> Mapping[str, Sequence[str]]:
         "messageIds": messages,
         "dlqId": letters,
         "dlqIds": letters,
-        "scheduleId": ["daily", "none"],
-        "queueName": ["orders", "none"],
-        "urlGroupName": ["everybody", "none"],
-        "flowControlKey": ["drawn", "none"],
-        "host": ["127.0.0.1:9", "example.com:443"],
+        "scheduleId": ["daily", f"scheduled-{ALICE.tenant}", f"scheduled-{BOB.tenant}", "none"],
+        "queueName": [f"line-{ALICE.tenant}", f"line-{BOB.tenant}", "none"],
+        "urlGroupName": [f"group-{ALICE.tenant}", f"group-{BOB.tenant}", "none"],
+        "flowControlKey": ["shared", f"key-{ALICE.tenant}", f"key-{BOB.tenant}", "none"],
+        "host": ["127.0.0.1:9", f"host-{ALICE.tenant}.example:443", f"host-{BOB.tenant}.example:443"],
         "name": ["ok", "down", "told", "none"],
         "label": ["kept", "later", "dead1"],
-        "destination": [f"{house.url}/_catch/drawn", "https://example.com/a?b=c", "http://example.com//x"],
+        "destination": [
+            f"{house.url}/_catch/drawn",
+            "https://example.com/a?b=c",
+            "http://example.com//x",
+            f"group-{ALICE.tenant}",
+            f"group-{BOB.tenant}",
+        ],
     }
 
 
@@ -314,6 +328,10 @@ def look_at_everything(house: House, schema: Any) -> None:
             look(house, schema, "/lateron/v1/messages/{messageId}", user.token, event["messageId"])
         for letter in pages["/v2/dlq"]["messages"][:20]:
             look(house, schema, "/v2/dlq/{dlqId}", user.token, letter["dlqId"])
+        for path, name in NAMED.items():
+            for named in look(house, schema, path.rpartition("/")[0], user.token)[:20]:
+                look(house, schema, path, user.token, quote(named[name], safe=""))
+        look(house, schema, "/lateron/v1/destinations", user.token)
 
 
 def look(house: House, schema: Any, path: str, token: str, value: str | None = None) -> Any:

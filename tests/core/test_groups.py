@@ -315,3 +315,33 @@ def test_limit_of_a_plan_counts_what_the_group_would_have() -> None:
     with_endpoints(full, 1, "g", [Endpoint("https://h/1", "named")], QUOTAS["free"], NOW)
     with pytest.raises(QuotaExceeded):
         with_endpoints(full, 1, "g", [Endpoint("https://h/new")], QUOTAS["free"], NOW)
+
+
+@pytest.mark.parametrize(
+    ("target", "urls"),
+    [
+        ("orders?page=1", ["https://one.example?page=1", "https://two.example/x?a=1&page=1"]),
+        ("orders?", ["https://one.example", "https://two.example/x?a=1"]),
+        (
+            "orders?upstash-retries=2&b=%2F%20&qstash_token=t&b",
+            ["https://one.example?b=%2F%20&b", "https://two.example/x?a=1&b=%2F%20&b"],
+        ),
+        ("orders%3Fpage=1", ["https://one.example?page=1", "https://two.example/x?a=1&page=1"]),
+    ],
+)
+def test_parameters_that_are_not_ours_go_to_every_endpoint(target: str, urls: list[str]) -> None:
+    """A sender of webhooks adds what it likes to its address; a publish to a URL passes that on, byte for byte."""
+    two = group(Endpoint("https://one.example"), Endpoint("https://two.example/x?a=1"))
+
+    made = expand(request({}, target), two, anywhere)
+
+    assert [publication.request.url for publication in made] == urls
+
+
+def test_a_query_behind_a_group_is_judged_with_the_url_of_the_endpoint() -> None:
+    """What no request line can hold is refused, as it is in a publish to a URL."""
+    (item,) = parse_batch(b'[{"destination": "orders?a b"}]', context())
+    assert isinstance(item, GroupPublication)
+
+    with pytest.raises(InvalidDestination, match="a b"):
+        expand(item, group(), anywhere)

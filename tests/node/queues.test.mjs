@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 
-import { Receiver, connect, refused } from "./support.mjs";
+import { Receiver, connect, refused, story } from "./support.mjs";
 
 const client = connect();
 let receiver;
@@ -53,4 +53,32 @@ test("messages are enqueued in order, and a paused queue keeps them", async () =
 
 test("more parallelism than the quota allows is refused", async () => {
   await refused(client.queue({ queueName: named("wide") }).upsert({ parallelism: 101 }), 412);
+});
+
+test("a group is enqueued as one message for each endpoint", async () => {
+  const queueName = named("group");
+  const queue = client.queue({ queueName });
+  const [one, two] = [receiver.endpoint(), receiver.endpoint()];
+  await client.urlGroups.addEndpoints({ name: queueName, endpoints: [{ url: one.url, name: "one" }, { url: two.url }] });
+  await queue.upsert({ parallelism: 1, paused: true });
+
+  const flowControl = { key: queueName, parallelism: 5, rate: 5, period: "1d" };
+  const answers = await queue.enqueueJSON({ urlGroup: queueName, body: { n: 1 }, flowControl, label: ["a", "b"] });
+  const [group, single] = await client.batchJSON([
+    { queueName, urlGroup: queueName, body: { n: 2 } },
+    { queueName, url: one.url, body: { n: 3 } },
+  ]);
+  assert.deepEqual([...answers, ...group].map(({ url }) => url), [one.url, two.url, one.url, two.url]);
+  assert.equal((await queue.get()).lag, 5);
+  const message = await client.messages.get(answers[0].messageId);
+  assert.deepEqual(
+    [message.queueName, message.urlGroup, message.endpointName, message.flowControlKey, message.labels],
+    [queueName, queueName, "one", queueName, ["a", "b"]],
+  );
+  await queue.resume();
+  await story(client, single.messageId);
+  assert.deepEqual(one.requests.map(({ text }) => text), ['{"n":1}', '{"n":2}', '{"n":3}']);
+  assert.deepEqual(two.requests.map(({ text }) => text), ['{"n":1}', '{"n":2}']);
+  await queue.delete();
+  await client.urlGroups.delete(queueName);
 });

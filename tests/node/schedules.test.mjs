@@ -104,3 +104,48 @@ test("a batch makes schedules, and a schedule calls a URL group", async () => {
   await schedules.delete(name);
   await client.urlGroups.delete(name);
 });
+
+test("a publish with a cron is a schedule", async () => {
+  const endpoint = receiver.endpoint();
+  const { scheduleId } = await client.publishJSON({
+    url: endpoint.url,
+    body: { published: true },
+    headers: { "Upstash-Cron": "@every 1s", "Upstash-Schedule-Id": `published-${Date.now()}` },
+    retries: 1,
+  });
+
+  const schedule = await schedules.get(scheduleId);
+  assert.deepEqual([schedule.cron, schedule.destination, schedule.retries], ["@every 1s", endpoint.url, 1]);
+  const [request] = await endpoint.waitFor(1);
+  await schedules.delete(scheduleId);
+  assert.equal(request.text, '{"published":true}');
+  assert.equal(request.headers["upstash-schedule-id"], scheduleId);
+});
+
+test("a schedule feeds a queue, with every limit of its messages", async () => {
+  const name = `scheduled-${Date.now()}`;
+  const endpoint = receiver.endpoint();
+  const { scheduleId } = await schedules.create({
+    destination: endpoint.url,
+    cron: "@every 1s",
+    queueName: name,
+    flowControl: { key: name, parallelism: 2, rate: 100, period: "1h" },
+    label: "tick",
+    retryDelay: "1000",
+    timeout: 5,
+  });
+
+  const schedule = await schedules.get(scheduleId);
+  assert.deepEqual(
+    [schedule.queueName, schedule.flowControlKey, schedule.parallelism, schedule.rate, schedule.period],
+    [name, name, 2, 100, 3600],
+  );
+  const [request] = await endpoint.waitFor(1);
+  await schedules.delete(scheduleId);
+  const message = await client.messages.get(request.headers["upstash-message-id"]);
+  assert.deepEqual(
+    [message.queueName, message.scheduleId, message.label, message.flowControlKey],
+    [name, scheduleId, "tick", name],
+  );
+  await client.queue({ queueName: name }).delete();
+});

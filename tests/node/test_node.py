@@ -143,6 +143,17 @@ def test_javascript_reaches_options_of_ours(node: str, server: Server, tmp_path:
     run(node, "extensions", server, tmp_path)
 
 
+@pytest.mark.promise("P-28", "P-41", "P-90", "P-106")
+def test_javascript_of_guides_works_as_written(node: str, server: Server, tmp_path: Path) -> None:
+    """What people copy from a page and change a little."""
+    run(node, "guides", server, tmp_path)
+
+
+def test_every_call_of_javascript_is_driven(node: str, server: Server, tmp_path: Path) -> None:
+    """By a test that is named for it, so that a new one is not forgotten."""
+    run(node, "every-call", server, tmp_path)
+
+
 def test_javascript_takes_a_running_server_as_its_dev_server(node: str, server: Server, tmp_path: Path) -> None:
     """With one variable set, and nothing to download."""
     run(node, "dev-mode", server, tmp_path, {"QSTASH_DEV": "true", "QSTASH_DEV_PORT": str(server.port)})

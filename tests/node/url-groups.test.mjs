@@ -61,3 +61,19 @@ test("a publish reaches every endpoint, a batch answers arrays for groups", asyn
   await alone.one();
   await client.urlGroups.delete(name);
 });
+
+test("the older name does the same", async () => {
+  const name = `js-topic.${Date.now()}`;
+  const endpoint = receiver.endpoint();
+  await client.topics.addEndpoints({ name, endpoints: [{ url: endpoint.url }, { url: "https://two.example/" }] });
+  await client.topics.removeEndpoints({ name, endpoints: [{ url: "https://two.example/" }] });
+  assert.deepEqual((await client.topics.get(name)).endpoints, [{ url: endpoint.url }]);
+  assert.ok((await client.topics.list()).some((listed) => listed.name === name));
+
+  const answer = await client.publishJSON({ topic: name, body: { older: true } });
+
+  assert.equal(answer.length, 1);
+  assert.equal((await endpoint.one()).headers["upstash-topic-name"], name);
+  await client.topics.delete(name);
+  await refused(client.publishJSON({ topic: name, body: {} }), 404, new RegExp(`topic ${name} not found`));
+});

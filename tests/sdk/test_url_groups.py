@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 import pytest
@@ -87,3 +88,67 @@ def test_batch_mixes_url_and_group(client: QStash, receiver: Receiver) -> None:
     assert [entry.url for entry in group] == [one.url, two.url]
     assert [at.wait_for_one().text for at in (alone, one, two)] == ["u", "g", "g"]
     client.url_group.delete(name)
+
+
+@pytest.mark.promise("P-60", "P-90")
+def test_a_group_is_enqueued_as_one_message_for_each_endpoint(client: QStash, receiver: Receiver) -> None:
+    """All stand in the queue, in the order of the endpoints; everything that is told of one names group and queue."""
+    stock, mail, back = receiver.endpoint(), receiver.endpoint(), receiver.endpoint()
+    name, queue = group_of(stock), f"line-{stock.path[1:]}-{time.time_ns()}"
+    client.url_group.upsert_endpoints(name, [{"url": stock.url, "name": "stock"}, {"url": mail.url, "name": "mail"}])
+    client.queue.upsert(queue, paused=True)
+    mail.answers(Answer(500, b"no mail today"))
+
+    sent = [
+        client.message.enqueue_json(
+            queue=queue, url_group=name, body={"order": number}, retries=0, callback=back.url, label=queue
+        )
+        for number in range(2)
+    ]
+    assert client.queue.get(queue).lag == 4
+    client.queue.resume(queue)
+
+    told = [report.json for report in back.wait_for(4)]
+    ids = [one.message_id for answer in sent if isinstance(answer, list) for one in answer]
+    assert [report["sourceMessageId"] for report in told] == ids
+    assert [(report["endpointName"], report["status"]) for report in told] == [("stock", 200), ("mail", 500)] * 2
+    assert {(report["topicName"], report["queueName"]) for report in told} == {(name, queue)}
+    assert [request.json for request in stock.requests + mail.requests] == [{"order": 0}, {"order": 1}] * 2
+    assert story(client, ids[3])[-1] == "FAILED"
+    letters = client.dlq.list(filter={"url_group": name, "queue": queue}).messages
+    assert {(one.message_id, one.endpoint, one.response_body) for one in letters} == {
+        (ids[1], "mail", "no mail today"),
+        (ids[3], "mail", "no mail today"),
+    }
+    lines = client.log.list(filter={"url_group": name, "label": queue}).logs
+    assert {(line.message_id, line.url_group, line.queue) for line in lines} == {(one, name, queue) for one in ids}
+    assert {line.endpoint for line in lines if line.message_id in ids[::2]} == {"stock"}
+    shown = client.message.get(ids[1])
+    assert (shown.url_group, shown.endpoint, shown.queue) == (name, "mail", queue)
+    client.queue.delete(queue)
+    client.url_group.delete(name)
+
+
+@pytest.mark.promise("P-90")
+def test_a_webhook_reaches_a_group_with_the_token_in_its_address(server: Server, receiver: Receiver) -> None:
+    """Whoever can only be given an address tells everybody; options stand beside the token, the rest is passed on."""
+    one, two = receiver.endpoint(), receiver.endpoint()
+    name = group_of(one)
+    added = json.dumps({"endpoints": [{"url": f"{one.url}?a=1"}, {"url": two.url, "name": "second"}]}).encode()
+    assert server.call("POST", f"/v2/topics/{name}/endpoints", added).status == 200
+    for target in (f"/v2/publish/{name}", f"/v2/enqueue/{name}/{name}"):
+        query = (
+            f"qstash_token={server.token}&upstash-retries=1&upstash-label={name}&upstash-forward-x-event=push&from=hub"
+        )
+        reply = server.call("POST", f"{target}?{query}", b'{"event": 1}', token="")
+
+        assert reply.status == 201, reply.text
+        for answer in reply.json:
+            message = server.call("GET", f"/v2/messages/{answer['messageId']}").json
+            assert (message["topicName"], message["maxRetries"], message["label"]) == (name, 1, name)
+            assert message.get("queueName") == (name if "enqueue" in target else None)
+    for endpoint, path in ((one, f"{one.path}?a=1&from=hub"), (two, f"{two.path}?from=hub")):
+        requests = endpoint.wait_for(2)
+        assert {request.target for request in requests} == {path}
+        assert {request.header("X-Event") for request in requests} == {"push"}
+        assert server.token not in str(requests)

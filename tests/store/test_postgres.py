@@ -72,7 +72,7 @@ def numbered(text: str) -> str:
 
 def test_postgresql_prepares_every_statement(database: psycopg.Connection) -> None:
     """Each statement, in each size of its list, is understood by PostgreSQL."""
-    statements = load_statements("hot_postgres.sql", "queries.sql")
+    statements = load_statements("hot_postgres.sql", "queries.sql", locks=True)
     for statement in statements.values():
         for size, text in statement.expanded.items():
             database.execute(f"PREPARE {statement.name}_{size} AS {numbered(text)}".encode())

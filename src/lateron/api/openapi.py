@@ -462,7 +462,6 @@ def _schemas() -> Json:
         **_fields(text, "queueName orderKey"),
         "kind": {"enum": ["callback", "failureCallback", "redrive"]},
     }
-    refused = _object({"error": text, "status": number}, ["error"])
     answer = {
         **_fields(text, "responseBody responseBodyBase64 error"),
         "responseStatus": number,
@@ -475,7 +474,7 @@ def _schemas() -> Json:
         **_fields(text, "state heldBy"),
         **_fields(number, "retried waitingUntil nextDeliveryTime"),
         "waitingFor": {**text, "description": "Why it has not gone out yet."},
-        "placeInLine": {**number, "description": "For a slot of its queue; exact up to 1,000."},
+        "placeInLine": {**number, "description": "In its queue, key or host; exact up to 1,000."},
         "placeInLineIsAtLeast": flag,
     }
     line = {**_fields(text, "state note"), **_fields(number, "time attempt nextDeliveryTime")}
@@ -494,20 +493,11 @@ def _schemas() -> Json:
         "phases": _object(_fields(number, "dns connect tls firstByte body total"), []),
     }
     story = {"attempts": _array("Attempt"), "events": _array("Line"), "retryDelays": {"type": "array", "items": number}}
-    batch = {
-        "destination": text,
-        "headers": {"type": "object", "additionalProperties": {"anyOf": [text, _strings()]}},
-        "body": {"description": "Text, or JSON that is sent as such."},
-        "callback": {"type": ["string", "null"]},
-        "failureCallback": {"type": ["string", "null"]},
-        "queue": {"type": ["string", "null"], "description": "The queue to go through."},
-    }
     return {
         "Error": _object({"error": text, "requestId": text}, ["error"]),
         "Scheduled": _object({"scheduleId": text}, ["scheduleId"]),
         "Published": _object({"messageId": text, "url": text, "deduplicated": flag}, ["messageId"]),
-        "BatchItem": {"anyOf": [_ref("Published"), _array("Published"), _ref("Scheduled"), refused]},
-        "BatchMessage": _object(batch, ["destination"]),
+        **_batch_schemas(text, number),
         "Queue": QUEUE_SCHEMA,
         "Message": _object(message, [*always, "createdAt", "state"]),
         "Story": _object({**message, **story}, [*always, "createdAt", "state", "attempts", "events"]),
@@ -518,6 +508,22 @@ def _schemas() -> Json:
         **group_schemas(),
         **flow_schemas(),
         "Keys": _object({"current": text, "next": text}, ["current", "next"]),
+    }
+
+
+def _batch_schemas(text: Json, number: Json) -> Json:
+    batch = {
+        "destination": text,
+        "headers": {"type": "object", "additionalProperties": {"anyOf": [text, _strings()]}},
+        "body": {"description": "Text, or JSON that is sent as such."},
+        "callback": {"type": ["string", "null"]},
+        "failureCallback": {"type": ["string", "null"]},
+        "queue": {"type": ["string", "null"], "description": "The queue to go through."},
+    }
+    refused = _object({"error": text, "status": number}, ["error"])
+    return {
+        "BatchItem": {"anyOf": [_ref("Published"), _array("Published"), _ref("Scheduled"), refused]},
+        "BatchMessage": _object(batch, ["destination"]),
     }
 
 

@@ -33,6 +33,7 @@ QUEUE_SCHEMA: Final[Json] = {
 }
 _ONE: Final = {"$ref": "#/components/schemas/Queue"}
 _PUBLISHED: Final = {"$ref": "#/components/schemas/Published"}
+_ONE_OR_MANY: Final[Json] = {"anyOf": [_PUBLISHED, {"type": "array", "items": _PUBLISHED}]}
 _SETTINGS: Final = {
     "type": "object",
     "properties": {"queueName": _TEXT, "parallelism": _NUMBER, "paused": _FLAG},
@@ -84,11 +85,17 @@ def _enqueue(operation: Callable[..., Json], parameters: Sequence[Json]) -> Json
         "enqueue",
         "Publish through a queue",
         "As a publish, with all its headers. The queue is made if it is missing, with parallelism 1: its "
-        "messages are then delivered one after another, each with its retries and callbacks.",
-        [*parameters, _parameter("destination", "The URL to deliver to.", "https://example.com/orders?x=1")],
+        "messages are then delivered one after another, each with its retries and callbacks. For a URL group, one "
+        "message for each endpoint stands in the queue, and the answer is an array.",
+        [
+            *parameters,
+            _parameter(
+                "destination", "The URL to deliver to, or the name of a URL group.", "https://example.com/orders?x=1"
+            ),
+        ],
         {
-            201: ("Stored.", _PUBLISHED, {"messageId": _ID}),
-            202: ("A duplicate.", _PUBLISHED, {"messageId": _ID, "deduplicated": True}),
+            201: ("Stored.", _ONE_OR_MANY, {"messageId": _ID}),
+            202: ("A duplicate.", _ONE_OR_MANY, {"messageId": _ID, "deduplicated": True}),
         },
         (400, 401, 403, 404, 412, 413, 501, 503, 507),
         body={"*/*": {"schema": {}, "example": "any bytes"}},

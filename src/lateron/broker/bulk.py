@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from lateron.broker.groups import GroupBroker
 from lateron.broker.lanes import LaneBroker
-from lateron.broker.messages import PAGE, earlier
+from lateron.broker.messages import PAGE
 from lateron.broker.queues import QueueBroker
 from lateron.core import message as life
 from lateron.core.filters import matches
@@ -32,18 +32,21 @@ from lateron.core.values import (
     State,
     Tenant,
 )
-from lateron.store.sql import FIRST, LAST, Verbs
+from lateron.store.sql import LAST, Verbs
 
 SWEPT: Final = "swept"  # The setting that says when.
 
 LAST_TIME: Millis = 1 << 62
+FIRST_LANE = -1  # Below every number of a lane.
+LANES = 5000  # Looked at in one piece of a sweep: a millisecond, also where a million keys are idle.
+NEWEST = LAST  # Where cancelling begins.
 
 
 class Cancelled(Struct, frozen=True):
-    """What one piece of a cancellation did; ``after`` is where to go on, None at the end."""
+    """What one piece of a cancellation did; ``before`` is where to go on, None at the end."""
 
     count: int
-    after: bytes | None = None
+    before: bytes | None = None
 
 
 class Redriven(Struct, frozen=True):
@@ -63,29 +66,35 @@ class Deleted(Struct, frozen=True):
 class Broker(GroupBroker, QueueBroker, LaneBroker):
     """All that changes messages: the hot verbs, those of groups, queues and lanes, and those for many at once."""
 
+    _swept = FIRST_LANE  # How far the sweep has looked through the lanes.
+
     def cancel(
-        self, tenant: Tenant, selection: Filter, now: Millis, limit: int | None = None, after: bytes = FIRST
+        self, tenant: Tenant, selection: Filter, now: Millis, limit: int | None = None, before: bytes = NEWEST
     ) -> Cancelled:
-        """Cancel messages that match and do not rest.
+        """Cancel messages that match and do not rest, the newest first.
+
+        So between two pieces nothing starts in the place of what was cancelled: whoever would is gone already.
 
         Args:
             tenant: Whose.
             selection: Which; an empty filter means all.
             now: Time of the cancellation.
             limit: At most so many; None means no bound.
-            after: Where the last piece ended.
+            before: Where the last piece ended.
 
         Returns:
             How many were cancelled, or will be once their open attempt has ended.
         """
         with self._store.transaction() as tx:
-            page = self._open_page(tx, tenant, selection, after)
+            page = self._open_page(tx, tenant, selection, before)
             matching = self._matching(tx, page, selection)
             ledger = self._ledger(tx, now)
             ledger.hold_queues(message.queue for message in matching)
-            ledger.hold_known(message.lane for message in matching if message.state in {State.WAITING, State.ACTIVE})
+            ledger.hold_known(message.lane for message in matching)
+            ledger.foresee(len(matching))
+            stored = tx.load_messages([message.id for message in matching])
             done, last = 0, page[-1].id if len(page) >= PAGE and not selection.message_ids else None
-            for message in matching:
+            for message in (stored[seen.id] for seen in matching):
                 if limit is not None and done >= limit:
                     last = None
                     break
@@ -99,7 +108,7 @@ class Broker(GroupBroker, QueueBroker, LaneBroker):
                     ledger.leave(message, transition)
             ledger.write()
             alarm = ledger.next_due()
-        self._alarm = earlier(self._alarm, alarm)
+        self._noted(alarm)
         return Cancelled(done, None if limit is not None and done >= limit else last)
 
     def redrive(
@@ -117,7 +126,7 @@ class Broker(GroupBroker, QueueBroker, LaneBroker):
         """
         with self._store.transaction() as tx:
             letters, cursor = self._letters(tx, tenant, selection, before, limit)
-            stored = tx.load_messages([letter.message for letter in letters])
+            stored = tx.read_messages([letter.message for letter in letters])
             requests = tx.load_requests([letter.message for letter in letters])
             # Whoever deletes the record makes the message: two retries of one record make one.
             ours = [d for d in letters if requests[d.message].intact and tx.delete_dead_letters([d])]
@@ -126,8 +135,9 @@ class Broker(GroupBroker, QueueBroker, LaneBroker):
                 publication = life.redrive(stored[letter.message], requests[letter.message].request, overrides)
                 made.append((publication, life.create(publication, self._new_id(now), now)))
             ledger = self._ledger(tx, now)
-            for publication, _ in made:
-                name = queue_of(tenant, publication.request.options)
+            names = [queue_of(tenant, publication.request.options) for publication, _ in made]
+            ledger.find_queues(name for name in names if name is not None)
+            for name in names:
                 if name is not None:
                     self._open_queue(tx, ledger, name)
             ledger.hold({m.lane: (m.tenant, lane_of(m.tenant, request)) for _, (m, request, _) in made})
@@ -136,7 +146,7 @@ class Broker(GroupBroker, QueueBroker, LaneBroker):
                 ledger.enter(new, room=False)
             ledger.write()
             alarm = ledger.next_due()
-        self._alarm = earlier(self._alarm, alarm)
+        self._noted(alarm)
         return Redriven(tuple(new[0].id for _, new in made), cursor)
 
     def delete_dead(
@@ -185,17 +195,18 @@ class Broker(GroupBroker, QueueBroker, LaneBroker):
             tx.expire_dedup(now, PAGE)
             tx.expire_ticks(now - limits.history_retention_ms, PAGE)
             # An idle key can be read as long as its last message.
-            tx.collect_lanes(now - limits.message_retention_ms, PAGE)
+            swept = tx.collect_lanes(now - limits.message_retention_ms, self._swept, LANES)
             tx.forget_nodes(now - limits.history_retention_ms)
             emptying = tx.deleted_queues(PAGE)
+        self._swept = FIRST_LANE if swept is None else swept
         more = [self.empty_queue(queue_id, now) for queue_id in emptying]
-        return len(gone) >= PAGE or any(more)
+        return len(gone) >= PAGE or swept is not None or any(more)
 
-    def _open_page(self, tx: Verbs, tenant: Tenant, selection: Filter, after: bytes) -> list[Message]:
+    def _open_page(self, tx: Verbs, tenant: Tenant, selection: Filter, before: bytes) -> list[Message]:
         """Read candidates: those named, or a page of all that do not rest."""
         if not selection.message_ids:
-            return tx.open_after(tenant, after, PAGE)
-        named = tx.load_messages(list(dict.fromkeys(selection.message_ids)))
+            return tx.open_before(tenant, before, PAGE)
+        named = tx.read_messages(list(dict.fromkeys(selection.message_ids)))
         return [message for message in named.values() if message.tenant == tenant]
 
     def _matching(self, tx: Verbs, page: Sequence[Message], selection: Filter) -> list[Message]:

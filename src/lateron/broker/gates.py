@@ -1,18 +1,21 @@
 """Why a message has not gone out yet.
 
 A message passes its time first, then the pause of the whole server, then its lane with all who stand before
-it there, then what the server as a whole may have open; then it waits for a node with room. What is told
-is the gate at which it stands now.
+it there, then, if that is the lane of a key, the cap and the pause of its host, then what the server as a
+whole may have open; then it waits for a node with room. What is told is the gate at which it stands now.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
+from msgspec.structs import replace
+
 from lateron.broker.messages import HALTED
 from lateron.broker.views import Limits, Waiting
 from lateron.core import flow
 from lateron.core.flow import Lane, lane_name
+from lateron.core.queue import PLACES
 from lateron.core.values import LaneKind, Message, Millis, Request, State, Tenant
 from lateron.store.sql import Verbs
 
@@ -26,10 +29,9 @@ class Gates:
         self._limits = limits
         self._now = now
         self._lanes: dict[int, Lane] = {}
-        self._blocked: dict[int, str | None] = {}
+        self._first: dict[int, str | None] = {}  # Where the first message of a lane goes.
         self._halted: bool | None = None
         self._full: bool | None = None
-        self._paused: frozenset[int] | None = None
 
     def hold(self, lanes: Iterable[int]) -> None:
         """Read lanes, all at once."""
@@ -43,16 +45,23 @@ class Gates:
             return Waiting("retry" if message.attempt else "delay", message.due)
         if self._is_halted():
             return Waiting("server_paused")
+        place = 1 + self._tx.ahead(message, PLACES)
+        waiting = self._before(message, request, place) or Waiting("global_parallelism" if self._is_full() else "node")
+        return replace(waiting, place=place)
+
+    def _before(self, message: Message, request: Request, place: int) -> Waiting | None:
+        """Say which gate of its lane or host is shut before a message whose time has come."""
         self.hold([message.lane])
         lane = self._lanes.get(message.lane)
         if lane is not None:
-            shut = flow.closed(lane, self._now)
+            shut = flow.closed(self._capped(lane), self._now, place)
             if shut is not None:
                 return Waiting(shut.reason, shut.until, lane.name)
-            host = self._paused_host(lane, request)
-            if host is not None:
-                return Waiting("host_paused", None, host)
-        return Waiting("global_parallelism" if self._is_full() else "node")
+            if lane.kind is LaneKind.FLOW:
+                waiting = self._at_host(self._first_of(lane)) or self._at_host(request.url)
+                if waiting is not None:
+                    return waiting
+        return None
 
     def _is_halted(self) -> bool:
         if self._halted is None:
@@ -65,19 +74,22 @@ class Gates:
             self._full = most is not None and self._tx.open_attempts(self._tenant)[0] >= most
         return self._full
 
-    def _paused_host(self, lane: Lane, request: Request) -> str | None:
-        """Return the paused host that holds a message of a key: its own, or that of the key's first."""
-        if self._paused is None:
-            self._paused = frozenset(self._tx.paused_lanes(self._tenant, LaneKind.HOST))
-        if not self._paused or lane.kind is LaneKind.HOST:
-            return None
-        if lane.id not in self._blocked:
-            heads = [message_id for _, message_id, _ in self._tx.take([(lane.id, 1)])]
-            held = [self._held(stored.request) for stored in self._tx.load_requests(heads).values()]
-            self._blocked[lane.id] = next(iter(held), None)
-        return self._held(request) or self._blocked[lane.id]
+    def _capped(self, lane: Lane) -> Lane:
+        return replace(lane, parallelism=self._limits.host_parallelism) if lane.kind is LaneKind.HOST else lane
 
-    def _held(self, request: Request) -> str | None:
-        assert self._paused is not None
-        host = flow.host_of(request.url)
-        return host if lane_name(self._tenant, LaneKind.HOST, host).id in self._paused else None
+    def _at_host(self, url: str | None) -> Waiting | None:
+        """Say whether the host of a key's message is full or paused: the second gate such a message has."""
+        if url is None:
+            return None
+        name = lane_name(self._tenant, LaneKind.HOST, flow.host_of(url))
+        self.hold([name.id])
+        host = self._lanes.get(name.id)
+        shut = None if host is None else flow.closed(self._capped(host), self._now)
+        return None if shut is None else Waiting(shut.reason, shut.until, name.name)
+
+    def _first_of(self, lane: Lane) -> str | None:
+        """Return where the first message of a key goes; those behind it wait for what it waits for."""
+        if lane.id not in self._first:
+            heads = [message_id for _, message_id, _ in self._tx.take([(lane.id, 1)])]
+            self._first[lane.id] = next(iter(self._tx.urls(heads).values()), None)
+        return self._first[lane.id]

@@ -141,16 +141,12 @@ class FanOut:
                     flat.append(item)
             self.publishes.append(tuple(flat))
 
-    def fold(
-        self, accepted: Sequence[tuple[Accepted, ...] | LateronError]
-    ) -> tuple[tuple[Answered, ...] | LateronError, ...]:
+    def fold(self, accepted: Sequence[tuple[Accepted | LateronError, ...]]) -> tuple[tuple[Answered, ...], ...]:
         """Return the answers in the shape of the requests: those of a group's endpoints as one."""
         if not self._shapes:
             return tuple(accepted)
         return tuple(
-            _folded(answers, self._shapes[place])
-            if place in self._shapes and not isinstance(answers, LateronError)
-            else answers
+            _folded(answers, self._shapes[place]) if place in self._shapes else answers
             for place, answers in enumerate(accepted)
         )
 
@@ -181,12 +177,16 @@ class FanOut:
         return self._known[tenant, name]
 
 
-def _folded(answers: Sequence[Accepted], shapes: Sequence[_Shape]) -> tuple[Answered, ...]:
+def _folded(answers: Sequence[Accepted | LateronError], shapes: Sequence[_Shape]) -> tuple[Answered, ...]:
     left = iter(answers)
     folded: list[Answered] = []
     for shape in shapes:
         if isinstance(shape, tuple):
-            folded.append(FannedOut(tuple((made.request.url, next(left)) for made in shape)))
+            # They go to one queue, if to any, so all of them are refused or none.
+            pairs = [(made.request.url, next(left)) for made in shape]
+            error = next((answer for _, answer in pairs if isinstance(answer, LateronError)), None)
+            ours = tuple((url, answer) for url, answer in pairs if isinstance(answer, Accepted))
+            folded.append(FannedOut(ours) if error is None else error)
         else:
             folded.append(next(left) if shape is None else shape)
     return tuple(folded)

@@ -263,7 +263,7 @@ class Lines:
 
     def _line(self, queue_id: int) -> tuple[Queue | None, Message | None, dict[MessageId, int]]:
         if queue_id not in self._known:
-            row = self._tx.load_queues([queue_id]).get(queue_id)
+            row = self._tx.read_queues([queue_id]).get(queue_id)
             holder = next(iter(self._tx.slot_holders(queue_id, 1)), None)
             heads = self._tx.queue_heads(queue_id, PLACES)
             places = {message_id: place for place, (message_id, _, _) in enumerate(heads, 1)}
@@ -332,7 +332,7 @@ def _events(
 
 
 def _events_of(tx: Verbs, tenant: Tenant, message: Message) -> list[Event]:
-    """Return the log of one message.
+    """Return the log of one message, in the order in which it happened, whatever the clock showed meanwhile.
 
     The log is clustered by time; when something happened to a message stands in its own row and in its
     attempts, so no second index is needed.
@@ -341,7 +341,7 @@ def _events_of(tx: Verbs, tenant: Tenant, message: Message) -> list[Event]:
     for attempt in tx.attempts_of(message.id):
         times |= {attempt.started, attempt.ended}
     found = [e for time in times if time is not None for e in tx.events_of(tenant, time, message.id)]
-    return sorted(found, key=_key)
+    return sorted(found, key=lambda event: (event.attempt, event.kind))
 
 
 def _pages_of_open(tx: Verbs, tenant: Tenant, before: bytes) -> Iterator[list[Message]]:

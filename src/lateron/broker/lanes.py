@@ -1,16 +1,15 @@
 """Changes of lanes by call, and the two switches that hold deliveries back: of a host, of the whole server.
 
 A paused lane is a flag in its row, and such a row is never collected, so a pause outlives every restart.
-The pause of a host must also reach messages that stand in the lane of a key: the paused hosts are few, so
-they are kept in memory, and only while there are any does a claim look where the heads of a key would go.
-A head that is held back holds its key, whose order is kept; the key sleeps until the host resumes.
+The pause of a host must also reach messages that stand in the lane of a key. To such a message a paused host is
+one without room: it holds its key, whose order is kept, and the key sleeps until the host resumes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from lateron.broker.messages import HALTED, MessageBroker, earlier
+from lateron.broker.messages import HALTED, MessageBroker
 from lateron.broker.views import LaneView
 from lateron.core.flow import Lane, LaneName
 from lateron.core.values import LaneKind, Millis, Tenant
@@ -50,15 +49,9 @@ class LaneBroker(MessageBroker):
             ledger.hold({name.id: (tenant, name)})
             lane = ledger.alter(name.id, change)
             ledger.write()
-            alarm, held = ledger.next_due(), self._held
-            if lane.kind is LaneKind.HOST:
-                held = held | {lane.id} if lane.paused else held - {lane.id}
-            if lane.id in self._held - held:
-                tx.wake_lanes(tenant, now)
-                alarm = now
+            alarm = ledger.next_due()
             view = LaneView(lane, tx.waiting_due(lane.id, now) if lane.waiting else 0)
-        self._held = held
-        self._alarm = earlier(self._alarm, alarm)
+        self._noted(alarm)
         return view
 
     def pause_delivery(self, *, paused: bool) -> None:

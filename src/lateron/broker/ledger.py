@@ -5,6 +5,10 @@ written once: two writes of a hot row in one transaction rot it on PostgreSQL. A
 brings are applied before the first of its items is admitted; otherwise its first items would start
 under limits that its last item lowers. Queues are taken in hand before lanes, lanes before messages.
 
+A message of a key is counted twice while its attempt is open: in the lane of its key, and in that of the
+host it goes to, whose cap and pause hold for it too. ``aim`` says which host; ``broker.crowds`` has who
+waits for room there.
+
 A slot of a queue is never counted back: ``pass_on`` asks the store which of the families that may have come
 to rest really rest, and gives what is free to the heads, before the claim of the same transaction.
 """
@@ -12,10 +16,10 @@ to rest really rest, and gives what is free to the heads, before the claim of th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Final
 
 from msgspec.structs import replace
 
+from lateron.broker.crowds import Crowds
 from lateron.core import flow, queue
 from lateron.core import message as life
 from lateron.core.flow import Lane, LaneName
@@ -37,20 +41,19 @@ from lateron.core.values import (
     Tenant,
     Transition,
 )
+from lateron.errors import InvalidDestination
 from lateron.store.sql import Verbs
-
-NOBODY: Final[frozenset[int]] = frozenset()
 
 
 class Ledger:
     """Collects the changes of one transaction; ``write`` stores them in the order of the locks."""
 
-    def __init__(
-        self, tx: Verbs, node: int, host_parallelism: int | None, now: Millis, held: frozenset[int] = NOBODY
-    ) -> None:
+    def __init__(self, tx: Verbs, node: int, host_parallelism: int | None, now: Millis, crowds: Crowds) -> None:
         self.now = now
-        self.held = held  # The paused lanes of hosts: nothing may go there, whatever lane it stands in.
         self._tx = tx
+        self._crowds = crowds
+        self._called: dict[int, int] = {}  # Lanes called out of a crowd, and how many each may start.
+        self._aims: dict[MessageId, tuple[Tenant, LaneName]] = {}  # The hosts of messages in lanes of keys.
         self._node = node
         self._host_parallelism = host_parallelism
         self._lanes: dict[int, Lane] = {}
@@ -72,14 +75,32 @@ class Ledger:
             for row in self._tx.load_queues(missing).values():
                 self._hold_queue(row)
 
+    def find_queues(self, names: Iterable[QueueName]) -> None:
+        """Take those of the named queues in hand that are there."""
+        missing = {name for name in names if name not in self._named}
+        found = [self._tx.find_queue(name.tenant, name.kind, name.name) for name in missing]
+        rows = [row for row in found if row is not None]
+        if rows and self._tx.locks:
+            self.hold_queues(row.id for row in rows)
+            return
+        for row in rows:
+            self._hold_queue(row)
+
     def find_queue(self, name: QueueName) -> Queue | None:
         """Take the queue of a name in hand; None if there is none."""
-        if name not in self._named:
-            row = self._tx.find_queue(name.tenant, name.kind, name.name)
-            if row is None:
-                return None
-            self._hold_queue(row)
-        return self._queues[self._named[name]]
+        self.find_queues((name,))
+        return self._queues[self._named[name]] if name in self._named else None
+
+    def foresee(self, ended: int = 0) -> None:
+        """Take the lanes in hand that ``pass_on`` may let messages into, before any message is locked.
+
+        Args:
+            ended: How many slots of each queue may come back in this transaction.
+        """
+        if self._tx.locks:
+            rows = [row for row in self._queues.values() if row.lag]
+            heads = [h for row in rows for h in self._tx.queue_heads(row.id, queue.free(row) + ended)]
+            self.hold_known(lane for _, lane, _ in heads)
 
     def add_queue(self, row: Queue) -> None:
         """Take a new queue in hand."""
@@ -137,23 +158,131 @@ class Ledger:
                 self._lanes[lane_id] = flow.limited(self._lanes[lane_id], wanted, self.now)
 
     def due(self) -> list[Lane]:
-        """Return the lanes in hand that are due."""
-        return [lane for lane in self._lanes.values() if lane.next_due is not None and lane.next_due <= self.now]
+        """Return the lanes in hand that are due; one that stands in a crowd is, once it is called."""
+        due = [lane for lane in self._lanes.values() if lane.next_due is not None and lane.next_due <= self.now]
+        return [lane for lane in due if not self._sleeps(lane.id)] if self._crowds else due
+
+    def room(self, lane: Lane) -> int:
+        """Return how many messages of a lane are worth reading."""
+        most = min(flow.room(lane, self.now), lane.waiting)
+        if not self._crowds:
+            return most
+        return min(most, self._called.get(lane.id, 1 if self._crowds.size(lane.id) else most))
+
+    def aim(self, message: Message, url: str) -> None:
+        """Note where a message in the lane of a key goes; ``hold_hosts`` must follow."""
+        try:
+            host = flow.host_of(url)
+        except InvalidDestination:
+            return  # The stored request is damaged: it is never sent, so it needs no room anywhere.
+        self._aims[message.id] = (message.tenant, flow.lane_name(message.tenant, LaneKind.HOST, host))
+
+    def aim_stored(self, messages: Iterable[Message]) -> None:
+        """Note where messages go whose lanes are in hand, and take the lanes of these hosts in hand."""
+        keyed = [m for m in messages if self._lanes[m.lane].kind is LaneKind.FLOW and m.id not in self._aims]
+        if keyed:
+            urls = self._tx.urls([message.id for message in keyed])
+            for message in keyed:
+                self.aim(message, urls[message.id])
+            self.hold_hosts()
+
+    def hold_hosts(self) -> None:
+        """Take the lanes of hosts in hand that messages of keys go to."""
+        if self._aims:
+            self.hold({name.id: (tenant, name) for tenant, name in self._aims.values()})
+
+    def call(self, most: int) -> None:
+        """Wake those at the front of crowds whose host has room, at most ``most`` of each; see ``broker.crowds``."""
+        crowds = self._crowds
+        hosts = crowds.stirred()
+        self.hold_known(hosts)
+        if not self._lanes.keys() >= set(hosts):
+            crowds.forget()  # An idle host was collected meanwhile.
+            return
+        for host in hosts:
+            free = flow.room(self._lanes[host], self.now)
+            if free == 0:
+                crowds.calm(host)
+                continue
+            share = max(1, free // crowds.size(host))
+            first = crowds.crowd(host, min(free, most))
+            self.hold_known(lane_id for lane_id, _ in first)
+            for lane_id, since in first:
+                lane = self._lanes.get(lane_id)
+                # Who came first stands before all that became due later.
+                woken = None if lane is None else flow.poke(replace(lane, next_due=None), since)
+                if woken is None or woken.next_due is None or woken.next_due > self.now:
+                    crowds.leave(lane_id)  # Something of its own keeps it from starting; that will wake it.
+                else:
+                    self._called[lane_id] = share
+                if woken is not None:
+                    self._lanes[lane_id] = woken
+
+    def called(self, lane_id: int) -> bool:
+        """Whether a lane was called out of the crowd in which it stands."""
+        return lane_id in self._called and self._crowds.asleep(lane_id)
+
+    def search(self, most: int) -> None:
+        """Wake a piece of the lanes that sleep because of a host of which the crowds know nothing."""
+        if not self._crowds.searching:
+            return
+        found = self._tx.sleeping_lanes(self._crowds.unseen, most)
+        self._crowds.searched(found[-1].id if len(found) == most else None)
+        self.hold_lanes(found)
+        for lane in found:
+            self._lanes[lane.id] = flow.poke(self._lanes[lane.id], self.now)
+
+    def admit(self, lane_id: int, ready: list[Message]) -> list[Message]:
+        """Return the first messages of a lane that their hosts let start, which are counted there from now on.
+
+        A lane that must leave one behind falls asleep, and stands in the crowd before that one's host.
+        """
+        lane, crowds = self._lanes[lane_id], self._crowds
+        share = self._called.get(lane_id)
+        before = crowds.before(lane_id)
+        crowds.leave(lane_id)
+        if lane.kind is LaneKind.HOST:
+            most = flow.room(lane, self.now)
+            if crowds.size(lane_id):
+                most = min(most, share or 0)
+            if most < len(ready) and crowds.size(lane_id):
+                crowds.join(lane_id, lane_id, self.now)
+            return ready[:most]
+        for count, message in enumerate(ready):
+            host = self._host(message)
+            if host is None:
+                continue
+            pushes_in = crowds.size(host.id) and (before != host.id or not share)
+            if pushes_in or flow.room(host, self.now) == 0:
+                if host.waiting and not crowds.size(host.id):
+                    crowds.join(host.id, host.id, self.now)
+                crowds.join(host.id, lane_id, self.now)
+                return ready[:count]
+            if before == host.id and share:
+                share -= 1
+            self._lanes[host.id] = flow.started(host, self.now, 1)
+        return ready
+
+    def _host(self, message: Message) -> Lane | None:
+        """Return the lane of the host that counts a message beside the lane of its key."""
+        aim = self._aims.get(message.id)
+        return None if aim is None else self._lanes[aim[1].id]
+
+    def _sleeps(self, lane_id: int) -> bool:
+        """Whether a lane stands in a crowd and is not called."""
+        return lane_id not in self._called and self._crowds.asleep(lane_id)
 
     def lane(self, lane_id: int) -> Lane:
         """Return a lane in hand as it stands now."""
         return self._lanes[lane_id]
 
     def alter(self, lane_id: int, change: Callable[[Lane, Millis], Lane]) -> Lane:
-        """Change a lane in hand, and return it."""
+        """Change a lane in hand, and return it; it looks for itself again, and so do those before a host."""
         self._lanes[lane_id] = change(self._lanes[lane_id], self.now)
+        if self._crowds.before(lane_id) != lane_id:
+            self._crowds.leave(lane_id)
+        self._crowds.stir(lane_id)
         return self._lanes[lane_id]
-
-    def holds_back(self, message: Message, request: Request) -> bool:
-        """Whether a message goes to a host that is paused, though its lane is open."""
-        if not self.held or self._lanes[message.lane].kind is LaneKind.HOST:
-            return False
-        return flow.lane_name(message.tenant, LaneKind.HOST, flow.host_of(request.url)).id in self.held
 
     def enter(self, made: tuple[Message, Request, Event], *, room: bool) -> Claimed | None:
         """Let a new message in: ACTIVE at once if nothing stands before it, else waiting in its lane.
@@ -171,7 +300,7 @@ class Ledger:
                 return None
         lane = self._lanes[message.lane]
         first = message.due <= self.now and lane.waiting == 0 and flow.room(lane, self.now) > 0
-        if room and first and not self.holds_back(message, request):
+        if room and first and self._may_pass(message, lane):
             self._lanes[lane.id] = flow.started(lane, self.now, 1)
             begun = life.start(message, self._node, self.now)
             self._events += begun.events
@@ -181,11 +310,28 @@ class Ledger:
         self._inserts.append((message, request))
         return None
 
+    def _may_pass(self, message: Message, lane: Lane) -> bool:
+        """Whether the host of a new message lets it start, nobody waiting there; if so, it is counted there."""
+        if lane.kind is LaneKind.HOST:
+            return not self._crowds.size(lane.id)
+        host = self._host(message)
+        assert host is not None, f"{message.id.hex()}: goes to no host"
+        if flow.room(host, self.now) == 0 or self._crowds.size(host.id):
+            return False
+        self._lanes[host.id] = flow.started(host, self.now, 1)
+        return True
+
     def end(self, transition: Transition) -> None:
         """Record the end of an attempt: its lane has room again, and the message rests or waits anew."""
         self.record(transition)
         message = transition.message
         lane = flow.released(self._lanes[message.lane], self.now)
+        host = lane if lane.kind is LaneKind.HOST else self._host(message)
+        if host is not None:
+            # The count may be missing, of a store that an older program left.
+            if host is not lane and host.active:
+                self._lanes[host.id] = flow.released(host, self.now)
+            self._crowds.stir(host.id)
         if message.queue is not None:
             message = self._in_queue(message)
         self._lanes[lane.id] = flow.joined(lane, message.due) if message.state is State.WAITING else lane
@@ -256,8 +402,10 @@ class Ledger:
 
     def _leave_lane(self, message: Message) -> None:
         lane = flow.left(self._lanes[message.lane], 1)
-        # The lane may have slept because of the one that leaves, if that was to go to a paused host.
-        self._lanes[lane.id] = flow.poke(lane, self.now) if self.held else lane
+        if self._crowds.asleep(lane.id):  # Perhaps because of the one that leaves.
+            self._crowds.leave(lane.id)
+            lane = flow.poke(lane, self.now)
+        self._lanes[lane.id] = lane
 
     def start(self, lane_id: int, heads: list[Message], following: Millis | None) -> list[Message]:
         """Start the first waiting messages of a lane; ``following`` is when the next of them is due."""
@@ -305,6 +453,10 @@ class Ledger:
             tx.insert_dead_letters(self._letters)
         if self._events:
             tx.insert_events(self._events)
+        if self._crowds:
+            for lane_id, lane in self._lanes.items():
+                if lane.next_due is not None and self._crowds.asleep(lane_id):
+                    self._lanes[lane_id] = replace(lane, next_due=None)
         changed = [lane for lane in self._lanes.values() if self._as_read.get(lane.id) != lane]
         if changed:
             tx.save_lanes(sorted(changed, key=lambda lane: lane.id))

@@ -15,11 +15,11 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from itertools import takewhile
 
+from lateron.broker.crowds import FROM_START, Crowds
 from lateron.broker.enrol import MARK, advance, enrol
 from lateron.broker.groups import FanOut
-from lateron.broker.ledger import NOBODY, Ledger
+from lateron.broker.ledger import Ledger
 from lateron.broker.views import Accepted, Answered, Limits, Prepared, Result, Turn, Turned
 from lateron.core import flow
 from lateron.core import message as life
@@ -30,13 +30,13 @@ from lateron.core.recurring import NewSchedule, Schedule
 from lateron.core.values import (
     Claimed,
     Event,
-    LaneKind,
     Message,
     MessageId,
     Millis,
     Publication,
     QueueKind,
     Request,
+    State,
     Tenant,
     Transition,
 )
@@ -77,8 +77,9 @@ class Publishing:
     def create(self, publications: Sequence[Publication]) -> list[MessageId]:
         """Make messages of publications, in order; whether they are duplicates is not asked."""
         ledger = self._ledger
-        for publication in publications:
-            name = queue_of(publication.tenant, publication.request.options)
+        names = [queue_of(publication.tenant, publication.request.options) for publication in publications]
+        ledger.find_queues(name for name in names if name is not None)
+        for name in names:
             if name is not None:
                 self._open_queue(self.tx, ledger, name)
         made = [(p, life.create(p, self._new_id(self._now), self._now)) for p in publications]
@@ -126,7 +127,7 @@ class MessageBroker:
         self.tick_mark: Millis = 0  # When a schedule was reckoned last; see ``enrol``.
         self._open = 0  # Attempts of this node that are open.
         self._halted = False  # The whole server is paused.
-        self._held: frozenset[int] = NOBODY  # The lanes of hosts that are paused.
+        self._crowds = Crowds()  # Who waits for room at a host.
 
     def open(self, label: str, now: Millis) -> None:
         """Announce this node, and rescue at once what every other incarnation held.
@@ -139,13 +140,16 @@ class MessageBroker:
             self._tenants = tuple(tx.tenants())
             self._halted = tx.setting(HALTED) is not None
             self.tick_mark = int(tx.setting(MARK) or 0)
-            self._held = frozenset(i for tenant in self._tenants for i in tx.paused_lanes(tenant, LaneKind.HOST))
             others = tx.other_nodes(self._node)
         for other in others:
             while self._rescue_page(other, now):
                 pass
             with self._store.transaction() as tx:
                 tx.bury_node(other)
+        with self._store.transaction() as tx:
+            if not tx.sleeping_lanes(FROM_START, 1):
+                self._crowds.searched(None)
+        self._crowds.settle()
 
     def add_tenant(self, tenant: Tenant, name: str, now: Millis) -> None:
         """Make a tenant known; its lanes take their turns from here on."""
@@ -162,7 +166,7 @@ class MessageBroker:
             desk = Publishing(tx, ledger, self._new_id, self._open_queue)
             yield desk
             alarm = desk.write()
-        self._alarm = earlier(self._alarm, alarm)
+        self._noted(alarm)
 
     def enrol(self, tx: Verbs, now: Millis, new: NewSchedule) -> Schedule:
         """Store a schedule in a transaction that is open; errors are those of ``enrol.enrol``."""
@@ -212,6 +216,7 @@ class MessageBroker:
         if not prepared.committed:
             self._store.commit()
             self._alarm, self._open = prepared.alarm, prepared.open
+            self._crowds.settle()
         return prepared.turned
 
     def _turn(self, turn: Turn, now: Millis) -> Turned:
@@ -222,8 +227,8 @@ class MessageBroker:
         due = self._alarm is not None and self._alarm <= now
         with self._store.transaction(commit=False) as tx:
             ledger = self._ledger(tx, now)
-            ledger.hold_queues(result.claimed.message.queue for result in turn.results)
-            ended, stale = self._decide(tx, turn.results, now)
+            self._lock(tx, ledger, turn.results)
+            ended, stale = self._decide(tx, ledger, turn.results, now)
             room = min(turn.room, self._free(self._open - len(ended)))
             fan_out = FanOut(tx, turn.publishes, self._check, partial(self.enrol, tx, now))
             refused = self._open_queues(tx, ledger, fan_out.publishes)
@@ -237,18 +242,28 @@ class MessageBroker:
                 if begun is not None:
                     claimed.append(begun)
             ledger.pass_on()
-            if room > len(claimed) and (due or ledger.due()):
+            if room > len(claimed) and (due or self._crowds.restless or ledger.due()):
                 claimed += self._claim(tx, ledger, room - len(claimed))
                 due = True
             ledger.write()
             alarm = self._next_due(tx) if due else earlier(self._alarm, ledger.next_due())
+            if self._crowds.restless:
+                alarm = now
         still_open = self._open - len(ended) + len(claimed)
         # Where no time that passes can open the server, there is nothing to wake up for.
         wake = alarm if self._free(still_open) > 0 else None
         return Prepared(Turned(fan_out.fold(accepted), tuple(claimed), len(ended), stale, wake), alarm, still_open)
 
     def _ledger(self, tx: Verbs, now: Millis) -> Ledger:
-        return Ledger(tx, self._node, self._limits.host_parallelism, now, self._held)
+        self._crowds.begin()
+        return Ledger(tx, self._node, self._limits.host_parallelism, now, self._crowds)
+
+    def _noted(self, alarm: Millis | None) -> None:
+        """Remember what a transaction of cold work means for the next turn; call it after the commit."""
+        self._alarm = earlier(self._alarm, alarm)
+        if self._crowds.restless:
+            self._alarm = 0
+        self._crowds.settle()
 
     def _free(self, still_open: int) -> int:
         """Return how many attempts the server as a whole lets this node open, ``still_open`` being open."""
@@ -283,7 +298,20 @@ class MessageBroker:
         wake = self._alarm if self._free(self._open) > 0 else None
         return Turned(tuple(accepted), tuple(claimed), settled, stale, wake)
 
-    def _decide(self, tx: Verbs, results: Sequence[Result], now: Millis) -> tuple[list[Transition], int]:
+    def _lock(self, tx: Verbs, ledger: Ledger, results: Sequence[Result]) -> None:
+        """Take in hand what ends of attempts change, in the order of the locks: queues, lanes, and messages later."""
+        ledger.hold_queues(result.claimed.message.queue for result in results)
+        ledger.hold_known(result.claimed.message.lane for result in results)
+        if tx.locks:
+            ledger.foresee(len(results))
+            owners = [(r.claimed.message.tenant, r.claimed.request.options) for r in results]
+            reports = [(tenant, c) for tenant, o in owners for c in (o.callback, o.failure_callback) if c is not None]
+            names = [(tenant, flow.lane_to(tenant, report.url, report.flow)) for tenant, report in reports]
+            ledger.hold({name.id: (tenant, name) for tenant, name in names})
+
+    def _decide(
+        self, tx: Verbs, ledger: Ledger, results: Sequence[Result], now: Millis
+    ) -> tuple[list[Transition], int]:
         """Decide how attempts ended; a result that came too late changes nothing."""
         stored = tx.load_messages([r.claimed.message.id for r in results]) if results else {}
         ended, stale = list[Transition](), 0
@@ -297,6 +325,8 @@ class MessageBroker:
             else:
                 transition = life.settle(current, result.claimed.request, result.outcome, now)
             stored[current.id] = transition.message  # A second result for it is stale.
+            if result.claimed.request.options.flow is not None or not result.claimed.intact:
+                ledger.aim(current, result.claimed.request.url)
             ended.append(transition)
         return ended, stale
 
@@ -304,21 +334,20 @@ class MessageBroker:
         self,
         tx: Verbs,
         publishes: Sequence[tuple[Publication, ...]],
-        refused: Mapping[int, LateronError],
+        refused: Mapping[tuple[int, int], LateronError],
         ended: Sequence[Transition],
         now: Millis,
-    ) -> tuple[list[tuple[Accepted, ...] | LateronError], list[tuple[Publication, Made]]]:
+    ) -> tuple[list[tuple[Accepted | LateronError, ...]], list[tuple[Publication, Made]]]:
         """Make the messages of publications and callbacks; answer duplicates with the id of the first."""
-        welcome = [items for i, items in enumerate(publishes) if i not in refused] if refused else publishes
-        holders = self._take_keys(tx, welcome, now)
+        holders = self._take_keys(tx, _welcome(publishes, refused) if refused else publishes, now)
         made = [(p, self._make(p, now)) for transition in ended for p in transition.created]
-        accepted: list[tuple[Accepted, ...] | LateronError] = []
+        accepted: list[tuple[Accepted | LateronError, ...]] = []
         for i, items in enumerate(publishes):
-            if i in refused:
-                accepted.append(refused[i])
-                continue
-            answers = []
-            for item in items:
+            answers: list[Accepted | LateronError] = []
+            for j, item in enumerate(items):
+                if refused and (i, j) in refused:
+                    answers.append(refused[i, j])
+                    continue
                 key = None if item.dedup is None else (item.tenant, item.dedup)
                 if key is not None and not holders[key][1]:
                     answers.append(Accepted(holders[key][0], duplicate=True))
@@ -333,21 +362,26 @@ class MessageBroker:
 
     def _open_queues(
         self, tx: Verbs, ledger: Ledger, publishes: Sequence[tuple[Publication, ...]]
-    ) -> dict[int, LateronError]:
+    ) -> dict[tuple[int, int], LateronError]:
         """Take the queues of publications in hand, and make those that are missing.
 
         Returns:
-            The requests that name a queue too many, by their place; nothing of them is stored.
+            The items that name a queue too many, by the places of their request and in it; they are not stored.
         """
-        refused: dict[int, LateronError] = {}
+        refused: dict[tuple[int, int], LateronError] = {}
+        names = {queue_of(item.tenant, item.request.options) for items in publishes for item in items}
+        names.discard(None)
+        if not names:
+            return refused
+        ledger.find_queues(name for name in names if name is not None)
         for i, items in enumerate(publishes):
-            for item in items:
+            for j, item in enumerate(items):
                 name = queue_of(item.tenant, item.request.options)
-                if name is not None and i not in refused:
+                if name is not None:
                     try:
                         self._open_queue(tx, ledger, name)
                     except QuotaExceeded as error:
-                        refused[i] = error
+                        refused[i, j] = error
         return refused
 
     def _open_queue(self, tx: Verbs, ledger: Ledger, name: QueueName) -> Queue:
@@ -391,40 +425,42 @@ class MessageBroker:
         """Take all lanes of the batch in hand, and apply all limits it brings."""
         ledger.hold({item[0].lane: (item[0].tenant, lane_of(item[0].tenant, item[1])) for _, item in made})
         ledger.hold_known(transition.message.lane for transition in ended)
+        for _, (message, request, _) in made:
+            if request.options.flow is not None:
+                ledger.aim(message, request.url)
+        ledger.hold_hosts()
         ledger.limit((item[0].lane, publication) for publication, item in made)
 
     def _claim(self, tx: Verbs, ledger: Ledger, room: int) -> list[Claimed]:
         """Start what is due, tenants and lanes by turns, at most ``room``."""
         ledger.write_messages()
+        ledger.call(room)
+        ledger.search(room)
         lanes = self._due_lanes(tx, ledger, room)
-        granted = flow.shares([min(flow.room(lane, ledger.now), lane.waiting) for lane in lanes], room)
+        granted = flow.shares([ledger.room(lane) for lane in lanes], room)
         # One head more than may start says when to look again.
         heads = tx.take([(lane.id, n + 1) for lane, n in zip(lanes, granted, strict=True)]) if lanes else []
         by_lane: dict[int, list[tuple[MessageId, Millis]]] = {lane.id: [] for lane in lanes}
         for lane_id, message_id, due in heads:
             by_lane[lane_id].append((message_id, due))
         messages = tx.load_messages([message_id for _, message_id, due in heads if due <= ledger.now])
+        ledger.aim_stored(messages.values())
         started: list[Message] = []
         for lane, n in zip(lanes, granted, strict=True):
+            if n == 0 and ledger.called(lane.id):
+                continue  # No place of this node is left for it; it keeps its own.
             mine = by_lane[lane.id]
             ready = [messages[message_id] for message_id, due in mine[:n] if due <= ledger.now]
             following = mine[len(ready)][1] if len(mine) > len(ready) else None
-            free = self._before_held(tx, ledger, lane, ready)
+            free = ledger.admit(lane.id, ready)
             if len(free) < len(ready):
-                # Who is behind one that is held back keeps his place; the lane sleeps until the host resumes.
+                # Who is behind one that is held back keeps his place; the lane sleeps until its host has room.
                 ready, following = free, None
             if ready:
                 started += ledger.start(lane.id, ready, following)
             else:
                 ledger.rest(lane.id, following)
         return tx.claimed(started)
-
-    def _before_held(self, tx: Verbs, ledger: Ledger, lane: Lane, ready: list[Message]) -> list[Message]:
-        """Return the heads of a lane up to the first that would go to a paused host."""
-        if not ledger.held or lane.kind is LaneKind.HOST or not ready:
-            return ready
-        requests = tx.load_requests([message.id for message in ready])
-        return list(takewhile(lambda m: not ledger.holds_back(m, requests[m.id].request), ready))
 
     def _due_lanes(self, tx: Verbs, ledger: Ledger, limit: int) -> list[Lane]:
         """Return due lanes, tenants in turn, each tenant's longest due first; lanes in hand as they stand."""
@@ -445,10 +481,20 @@ class MessageBroker:
             ledger = self._ledger(tx, now)
             ledger.hold_queues(message.queue for message in held)
             ledger.hold_known(message.lane for message in held)
-            for message in held:
-                ledger.end(life.lose(message, now))
+            ledger.aim_stored(held)
+            ledger.foresee(len(held))
+            for message in tx.load_messages([message.id for message in held]).values():
+                if message.state is State.ACTIVE and message.node == dead:
+                    ledger.end(life.lose(message, now))
             ledger.write()
         return len(held)
+
+
+def _welcome(
+    publishes: Sequence[tuple[Publication, ...]], refused: Mapping[tuple[int, int], LateronError]
+) -> list[tuple[Publication, ...]]:
+    """Return publications without those that are refused."""
+    return [tuple(p for j, p in enumerate(items) if (i, j) not in refused) for i, items in enumerate(publishes)]
 
 
 def earlier(a: Millis | None, b: Millis | None) -> Millis | None:

@@ -62,7 +62,7 @@ class QueueBroker(MessageBroker):
             if found is None:
                 return None
             ledger.set_queue(replace(found, deleted=True, paused=False, updated=now))
-            self._cancel(ledger, [m for m in tx.slot_holders(found.id) if m.state < AT_REST])
+            self._cancel(tx, ledger, [m for m in tx.slot_holders(found.id) if m.state < AT_REST])
             self._cancel_heads(tx, ledger, found.id)
             self._finish(ledger, found.id)
         return found.id
@@ -92,8 +92,11 @@ class QueueBroker(MessageBroker):
         ledger.set_queue(changed)
         if changed.paused == found.paused and changed.held <= changed.parallelism:
             return
-        holders = [m for m in tx.slot_holders(found.id) if m.state in {State.WAITING, State.HELD}]
-        ledger.hold_known(message.lane for message in holders)
+        seen = tx.slot_holders(found.id)
+        ledger.hold_known(message.lane for message in seen)
+        ledger.foresee()
+        stored = tx.load_messages([message.id for message in seen])
+        holders = [stored[m.id] for m in seen if stored[m.id].state in {State.WAITING, State.HELD}]
         excess = changed.held - changed.parallelism
         for message in reversed(holders):  # The last ones give up their slots first.
             if excess > 0 and message.attempt == 0:
@@ -107,12 +110,12 @@ class QueueBroker(MessageBroker):
     def _cancel_heads(self, tx: Verbs, ledger: Ledger, queue_id: int) -> int:
         """Cancel the first messages that wait for a slot; return how many."""
         heads = [message_id for message_id, _, _ in tx.queue_heads(queue_id, PAGE)]
-        self._cancel(ledger, list(tx.load_messages(heads).values()) if heads else [])
+        self._cancel(tx, ledger, list(tx.read_messages(heads).values()) if heads else [])
         return len(heads)
 
-    def _cancel(self, ledger: Ledger, messages: list[Message]) -> None:
-        ledger.hold_known(message.lane for message in messages if message.state is State.WAITING)
-        for message in messages:
+    def _cancel(self, tx: Verbs, ledger: Ledger, messages: list[Message]) -> None:
+        ledger.hold_known(message.lane for message in messages)
+        for message in tx.load_messages([message.id for message in messages]).values():
             transition = life.cancel(message, ledger.now)
             if transition is None:
                 continue

@@ -113,7 +113,7 @@ class Waiting(Struct, frozen=True):
     reason: str
     until: Millis | None = None
     held_by: str | None = None  # The flow key, host or queue that holds it, or the message whose slot it waits for.
-    place: int | None = None  # In line for a slot of its queue, from 1; PLACES + 1 stands for more.
+    place: int | None = None  # In line, from 1, in its queue or its lane; PLACES + 1 stands for more.
 
 
 class LaneView(Struct, frozen=True):

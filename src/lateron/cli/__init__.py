@@ -12,7 +12,9 @@ error, an error as one line without a traceback; and these exit codes::
     2    the command line or a setting is wrong; nothing was done
     3    another process runs on the data directory
     4    the store failed; what was accepted is on disk, start again when the disk is well
-    5    no server answered
+    5    no server answered; nothing was changed
+    6    the server broke off: whether it did what was asked is not known
+    7    a part was done, the rest was refused or is not there
     70   a bug of ours
     130  interrupted
 
@@ -25,6 +27,7 @@ import os
 import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
+from io import TextIOWrapper
 
 import lateron
 from lateron.cli import exits
@@ -52,13 +55,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(arguments: list[str]) -> int:
     from lateron.cli.app import app
     from lateron.cli.argv import normalise
-    from lateron.errors import LateronError, StoreFailed, StoreLocked
+    from lateron.errors import LateronError, StorageFull, StoreFailed, StoreLocked
 
+    for stream in (sys.stdout, sys.stderr):  # What a terminal cannot show must not end a command half-way.
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         code = app(normalise(arguments), prog_name="lateron", standalone_mode=False)
     except StoreLocked as error:
         return _fail(str(error), exits.LOCKED)
-    except StoreFailed as error:
+    except (StoreFailed, StorageFull) as error:
         return _fail(str(error), exits.STORE)
     except exits.Failed as error:
         return _fail(str(error), error.code)

@@ -9,22 +9,29 @@ import typer
 
 import lateron
 from lateron.cli import exits
+from lateron.cli.commands import command, help_of, whole
+from lateron.cli.dlq import dlq_app
 from lateron.cli.flags import with_settings
+from lateron.cli.flow import flow_app
 from lateron.cli.groups import groups_app
-from lateron.cli.options import JsonOption, TokenOption, UrlOption
+from lateron.cli.logs import logs_app
+from lateron.cli.messages import messages_app
+from lateron.cli.publishing import publishing_app
+from lateron.cli.queues import queues_app
+from lateron.cli.remote import Remote
+from lateron.cli.scheduling import schedule_app, schedules_app
 from lateron.config import DEFAULT_FILE, Settings, render_toml
 
 app = typer.Typer(
     name="lateron",
     help="A self-hosted HTTP message queue and scheduler, compatible with the QStash API.",
     epilog="Exit codes: 0 done, 1 refused or not found, 2 wrong command line or setting, 3 data directory in use, "
-    "4 store failed, 5 no server answered, 70 a bug of ours, 130 interrupted.",
+    "4 store failed, 5 no server answered, 6 broken off and not known whether done, 7 done in part, 70 a bug of ours, "
+    "130 interrupted.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
 config_app = typer.Typer(help="Look at the settings, or write a file to change them.", no_args_is_help=True)
-app.add_typer(config_app, name="config")
-app.add_typer(groups_app, name="groups")
 
 
 @app.callback(invoke_without_command=True)
@@ -47,10 +54,7 @@ def dev(settings: Settings) -> int:
 
 
 def serve(settings: Settings) -> int:
-    """Run the server for production.
-
-    Example: lateron serve --data-dir /var/lib/lateron
-    """
+    """Run the server for production."""
     from lateron.cli.run import run_serve
 
     return run_serve(settings)
@@ -59,7 +63,7 @@ def serve(settings: Settings) -> int:
 def show(
     settings: Settings,
     mode: Annotated[Literal["dev", "serve"], typer.Option("--mode", help="Of which command.")] = "serve",  # noqa: ARG001
-    as_json: JsonOption = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Print every setting, its value and where that came from; secrets are masked."""
     from lateron.cli.show import show_settings
@@ -67,12 +71,14 @@ def show(
     show_settings(settings, as_json=as_json)
 
 
-app.command()(with_settings(dev, "dev"))
-app.command()(with_settings(serve, "serve"))
-config_app.command()(with_settings(show))
+app.command(help=help_of(dev, "lateron dev", "lateron dev --port 8081 --quota free"))(with_settings(dev, "dev"))
+app.command(help=help_of(serve, "lateron serve --data-dir /var/lib/lateron"))(with_settings(serve, "serve"))
+config_app.command(help=help_of(show, "lateron config show", "lateron config show --mode dev --json"))(
+    with_settings(show)
+)
 
 
-@config_app.command()
+@command(config_app, "lateron config init", "lateron config init lateron.toml --force")
 def init(
     path: Annotated[Path, typer.Argument(help="Where to write it.")] = Path(DEFAULT_FILE),
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
@@ -88,86 +94,47 @@ def init(
     typer.echo(f"wrote {path}")
 
 
-@app.command()
-def publish(
-    destination: Annotated[str, typer.Argument(help="URL that the message is sent to.")],
-    body: Annotated[
-        str | None, typer.Option("--body", "-d", help="The body; @FILE reads a file, @- standard input.")
-    ] = None,
-    method: Annotated[str | None, typer.Option("--method", "-X", help="Method of the delivery.")] = None,
-    header: Annotated[
-        list[str] | None, typer.Option("--header", "-H", help="'Name: value' to forward; repeat for more.")
-    ] = None,
-    option: Annotated[
-        list[str] | None, typer.Option("--option", help="'Name: value' of an Upstash-Name header; repeat for more.")
-    ] = None,
-    content_type: Annotated[str | None, typer.Option("--type", help="Content type of the body.")] = None,
-    delay: Annotated[str | None, typer.Option("--delay", help="Wait first, e.g. 10s or 1h30m.")] = None,
-    retries: Annotated[int | None, typer.Option("--retries", help="Attempts after the first one.")] = None,
-    callback: Annotated[str | None, typer.Option("--callback", help="URL to call back with each answer.")] = None,
-    failure_callback: Annotated[
-        str | None, typer.Option("--failure-callback", help="URL to call when all attempts failed.")
-    ] = None,
-    dedup: Annotated[str | None, typer.Option("--dedup", help="Deduplication id.")] = None,
-    label: Annotated[list[str] | None, typer.Option("--label", help="Label; repeat for more.")] = None,
-    url: UrlOption = None,
-    token: TokenOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Publish a message and print its id.
-
-    Example: lateron publish https://example.com/hook -d '{"hello": "world"}' --delay 10s
-    """
-    from lateron.cli import publishing
-    from lateron.cli.client import connect
-
-    options = {
-        "Method": method,
-        "Delay": delay,
-        "Retries": None if retries is None else str(retries),
-        "Callback": callback,
-        "Failure-Callback": failure_callback,
-        "Deduplication-Id": dedup,
-        "Label": ",".join(label) if label else None,
-    }
-    headers = publishing.headers(options, header or (), option or (), content_type, body)
-    publishing.publish(connect(url, token), destination, publishing.read_body(body), headers, as_json=as_json)
-
-
-@app.command()
-def tail(
-    since: Annotated[str | None, typer.Option("--since", help="Begin that long ago, e.g. 10m.")] = None,
-    state: Annotated[str | None, typer.Option("--state", help="Only this state, e.g. FAILED.")] = None,
-    label: Annotated[str | None, typer.Option("--label", help="Only messages with this label.")] = None,
-    message: Annotated[str | None, typer.Option("--message", help="Only this message.")] = None,
-    follow: Annotated[bool, typer.Option("--follow/--no-follow", help="Go on when all is printed.")] = True,
-    url: UrlOption = None,
-    token: TokenOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Print events as they happen, one line each.
-
-    Example: lateron tail --since 1h --state FAILED --no-follow --json
-    """
-    from lateron.cli.client import connect
-    from lateron.cli.tailing import tail as run
-
-    filters = {"state": state, "label": label, "messageId": message}
-    run(connect(url, token), {k: v for k, v in filters.items() if v}, since, follow=follow, as_json=as_json)
-
-
-@app.command()
-def why(
-    message: Annotated[str, typer.Argument(metavar="ID", help="Id of a message, msg_...")],
-    url: UrlOption = None,
-    token: TokenOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Say where a message stands, why, and what happened to it.
-
-    Example: lateron why msg_0198c0ffee00...
-    """
-    from lateron.cli.client import connect
+@command(app, "lateron why $id", "lateron why $id --json")
+def why(remote: Remote, message: Annotated[str, typer.Argument(metavar="ID", help="Id of a message, msg_...")]) -> None:
+    """Say where a message stands, why, and what happened to it."""
     from lateron.cli.show import show_message
 
-    show_message(connect(url, token), message, as_json=as_json)
+    show_message(remote, message)
+
+
+@command(app, "lateron bench", "lateron bench -n 500 --connections 8 --json")
+def bench(
+    remote: Remote,
+    messages: Annotated[int, whole("--messages", "-n", said="How many.", least=1, most=1_000_000)] = 1000,
+    connections: Annotated[int, whole("--connections", said="That publish at once.", least=1, most=1000)] = 16,
+    size: Annotated[int, whole("--size", said="Bytes of each body.", least=64, most=1_000_000)] = 200,
+    patience: Annotated[int, whole("--patience", said="Seconds that the last may take to arrive.")] = 30,
+    listen: Annotated[str, typer.Option("--listen", metavar="ADDRESS", help="Where to receive.")] = "127.0.0.1",
+    reach: Annotated[
+        str | None, typer.Option("--reach", metavar="HOST", help="What the server calls that address.")
+    ] = None,
+) -> None:
+    """Publish messages to a receiver in this process, and print how fast they were stored and arrived.
+
+    The messages stay in the server's log. A server on another machine must be able to reach this one: see --listen
+    and --reach.
+    """
+    from lateron.cli.bench import Load
+    from lateron.cli.bench import bench as run
+
+    run(remote.client, Load(messages, connections, size, patience), listen, reach, as_json=remote.as_json)
+
+
+app.add_typer(publishing_app)
+app.add_typer(schedule_app)
+app.add_typer(logs_app)
+for name, group in (
+    ("messages", messages_app),
+    ("dlq", dlq_app),
+    ("queues", queues_app),
+    ("flow", flow_app),
+    ("schedules", schedules_app),
+    ("groups", groups_app),
+    ("config", config_app),
+):
+    app.add_typer(group, name=name)

@@ -9,17 +9,20 @@ import json
 import os
 import ssl
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from ipaddress import ip_address
 from typing import Any, Final
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, urlsplit
 
-from lateron.cli.exits import REFUSED, UNREACHABLE, USAGE, Failed
+from lateron.cli.exits import REFUSED, UNKNOWN, UNREACHABLE, USAGE, Failed
 from lateron.config.dev_users import DEV_USERS
 
 DEFAULT_URL: Final = "http://127.0.0.1:8080"
 _TIMEOUT_S: Final = 30.0
+_PATIENCE_S: Final = 600.0  # For what may touch a million messages.
+_WHETHER: Final = "; whether it was done is not known"
 # A destination travels in the path byte for byte; only what cannot stand in a request line is encoded.
 _PATH_SAFE: Final = "".join(chr(code) for code in range(0x21, 0x7F))
 
@@ -31,25 +34,42 @@ class Client:
     url: str  # Without a slash at its end.
     token: str = field(repr=False)
 
-    def call(self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None) -> Any:  # noqa: ANN401 - Whatever JSON the server answers.
+    def call(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        *,
+        patient: bool = False,
+    ) -> Any:  # noqa: ANN401 - Whatever JSON the server answers.
         """Send a request and return the JSON of a 2xx answer.
 
+        Args:
+            method: Of the request; one that is not GET may change something.
+            path: With its query.
+            body: Of the request.
+            headers: Beside the token.
+            patient: Wait longer for the answer.
+
         Raises:
-            Failed: No server answered, or it answered anything else; the line says what.
+            Failed: No server answered, or it answered anything else, or it broke off a request that may have
+                changed something; the line says what, and the exit code which.
         """
-        status, content = self._send(method, path, body, {"Authorization": f"Bearer {self.token}", **(headers or {})})
-        if not 200 <= status < 300:
-            raise Failed(f"the server answered {status}: {_reason(content)}", REFUSED)
+        complete = {"Authorization": f"Bearer {self.token}", **(headers or {})}
+        answer = self._send(method, path, body, complete, _PATIENCE_S if patient else _TIMEOUT_S)
+        if not 200 <= answer.status < 300:
+            said = f"the server answered {answer.status}: {reason_of(answer.content)}"
+            raise Failed(*((said, REFUSED) if method == "GET" or answer.is_refusal else (said + _WHETHER, UNKNOWN)))
         try:
-            return json.loads(content) if content else None
+            return json.loads(answer.content) if answer.content else None
         except ValueError:
-            raise Failed(f"{self.url} does not answer JSON; is it a QStash API?", UNREACHABLE) from None
+            said = f"{self.url} does not answer JSON; is it a QStash API?"
+            raise Failed(*((said, UNREACHABLE) if method == "GET" else (said, UNKNOWN))) from None
 
-    def get(self, path: str, query: Mapping[str, str | int] | None = None) -> Any:  # noqa: ANN401 - As ``call``.
-        """Send a GET request."""
-        return self.call("GET", f"{path}?{urlencode(query)}" if query else path)
-
-    def _send(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> tuple[int, bytes]:
+    def _send(
+        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], patience_s: float
+    ) -> _Answer:
         parts = urlsplit(self.url)
         assert parts.hostname is not None, "connect() has looked"
         connection = (
@@ -57,19 +77,39 @@ class Client:
             if parts.scheme == "https"
             else HTTPConnection(parts.hostname, parts.port, timeout=_TIMEOUT_S)
         )
+        # As typed, byte for byte: that is UTF-8, which the server reads.
+        raw = {name: value.encode("utf-8", "surrogateescape") for name, value in headers.items()}
         try:
-            connection.request(method, parts.path + quote(path, safe=_PATH_SAFE), body, dict(headers))
+            try:
+                connection.connect()
+                connection.sock.settimeout(patience_s)
+            except (OSError, HTTPException) as error:
+                raise Failed(f"no answer from {self.url}: {_cause(error)}", UNREACHABLE) from None
+            with suppress(BrokenPipeError, ConnectionResetError):  # It may have said no before it read all.
+                target = parts.path + quote(path, safe=_PATH_SAFE, errors="surrogateescape")
+                connection.request(method, target, body, raw)
             answer = connection.getresponse()
-            return answer.status, answer.read()
-        except UnicodeEncodeError:
-            raise Failed("a header has a character outside latin-1", USAGE) from None
-        except ValueError as error:
+            return _Answer(answer.status, answer.read(), answer.getheader("Retry-After") is not None)
+        except ValueError as error:  # A header that cannot be one; nothing was sent.
             raise Failed(f"{error}", USAGE) from None
         except (OSError, HTTPException) as error:
-            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-            raise Failed(f"no answer from {self.url}: {reason}", UNREACHABLE) from None
+            if method == "GET":
+                raise Failed(f"no answer from {self.url}: {_cause(error)}", UNREACHABLE) from None
+            raise Failed(f"{self.url} broke off: {_cause(error)}{_WHETHER}", UNKNOWN) from None
         finally:
             connection.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    status: int
+    content: bytes
+    may_repeat: bool  # It says when to try again, so nothing was done.
+
+    @property
+    def is_refusal(self) -> bool:
+        """Whether nothing was done for certain: a gateway or a store that failed does not know."""
+        return self.status not in {500, 502, 503, 504} or (self.status == 503 and self.may_repeat)
 
 
 def connect(url: str | None, token: str | None) -> Client:
@@ -106,7 +146,7 @@ def _is_local(host: str) -> bool:
         return False
 
 
-def _reason(content: bytes) -> str:
+def reason_of(content: bytes) -> str:
     """Return what an error answer says, in one line."""
     try:
         document = json.loads(content)
@@ -115,3 +155,8 @@ def _reason(content: bytes) -> str:
     if isinstance(document, dict) and isinstance(document.get("error"), str):
         return str(document["error"])
     return content[:200].decode("utf-8", "replace") or "no reason given"
+
+
+def _cause(error: Exception) -> str:
+    """Return why there is no answer, in a few words."""
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -10,6 +10,8 @@ USAGE: Final = 2
 LOCKED: Final = 3
 STORE: Final = 4
 UNREACHABLE: Final = 5
+UNKNOWN: Final = 6
+PARTLY: Final = 7
 BUG: Final = 70
 INTERRUPTED: Final = 130
 

@@ -3,122 +3,96 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
-from urllib.parse import quote
 
 import typer
 
-from lateron.cli.options import JsonOption, TokenOption, UrlOption
+from lateron.cli.commands import command
+from lateron.cli.outgoing import options
+from lateron.cli.remote import Item, Remote, path
 
 groups_app = typer.Typer(help="URL groups: publish once, and each endpoint gets a message.", no_args_is_help=True)
 
 NameArgument = Annotated[str, typer.Argument(metavar="GROUP", help="Name of the group.")]
 
 
-@groups_app.command("list")
-def list_groups(url: UrlOption = None, token: TokenOption = None, as_json: JsonOption = False) -> None:
-    """Print all groups with their endpoints.
-
-    Example: lateron groups list
-    """
-    _print(_call(url, token, "GET", ""), as_json=as_json)
+@command(groups_app, "lateron groups list", "lateron groups list --json", name="list")
+def list_groups(remote: Remote) -> None:
+    """Print all groups with their endpoints."""
+    _print(remote, remote.call("GET", path("v2", "topics")))
 
 
-@groups_app.command()
-def show(group: NameArgument, url: UrlOption = None, token: TokenOption = None, as_json: JsonOption = False) -> None:
-    """Print the endpoints of a group.
-
-    Example: lateron groups show order-events --json
-    """
-    _print(_call(url, token, "GET", group), as_json=as_json)
+@command(groups_app, "lateron groups get order-events --json")
+def get(remote: Remote, group: NameArgument) -> None:
+    """Print the endpoints of a group."""
+    _print(remote, remote.call("GET", path("v2", "topics", group)))
 
 
-@groups_app.command()
+@command(groups_app, "lateron groups add order-events https://example.com/orders --name shop")
 def add(
+    remote: Remote,
     group: NameArgument,
     endpoint: Annotated[str, typer.Argument(metavar="ENDPOINT", help="URL of the endpoint.")],
     name: Annotated[str | None, typer.Option("--name", help="Name of the endpoint.")] = None,
-    url: UrlOption = None,
-    token: TokenOption = None,
-    as_json: JsonOption = False,
 ) -> None:
-    """Add an endpoint, or change the one of that URL or name; the first one makes the group.
-
-    Example: lateron groups add order-events https://example.com/orders --name shop
-    """
+    """Add an endpoint, or change the one of that URL or name; the first one makes the group."""
     added = {"url": endpoint} if name is None else {"url": endpoint, "name": name}
-    _print(_call(url, token, "POST", group, "/endpoints", {"endpoints": [added]}), as_json=as_json)
+    _print(remote, _change(remote, "POST", path("v2", "topics", group, "endpoints"), {"endpoints": [added]}))
 
 
-@groups_app.command()
+@command(groups_app, "lateron groups remove order-events shop")
 def remove(
+    remote: Remote,
     group: NameArgument,
     endpoint: Annotated[str, typer.Argument(metavar="ENDPOINT", help="URL or name of the endpoint.")],
-    url: UrlOption = None,
-    token: TokenOption = None,
-    as_json: JsonOption = False,
 ) -> None:
-    """Remove an endpoint; with the last one the group is gone.
-
-    Example: lateron groups remove order-events shop
-    """
+    """Remove an endpoint; with the last one the group is gone."""
     removed = {"url": endpoint} if endpoint.startswith(("http://", "https://")) else {"name": endpoint}
-    _print(_call(url, token, "DELETE", group, "/endpoints", {"endpoints": [removed]}), as_json=as_json)
+    _print(remote, _change(remote, "DELETE", path("v2", "topics", group, "endpoints"), {"endpoints": [removed]}))
 
 
-@groups_app.command()
+@command(groups_app, 'lateron groups defaults order-events --option "Retries: 5"')
 def defaults(
+    remote: Remote,
     group: NameArgument,
     option: Annotated[
         list[str] | None, typer.Option("--option", help="'Name: value' of an Upstash-Name header; repeat for more.")
     ] = None,
-    url: UrlOption = None,
-    token: TokenOption = None,
-    as_json: JsonOption = False,
 ) -> None:
-    """Set what configures a publish to a group where the publish does not; without options, nothing does.
-
-    Example: lateron groups defaults order-events --option "Retries: 5" --option "Label: orders"
-    """
-    from lateron.cli.publishing import headers
-
-    content = {"headers": headers({}, (), option or (), None, None)}
-    _print(_call(url, token, "PATCH", group, "", content), as_json=as_json)
+    """Set what configures a publish to a group where the publish does not; without options, nothing does."""
+    _print(remote, _change(remote, "PATCH", path("v2", "topics", group), {"headers": options(option or ())}))
 
 
-@groups_app.command()
-def delete(group: NameArgument, url: UrlOption = None, token: TokenOption = None, as_json: JsonOption = False) -> None:
-    """Delete a group; messages that were published to it are delivered all the same.
-
-    Example: lateron groups delete order-events
-    """
-    from lateron.cli.terminal import echo, echo_json
-
-    answer = _call(url, token, "DELETE", group)
-    if as_json:
-        echo_json(answer)
-    else:
-        echo(f"deleted {answer['deleted']}")
+@command(groups_app, "lateron groups delete order-events")
+def delete(remote: Remote, group: NameArgument) -> None:
+    """Delete a group; messages that were published to it are delivered all the same."""
+    answer = remote.call("DELETE", path("v2", "topics", group))
+    remote.done(answer, f"deleted {answer['deleted']}")
 
 
-def _call(url: str | None, token: str | None, method: str, group: str, below: str = "", content: object = None) -> Any:  # noqa: ANN401 - Whatever JSON the server answers.
-    from lateron.cli.client import connect
-
-    path = f"/v2/topics/{quote(group, safe='')}{below}" if group else "/v2/topics"
-    body = None if content is None else json.dumps(content).encode()
-    return connect(url, token).call(method, path, body, {"Content-Type": "application/json"} if body else None)
+# As it was called first.
+command(groups_app, name="show", hidden=True)(get)
 
 
-def _print(answer: Any, *, as_json: bool) -> None:  # noqa: ANN401 - As ``_call``.
-    from lateron.cli.terminal import echo_json, echo_table
+def _change(remote: Remote, method: str, where: str, content: object) -> Any:  # noqa: ANN401 - Whatever JSON the server answers.
+    return remote.call(method, where, body=json.dumps(content).encode(), headers={"Content-Type": "application/json"})
 
-    if as_json:
-        echo_json(answer)
+
+def _print(remote: Remote, answer: Any) -> None:  # noqa: ANN401 - As ``_change``.
+    if remote.as_json and not isinstance(answer, list):
+        remote.done(answer, None)
         return
     shown = [group for group in (answer if isinstance(answer, list) else [answer]) if group]
-    echo_table(("group", "endpoint", "url"), [row for group in shown for row in _rows(group)])
+    if remote.as_json:
+        remote.listed(shown, (), lambda _: ())
+        return
+    rows = [row for group in shown for row in _rows(group)]
+    remote.listed(rows, ("group", "endpoint", "url"), lambda row: (row["group"], row["name"], row["url"]))
 
 
-def _rows(group: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    return [(group["name"], endpoint.get("name", "-"), endpoint["url"]) for endpoint in group["endpoints"]]
+def _rows(group: Mapping[str, Any]) -> Iterable[Item]:
+    return [
+        {"group": group["name"], "name": endpoint.get("name", "-"), "url": endpoint["url"]}
+        for endpoint in group["endpoints"]
+    ]

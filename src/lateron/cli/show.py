@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, Final
-from urllib.parse import quote
 
-from lateron.cli.client import Client
+from lateron.cli.remote import Remote, path
 from lateron.cli.terminal import echo, echo_json, echo_table, instant
 from lateron.config import Settings
 from lateron.telemetry import plain
@@ -22,6 +21,8 @@ _REASONS: Final = {
     "queue_head": "messages of its queue before it are not through yet",
     "callback_of": "callbacks of the message before it in its queue are not through yet",
     "queue_paused": "its queue is paused",
+    "server_paused": "the whole server is paused",
+    "global_parallelism": "as many deliveries are open as the server allows in all",
     "node": "it is next; the server has no room for more open deliveries or is about to take it",
 }
 
@@ -46,27 +47,30 @@ def warn(line: str) -> None:
     print(f"lateron: warning: {line}", file=sys.stderr)  # noqa: T201 - Warnings go there.
 
 
-def show_message(client: Client, message_id: str, *, as_json: bool) -> None:
+def show_message(remote: Remote, message_id: str) -> None:
     """Print where a message stands, why, and each of its attempts."""
-    story = client.get(f"/lateron/v1/messages/{quote(message_id, safe='')}")
-    if as_json:
+    story = remote.call("GET", path("lateron", "v1", "messages", message_id))
+    if remote.as_json:
         echo_json(story)
         return
-    for line in told(story):
+    for line in told(story, utc=remote.utc):
         echo(line)
     attempts = story.get("attempts", [])
     if attempts:
         echo()
-        echo_table(("attempt", "started", "took", "result", "phases"), [_attempt_row(attempt) for attempt in attempts])
+        echo_table(
+            ("attempt", "started", "took", "result", "phases"),
+            [_attempt_row(attempt, utc=remote.utc) for attempt in attempts],
+        )
 
 
-def told(story: Mapping[str, Any]) -> list[str]:
+def told(story: Mapping[str, Any], *, utc: bool = False) -> list[str]:
     """Return what is known of a message as sentences."""
     lines = [f"{story['messageId']}  {story.get('state', '-')}  {plain(str(story.get('url', '-')))}"]
-    lines.append(f"created {instant(story['createdAt'])}")
+    lines.append(f"created {instant(story['createdAt'], utc=utc)}")
     reason = story.get("waitingFor")
     if reason:
-        until = f" until {instant(story['waitingUntil'])}" if story.get("waitingUntil") else ""
+        until = f" until {instant(story['waitingUntil'], utc=utc)}" if story.get("waitingUntil") else ""
         holder = f" ({plain(str(story['heldBy']))})" if story.get("heldBy") else ""
         lines.append(f"waits{until}: {_REASONS.get(reason, plain(str(reason)))}{holder}")
     if story.get("placeInLine"):
@@ -75,14 +79,14 @@ def told(story: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _attempt_row(attempt: Mapping[str, Any]) -> tuple[str, ...]:
+def _attempt_row(attempt: Mapping[str, Any], *, utc: bool) -> tuple[str, ...]:
     phases = attempt.get("phases", {})
     parts = " ".join(f"{name} {_span(phases[name])}" for name in _PHASES if name in phases)
     status, error = attempt.get("responseStatus"), attempt.get("error")
     if error == f"status {status}":
         error = None
     result = " ".join(str(part) for part in (status, error) if part is not None)
-    return str(attempt["attempt"]), instant(attempt["startedAt"]), _span(phases.get("total", 0)), result, parts
+    return str(attempt["attempt"]), instant(attempt["startedAt"], utc=utc), _span(phases.get("total", 0)), result, parts
 
 
 def _span(microseconds: int) -> str:

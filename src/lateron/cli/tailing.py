@@ -11,10 +11,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
-from lateron.cli.client import Client
-from lateron.cli.exits import USAGE, Failed
-from lateron.cli.terminal import echo, echo_json, instant
-from lateron.core.durations import parse_duration
+from lateron.cli.remote import Remote
+from lateron.cli.selecting import EventFilters
+from lateron.cli.terminal import echo, echo_line, instant
 from lateron.core.values import SECOND, Millis
 from lateron.runtime import SystemClock
 from lateron.telemetry import plain
@@ -24,23 +23,26 @@ OVERLAP: Final[Millis] = 5 * SECOND
 PAUSE_S: Final = 0.5
 
 
-def tail(client: Client, filters: Mapping[str, str], since: str | None, *, follow: bool, as_json: bool) -> None:
-    """Print events from ``since`` ago on; without ``follow``, only those that are there (all, without ``since``)."""
-    try:
-        ago = None if since is None else parse_duration(since)
-    except ValueError:
-        raise Failed(f"--since: expected a duration such as 10m, got {since!r}", USAGE) from None
-    start = 0 if ago is None and not follow else SystemClock().wall() - (ago or 0)
+def follow_log(remote: Remote, filters: EventFilters, *, forever: bool) -> None:
+    """Print events from ``--since`` on; of those there are, all without it, and none when following ``forever``."""
+    query = filters.query()
+    since = next((int(value) for name, value in query if name == "fromDate"), None)
+    others = [pair for pair in query if pair[0] != "fromDate"]
+    start = since if since is not None else SystemClock().wall() if forever else 0
 
-    def fetch(query: Mapping[str, str | int]) -> Any:  # noqa: ANN401 - A page of JSON.
-        return client.get("/v2/events", {**filters, **query})
+    def fetch(here: Mapping[str, str | int]) -> Any:  # noqa: ANN401 - A page of JSON.
+        return remote.call("GET", "/v2/events", [*others, *here.items()])
 
-    rounds = events_since(fetch, start, (lambda: time.sleep(PAUSE_S)) if follow else None)
-    for event in rounds:
-        if as_json:
-            echo_json(event)
-        else:
-            echo(line(event))
+    for event in events_since(fetch, start, (lambda: time.sleep(PAUSE_S)) if forever else None):
+        print_event(remote, event)
+
+
+def print_event(remote: Remote, event: Mapping[str, Any]) -> None:
+    """Print one event."""
+    if remote.as_json:
+        echo_line(event)
+    else:
+        echo(line(event, utc=remote.utc))
 
 
 def events_since(
@@ -66,13 +68,18 @@ def events_since(
         pause()
 
 
-def line(event: Mapping[str, Any]) -> str:
+def line(event: Mapping[str, Any], *, utc: bool = False) -> str:
     """Return an event as one line for people."""
-    words = [instant(event["time"]), f"{event['state']:<16}", event["messageId"], plain(str(event.get("url", "-")))]
+    words = [
+        instant(event["time"], utc=utc),
+        f"{event['state']:<16}",
+        event["messageId"],
+        plain(str(event.get("url", "-"))),
+    ]
     if event.get("responseStatus"):
         words.append(str(event["responseStatus"]))
     if event.get("nextDeliveryTime"):
-        words.append(f"next {instant(event['nextDeliveryTime'])}")
+        words.append(f"next {instant(event['nextDeliveryTime'], utc=utc)}")
     if event.get("error"):
         words.append(plain(str(event["error"])))
     return "  ".join(words)

@@ -92,10 +92,14 @@ def host_of(url: str) -> str:
 
 def lane_of(tenant: Tenant, request: Request) -> LaneName:
     """Return the lane of a message: its flow-control key if it has one, else its destination's host."""
-    flow = request.options.flow
+    return lane_to(tenant, request.url, request.options.flow)
+
+
+def lane_to(tenant: Tenant, url: str, flow: Flow | None) -> LaneName:
+    """Return the lane of a message to a URL, with a flow-control key or without."""
     if flow is not None:
         return lane_name(tenant, LaneKind.FLOW, flow.key)
-    return lane_name(tenant, LaneKind.HOST, host_of(request.url))
+    return lane_name(tenant, LaneKind.HOST, host_of(url))
 
 
 def limited(lane: Lane, flow: Flow, now: Millis) -> Lane:
@@ -188,15 +192,35 @@ def woken(lane: Lane, head_due: Millis | None, now: Millis) -> Lane:
     return lane if lane.next_due == due else replace(lane, next_due=due)
 
 
-def closed(lane: Lane, now: Millis) -> Closed | None:
-    """Say why no attempt of this lane may start at ``now``; None if one may."""
+def turn_at(lane: Lane, now: Millis, place: int) -> Millis:
+    """Return when the rate lets a message start at the earliest, ``place - 1`` others having started before it."""
+    if lane.rate is None:
+        return now
+    if lane.earliest is not None:
+        first = max(lane.earliest, _not_before_token(lane, now) * _MICROS)
+        return (first + (place - 1) * _step(lane)) // _MICROS
+    later = place - tokens(lane, now)
+    if later <= 0:
+        return now
+    over = now >= lane.period_start + lane.period_ms
+    return (now if over else lane.period_start) + (1 + (later - 1) // lane.rate) * lane.period_ms
+
+
+def closed(lane: Lane, now: Millis, place: int = 1) -> Closed | None:
+    """Say why no attempt of this lane may start at ``now``; None if one may.
+
+    Args:
+        lane: As it stands.
+        now: When it is looked at.
+        place: In line, of the message that asks; where time opens the lane, it says for how long it waits.
+    """
     flow = lane.kind is LaneKind.FLOW
     if lane.paused:
         return Closed("flow_paused" if flow else "host_paused")
     if lane.parallelism is not None and lane.active >= lane.parallelism:
         return Closed("flow_parallelism" if flow else "host_cap")
     if tokens(lane, now) == 0:
-        return Closed("flow_rate", _not_before_token(lane, now + 1))
+        return Closed("flow_rate", turn_at(lane, now, place))
     return None
 
 

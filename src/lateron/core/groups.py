@@ -137,7 +137,7 @@ def expand(wanted: GroupPublication, group: Group | None, check: Check) -> tuple
     config = merged(wanted, group.headers)
     made = []
     for endpoint in group.endpoints:
-        publication = build(endpoint.url, config, wanted.body, wanted.context)
+        publication = build(with_query(endpoint.url, wanted.query), config, wanted.body, wanted.context)
         guard(check, publication.request)
         options = replace(publication.request.options, topic=group.name, endpoint=endpoint.name)
         made.append(
@@ -148,6 +148,11 @@ def expand(wanted: GroupPublication, group: Group | None, check: Check) -> tuple
             )
         )
     return tuple(made)
+
+
+def with_query(url: str, query: str) -> str:
+    """Return a URL with a query behind the one it has."""
+    return f"{url}{'&' if '?' in url else '?'}{query}" if query else url
 
 
 def check_size(messages: int, size: int) -> None:

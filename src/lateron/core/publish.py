@@ -92,6 +92,7 @@ class GroupPublication(Struct, frozen=True):
     body: bytes | None
     context: PublishContext
     plain: Headers = ()  # What ``Upstash-Header-Forward`` would forward; a default of the group may ask for it.
+    query: str = ""  # Parameters of the request that are not ours, for every endpoint; as given.
 
     @property
     def tenant(self) -> Tenant:
@@ -175,17 +176,20 @@ def to_group(
 ) -> GroupPublication:
     """Make the publication to a URL group that a destination which is no URL names.
 
+    A query behind the name belongs to the destination as that of a URL does, so every endpoint gets it.
+
     Raises:
         InvalidDestination: It is empty, or the name of an API that QStash hosts.
         NotFound: No group can have that name.
     """
-    if not is_group_name(destination):
-        check_destination(destination)
+    name, _, query = destination.partition("?")
+    if not is_group_name(name):
+        check_destination(name)
     plain = Config()
     forward_plain(plain, headers)
     if body is not None:
         context.quota.check("body", len(body), context.quota.body)
-    return GroupPublication(destination, config.pairs(), body, context, tuple(plain.forwarded))
+    return GroupPublication(name, config.pairs(), body, context, tuple(plain.forwarded), query)
 
 
 def build(destination: str, config: Config, body: bytes | None, context: PublishContext) -> Publication:
@@ -352,8 +356,11 @@ def is_url(destination: str) -> bool:
 
 
 def is_group_name(name: str) -> bool:
-    """Whether a URL group can have this name; ``api`` is the place of the APIs that QStash hosts."""
-    return 0 < len(name) <= NAME_BYTES and _NAME.issuperset(name) and name != "api"
+    """Whether a URL group can have this name.
+
+    ``api`` is the place of the APIs that QStash hosts; a dot or two most clients resolve as a part of a path.
+    """
+    return 0 < len(name) <= NAME_BYTES and _NAME.issuperset(name) and name not in {"api", ".", ".."}
 
 
 def check_destination(destination: str) -> str:

@@ -26,7 +26,9 @@ from lateron.core.values import Millis, Options, QueueKind, Tenant
 from lateron.errors import InvalidValue
 
 NAME_BYTES: Final = 256
-MOST: Final = 1_000_000_000  # Slots of one queue.
+# Slots of one queue. So many messages may change their place in one transaction, when it is paused or gets more
+# slots, and a node opens no more attempts than a fraction of that.
+MOST: Final = 10_000
 PLACES: Final = 1_000  # So far a place in line is counted exactly.
 
 _NAME = re.compile(r"[A-Za-z0-9._-]+\Z")
@@ -85,8 +87,10 @@ def check_queue_name(field: str, value: str) -> str:
     Raises:
         InvalidValue: It may not.
     """
-    if len(value) > NAME_BYTES or not _NAME.match(value):
-        raise InvalidValue(field, value, f"1 to {NAME_BYTES} letters, digits, hyphens, points or underscores")
+    # Most clients resolve a dot as a part of a path: nobody could look at such a queue, or delete it.
+    if len(value) > NAME_BYTES or not _NAME.match(value) or value in {".", ".."}:
+        expected = f"1 to {NAME_BYTES} letters, digits, hyphens, points or underscores, not only one or two points"
+        raise InvalidValue(field, value, expected)
     return value
 
 

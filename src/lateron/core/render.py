@@ -101,7 +101,7 @@ def message_object(
         waiting_for: Why it has not gone out yet, if it waits.
         waiting_until: Until when it waits, if that is known.
         held_by: The flow key, host, queue or message that holds it.
-        place: In line for a slot of its queue, from 1; above ``PLACES`` it says no more than that.
+        place: In line in its queue, key or host, from 1; above ``PLACES`` it says no more than that.
     """
     shown = _common(message, request)
     shown["createdAt"] = message.created

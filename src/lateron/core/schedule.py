@@ -171,10 +171,11 @@ def due_ticks(timing: Timing, first: Millis, now: Millis, missed: str, window: M
         window: With ``latest``, how old the one that fires may be.
         anchor: Where an interval is counted from.
     """
-    following = next_after(timing, now, anchor)
     most = 2 * COUNTED
-    ticks = _ticks(timing, first, now, anchor, most)
+    ticks, following = _ticks(timing, first, now, anchor, most)
     complete = len(ticks) < most
+    if not complete:
+        following = next_after(timing, now, anchor)
     if complete and now - first <= PUNCTUAL:
         return Due(tuple(ticks), 0, following)  # Nothing was missed, we are only a little late.
     if missed == "all":
@@ -193,15 +194,14 @@ def jitter(schedule: bytes, tick: Millis, most: Millis) -> Millis:
     return int.from_bytes(digest[:8]) % (most + 1)
 
 
-def _ticks(timing: Timing, first: Millis, now: Millis, anchor: Millis, most: int) -> list[Millis]:
-    """Return the ticks from ``first`` until ``now``, at most so many."""
+def _ticks(timing: Timing, first: Millis, now: Millis, anchor: Millis, most: int) -> tuple[list[Millis], Millis | None]:
+    """Return the ticks from ``first`` until ``now``, at most so many, and the one behind them."""
     ticks = [first]
-    while len(ticks) < most:
-        tick = next_after(timing, ticks[-1], anchor)
-        if tick is None or tick > now:
-            break
-        ticks.append(tick)
-    return ticks
+    following = next_after(timing, first, anchor)
+    while len(ticks) < most and following is not None and following <= now:
+        ticks.append(following)
+        following = next_after(timing, following, anchor)
+    return ticks, following
 
 
 def _latest_ticks(timing: Timing, first: Millis, now: Millis, anchor: Millis) -> list[Millis]:
@@ -237,6 +237,7 @@ def _zone(name: str) -> ZoneInfo:
         return ZoneInfo.from_file(file, name)
 
 
+@lru_cache(maxsize=4096)  # Many schedules have one cron, and are due at the same instant.
 def _next_second(timing: Timing, after: int) -> int | None:
     """Walk the segments of the zone from an instant on, until a matching wall time or a gap with one is met."""
     elapsed = timing.elapsed

@@ -4,6 +4,9 @@ A statement has a name, positional parameters (``?``), and at most one list: ``@
 of ``n`` values, ``@ids`` for single values. Lists are sent in pieces of fixed sizes, because a statement
 whose text is the same is prepared once, and because a row for a row costs a hand-over of the
 interpreter's lock each in SQLite, and a round trip each in PostgreSQL.
+
+A cold statement that reads rows in order to change them ends in ``{lock}``, or in ``{skip}`` where it must not
+wait for another transaction: on PostgreSQL that locks the rows, on SQLite, which has one writer, it is nothing.
 """
 
 from __future__ import annotations
@@ -36,6 +39,11 @@ class Statement(Struct, frozen=True):
 class Connection(Protocol):
     """One connection to a database, as the verbs use it."""
 
+    @property
+    def locks(self) -> bool:
+        """Whether other transactions write at the same time, so that rows must be locked, and in an order."""
+        ...
+
     def run(self, name: str, values: Sequence[Value] = ()) -> list[Row]:
         """Execute a statement without a list."""
         ...
@@ -49,11 +57,13 @@ class Connection(Protocol):
         ...
 
 
-def load_statements(*names: str) -> dict[str, Statement]:
-    """Read the named SQL files of this package."""
+def load_statements(*names: str, locks: bool = False) -> dict[str, Statement]:
+    """Read the named SQL files of this package; ``locks`` says whether rows are locked, see the module."""
+    lock, skip = (" FOR UPDATE", " FOR UPDATE SKIP LOCKED") if locks else ("", "")
     statements: dict[str, Statement] = {}
     for name in names:
-        for statement in _parse(files(__package__).joinpath(name).read_text("utf-8")):
+        text = files(__package__).joinpath(name).read_text("utf-8")
+        for statement in _parse(text.replace(" {lock}", lock).replace(" {skip}", skip)):
             assert statement.name not in statements, f"{statement.name} stands twice"
             statements[statement.name] = statement
     return statements

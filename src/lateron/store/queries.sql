@@ -24,8 +24,9 @@ SELECT id, tenant, lane, state, due, created, retries, retried, attempt, rescues
   kind, parent, queue, seq, slot, root
 FROM message WHERE state = 1 AND node = ? AND id > ? ORDER BY id LIMIT ?;
 
--- ended_before: messages that came to rest in a state before a time, oldest first
-SELECT id FROM message WHERE state = ? AND ended < ? AND state >= 5 ORDER BY ended, id LIMIT ?;
+-- ended_before: messages that came to rest in a state before a time, oldest first; one that still holds the slot of its
+-- queue, because a callback of it does not rest, is needed
+SELECT id FROM message WHERE state = ? AND ended < ? AND state >= 5 AND slot = 0 ORDER BY ended, id LIMIT ?;
 
 -- read_message: without a lock, and only for its tenant
 SELECT id, tenant, lane, state, due, created, retries, retried, attempt, rescues, version, node, started, ended, cancel,
@@ -48,13 +49,18 @@ SELECT id, tenant, kind, name, parallelism, rate, period_ms, pinned_parallelism,
 FROM lane WHERE tenant = ? AND kind = ? AND name > ? AND (? = '' OR replace(name, ?, '') <> name)
 ORDER BY name LIMIT ?;
 
--- paused_lanes: of a tenant and kind
-SELECT id FROM lane WHERE tenant = ? AND kind = ? AND paused = 1 ORDER BY id;
+-- sleeping_lanes: behind a number, those of which nothing of their own keeps the head from starting
+SELECT id, tenant, kind, name, parallelism, rate, period_ms, pinned_parallelism, pinned_rate, paused, active, waiting,
+  period_start, rate_count, next_due, earliest
+FROM lane WHERE id > ? AND next_due IS NULL AND waiting > 0 AND paused = 0
+  AND (kind = 0 OR parallelism IS NULL OR active < parallelism) ORDER BY id LIMIT ? {skip};
 
--- wake_lanes: look now at lanes of a tenant, but for those of hosts, that have messages in them (now, tenant, now);
--- one that slept because of its head may have been given a later time by a message behind it
-UPDATE lane SET next_due = ? WHERE tenant = ? AND kind <> 0 AND waiting > 0 AND paused = 0
-  AND (next_due IS NULL OR next_due > ?);
+-- urls: where messages go
+SELECT id, url FROM request WHERE id IN (@ids);
+
+-- ahead: how many wait in a lane before (due, message), counted no further than a bound (lane, due, message, most)
+SELECT count(*) FROM
+  (SELECT 1 FROM message WHERE lane = ? AND state = 0 AND (due, id) < (?, ?) LIMIT ?) AS before;
 
 -- waiting_due: messages of a lane whose time has come
 SELECT count(*) FROM message WHERE lane = ? AND state = 0 AND due <= ?;
@@ -113,12 +119,20 @@ DELETE FROM dead_letter WHERE tenant = ? AND time = ? AND message = ? RETURNING 
 DELETE FROM dead_letter WHERE (tenant, time, message) IN
   (SELECT tenant, time, message FROM dead_letter WHERE tenant = ? AND time < ? ORDER BY tenant, time, message LIMIT ?);
 
--- collect_lanes: lanes that nobody is in or will come to from a queue, and that remember nothing
-DELETE FROM lane WHERE id IN (SELECT id FROM lane WHERE active = 0 AND waiting = 0 AND paused = 0
-  AND pinned_parallelism = 0 AND pinned_rate = 0 AND period_start + period_ms < ?
-  AND NOT EXISTS (SELECT 1 FROM message WHERE message.lane = lane.id AND message.state IN (2, 4)) ORDER BY id LIMIT ?);
+-- lane_behind: the number of the lane so many places behind a number (after, places)
+SELECT id FROM lane WHERE id > ? ORDER BY id LIMIT 1 OFFSET ?;
 
--- load_queues
+-- collect_lanes: lanes between two numbers (the second included) that nobody is in or will come to from a queue, and
+-- that remember nothing (after, last, now)
+DELETE FROM lane WHERE id IN (SELECT id FROM lane WHERE id > ? AND id <= ? AND active = 0 AND waiting = 0 AND paused = 0
+  AND pinned_parallelism = 0 AND pinned_rate = 0 AND period_start + period_ms < ?
+  AND NOT EXISTS (SELECT 1 FROM message WHERE message.lane = lane.id AND message.state IN (2, 4)));
+
+-- load_queues: to change them
+SELECT id, tenant, kind, name, parallelism, paused, deleted, held, lag, next_seq, created, updated
+FROM queue WHERE id IN (@ids) ORDER BY id {lock};
+
+-- read_queues
 SELECT id, tenant, kind, name, parallelism, paused, deleted, held, lag, next_seq, created, updated
 FROM queue WHERE id IN (@ids) ORDER BY id;
 
@@ -268,7 +282,7 @@ INSERT INTO tick (schedule, time, bucket) VALUES @rows(3) ON CONFLICT (schedule,
 RETURNING schedule, time;
 
 -- count_ticks: of a schedule, at most so many
-SELECT count(*) FROM (SELECT time FROM tick WHERE schedule = ? AND time BETWEEN ? AND ? LIMIT ?) AS counted;
+SELECT count(*) FROM (SELECT time FROM tick WHERE schedule = ? AND time BETWEEN ? AND ? LIMIT ?) AS taken;
 
 -- look_again: whose time was reckoned by a clock that has been set back since
 UPDATE schedule SET due = ? WHERE key IN (SELECT key FROM schedule WHERE due > ? ORDER BY due DESC LIMIT ?)

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from msgspec import Struct, msgpack
 
 from lateron.core.digest import request_digest
 from lateron.core.values import Headers, Options, Request
-from lateron.store.interface import Row, Value
+from lateron.store.interface import Connection, Row, Value
+
+BUCKETS: Final = 63  # A bucket is the low bits of the lane or queue; 64 of them.
 
 pack = msgpack.Encoder().encode
 headers = msgpack.Decoder(Headers).decode
 _options = msgpack.Decoder(Options).decode
+
+
+class Statements:
+    """The statements of a connection; groups of verbs stand on it."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.locks = connection.locks
+        self._run = connection.run
+        self._run_rows = connection.run_rows
+        self._run_ids = connection.run_ids
 
 
 class StoredRequest(Struct, frozen=True):

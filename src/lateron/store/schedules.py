@@ -9,20 +9,15 @@ from msgspec import msgpack
 from lateron.core.digest import request_digest
 from lateron.core.recurring import Last, Rules, Schedule
 from lateron.core.values import Millis, Tenant
-from lateron.store.interface import Connection, Row
-from lateron.store.rows import StoredRequest, integer, octets, pack, request_of
+from lateron.store.interface import Row
+from lateron.store.rows import Statements, StoredRequest, integer, octets, pack, request_of
 
 _rules = msgpack.Decoder(Rules).decode
 _last = msgpack.Decoder(Last).decode
 
 
-class ScheduleVerbs:
+class ScheduleVerbs(Statements):
     """The part of ``Verbs`` that is about schedules."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._run = connection.run
-        self._run_rows = connection.run_rows
-        self._run_ids = connection.run_ids
 
     def save_schedules(self, schedules: Sequence[Schedule]) -> None:
         """Store schedules, new ones too, without their requests."""

@@ -15,7 +15,6 @@ from msgspec import Struct, msgpack
 from lateron.core.digest import request_digest
 from lateron.core.flow import Lane
 from lateron.core.groups import Endpoint, Group
-from lateron.core.queue import Queue
 from lateron.core.values import (
     Attempt,
     Claimed,
@@ -28,13 +27,13 @@ from lateron.core.values import (
     MessageId,
     Millis,
     Outcome,
-    QueueKind,
     Request,
     State,
     Tenant,
 )
 from lateron.store.interface import Row
-from lateron.store.rows import StoredRequest
+from lateron.store.queues import QueueVerbs
+from lateron.store.rows import BUCKETS, StoredRequest
 from lateron.store.rows import headers as _headers
 from lateron.store.rows import integer as _int
 from lateron.store.rows import octets as _bytes
@@ -48,9 +47,7 @@ _outcome = msgpack.Decoder(Outcome).decode
 _STATES: Final = {state.value: state for state in State}
 _KINDS: Final = {kind.value: kind for kind in Kind}
 _EVENTS: Final = {kind.value: kind for kind in EventKind}
-_QUEUES: Final = {kind.value: kind for kind in QueueKind}
 _LANES: Final = {kind.value: kind for kind in LaneKind}
-_BUCKETS: Final = 63  # A bucket is the low bits of the lane; 64 of them.
 
 FIRST: Final = b""  # Sorts before every id.
 LAST: Final = b"\xff" * 17  # Sorts behind every id.
@@ -67,14 +64,14 @@ class TokenRow(Struct, frozen=True):
     scope: str
 
 
-class Verbs(ScheduleVerbs):
+class Verbs(QueueVerbs, ScheduleVerbs):
     """The verbs of one transaction."""
 
     # Messages and their requests.
 
     def insert_messages(self, messages: Sequence[Message]) -> None:
         """Store new messages."""
-        self._run_rows("insert_messages", [(*_message_row(m), m.lane & _BUCKETS) for m in messages])
+        self._run_rows("insert_messages", [(*_message_row(m), m.lane & BUCKETS) for m in messages])
 
     def insert_requests(self, requests: Sequence[tuple[Message, Request]]) -> None:
         """Store the requests of new messages, each with its digest."""
@@ -91,6 +88,10 @@ class Verbs(ScheduleVerbs):
     def load_requests(self, ids: Sequence[MessageId]) -> dict[MessageId, StoredRequest]:
         """Read requests, and compare each with its digest."""
         return {MessageId(_bytes(row[0])): _request(row) for row in self._run_ids("load_requests", ids)}
+
+    def urls(self, ids: Sequence[MessageId]) -> dict[MessageId, str]:
+        """Say where messages go, without reading their bodies."""
+        return {MessageId(_bytes(m)): str(url) for m, url in self._run_ids("urls", ids)}
 
     def claimed(self, messages: Sequence[Message]) -> list[Claimed]:
         """Join messages with their requests, for delivery."""
@@ -179,65 +180,27 @@ class Verbs(ScheduleVerbs):
         rows = self._run("next_due", (tenant,))
         return _int(rows[0][0]) if rows else None
 
-    def collect_lanes(self, now: Millis, limit: int) -> None:
-        """Delete lanes that nobody is in and that remember nothing."""
-        self._run("collect_lanes", (now, limit))
-
-    # Queues.
-
-    def load_queues(self, ids: Sequence[int]) -> dict[int, Queue]:
-        """Read queues."""
-        return {queue.id: queue for queue in map(_queue, self._run_ids("load_queues", ids))}
-
-    def find_queue(self, tenant: Tenant, kind: QueueKind, name: str) -> Queue | None:
-        """Read the queue of a name."""
-        rows = self._run("find_queue", (tenant, kind, name))
-        return _queue(rows[0]) if rows else None
-
-    def list_queues(self, tenant: Tenant) -> list[Queue]:
-        """Read the queues of a tenant that have a name, by name."""
-        return [_queue(row) for row in self._run("list_queues", (tenant, QueueKind.NAMED))]
-
-    def count_queues(self, tenant: Tenant) -> int:
-        """Count the queues of a tenant that have a name."""
-        return _int(self._run("count_queues", (tenant, QueueKind.NAMED))[0][0])
-
-    def deleted_queues(self, limit: int) -> list[int]:
-        """Name queues that were deleted and are not yet empty."""
-        return [_int(row[0]) for row in self._run("deleted_queues", (limit,))]
-
-    def save_queues(self, queues: Sequence[Queue]) -> None:
-        """Store queues, new ones too."""
-        self._run_rows("save_queues", [_queue_row(queue) for queue in queues])
-
-    def drop_queues(self, ids: Sequence[int]) -> None:
-        """Forget queues."""
-        self._run_ids("drop_queues", ids)
-
-    def queue_heads(self, queue: int, limit: int) -> list[tuple[MessageId, int, int]]:
-        """Read (message, lane, seq) of the first that wait for a slot, in their order."""
-        rows = self._run("queue_heads", (queue, limit))
-        return [(MessageId(_bytes(m)), _int(lane), _int(seq)) for m, lane, seq in rows]
+    def collect_lanes(self, now: Millis, after: int, count: int) -> int | None:
+        """Delete lanes that nobody is in and that remember nothing; return where to go on, None at the end."""
+        last = [_int(row[0]) for row in self._run("lane_behind", (after, count - 1))]
+        self._run("collect_lanes", (after, last[0] if last else (1 << 63) - 1, now))
+        return last[0] if last else None
 
     def slot_holders(self, queue: int, limit: int = 1 << 40) -> list[Message]:
         """Read the messages of a queue that hold a slot, in their order; those that rest wait for callbacks."""
         return [_message(row) for row in self._run("slot_holders", (queue, limit))]
 
-    def release_slots(self, ids: Sequence[MessageId]) -> list[int]:
-        """Take back the slots of messages whose whole family rests; return the queue of each."""
-        return [_int(row[0]) for row in self._run_ids("release_slots", ids)]
-
     def lanes_named(self, tenant: Tenant, kind: LaneKind, text: str, after: str, limit: int) -> list[Lane]:
         """Read lanes whose name holds ``text``, in the order of their names, from ``after`` (not included) on."""
         return [_lane(row) for row in self._run("lanes_named", (tenant, kind, after, text, text, limit))]
 
-    def paused_lanes(self, tenant: Tenant, kind: LaneKind) -> list[int]:
-        """Name the paused lanes of a tenant."""
-        return [_int(row[0]) for row in self._run("paused_lanes", (tenant, kind))]
+    def sleeping_lanes(self, after: int, limit: int) -> list[Lane]:
+        """Read lanes, from the number ``after`` (not included) on, that sleep because of another lane."""
+        return [_lane(row) for row in self._run("sleeping_lanes", (after, limit))]
 
-    def wake_lanes(self, tenant: Tenant, now: Millis) -> None:
-        """Have lanes that mix hosts looked at now, if somebody waits in them."""
-        self._run("wake_lanes", (now, tenant, now))
+    def ahead(self, message: Message, most: int) -> int:
+        """Count the messages that wait in a lane before one, no further than ``most``."""
+        return _int(self._run("ahead", (message.lane, message.due, message.id, most))[0][0])
 
     def waiting_due(self, lane: int, now: Millis) -> int:
         """Count the messages of a lane that wait although their time has come."""
@@ -381,8 +344,7 @@ class Verbs(ScheduleVerbs):
 
     def setting(self, name: str) -> str | None:
         """Return a value kept under a name."""
-        rows = self._run("setting", (name,))
-        return str(rows[0][0]) if rows else None
+        return next((str(value) for (value,) in self._run("setting", (name,))), None)
 
     def save_setting(self, name: str, value: str) -> None:
         """Keep a value under a name."""
@@ -428,7 +390,7 @@ def _message(row: Row) -> Message:
 def _request_row(message: Message, request: Request) -> Row:
     headers, options = _pack(request.headers), _pack(request.options)
     digest = request_digest(request.url, request.method, headers, options, request.body)
-    bucket = message.lane & _BUCKETS
+    bucket = message.lane & BUCKETS
     return (message.id, message.tenant, request.url, request.method, headers, options, digest, bucket, request.body)
 
 
@@ -452,7 +414,7 @@ def _letter(row: Row) -> DeadLetter:
 def _lane_row(lane: Lane) -> Row:
     return (lane.id, lane.tenant, lane.kind, lane.name, lane.parallelism, lane.rate, lane.period_ms,
             int(lane.pinned_parallelism), int(lane.pinned_rate), int(lane.paused), lane.active, lane.waiting,
-            lane.period_start, lane.rate_count, lane.next_due, lane.earliest, lane.id & _BUCKETS)  # fmt: skip
+            lane.period_start, lane.rate_count, lane.next_due, lane.earliest, lane.id & BUCKETS)  # fmt: skip
 
 
 def _lane(row: Row) -> Lane:
@@ -471,15 +433,3 @@ def _group(row: Row) -> Group:
     tenant, name, created, updated, endpoints, headers = row
     return Group(_int(tenant), str(name), _int(created), _int(updated),
                  _endpoints(_bytes(endpoints)), _headers(_bytes(headers)))  # fmt: skip
-
-
-def _queue_row(q: Queue) -> Row:
-    return (q.id, q.tenant, q.kind, q.name, q.parallelism, int(q.paused), int(q.deleted), q.held, q.lag, q.next_seq,
-            q.created, q.updated, q.id & _BUCKETS)  # fmt: skip
-
-
-def _queue(row: Row) -> Queue:
-    values: list[object] = list(row)
-    values[2] = _QUEUES[_int(row[2])]
-    values[5], values[6] = bool(row[5]), bool(row[6])
-    return Queue(*values)  # type: ignore[arg-type]

@@ -1,0 +1,79 @@
+"""The examples in the help work, each of them, against a server."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.cli.conftest import Shell
+from tests.cli.tree import commands
+from tests.support.poll import until
+from tests.support.receiver import Answer, Endpoint
+from tests.support.server import Server
+
+# These run a server on a port and a directory of their own; README.md and docs/serve.md, which are run, start both.
+SERVERS = {"lateron dev", "lateron serve"}
+EXAMPLES = [example for command in commands() if command.words not in SERVERS for example in command.examples]
+HOOK = "https://example.com/hook"
+
+
+@pytest.fixture
+def _world(server: Server, endpoint: Endpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make all that the examples speak of: files, a message, a dead letter, a queue, a key, a group, a schedule."""
+    monkeypatch.chdir(tmp_path)
+    item = {"destination": "https://example.com/orders", "body": {"order": 17}, "queue": "mail"}
+    (tmp_path / "order.json").write_text('{"order": 17}', "utf-8")
+    (tmp_path / "orders.json").write_text(json.dumps([item, item]), "utf-8")
+    (tmp_path / "orders.jsonl").write_text(f"{json.dumps(item)}\n{json.dumps(item)}\n", "utf-8")
+
+    def post(path: str, *headers: tuple[str, str], body: object = None) -> Any:
+        reply = server.call("POST", path, None if body is None else json.dumps(body).encode(), headers)
+        assert reply.status in {200, 201}, reply.text
+        return reply.json
+
+    post("/lateron/v1/delivery/resume")
+    endpoint.answers(Answer(500))
+    dead = post(f"/v2/publish/{endpoint.url}", ("Upstash-Retries", "0"))["messageId"]
+    letters = until(lambda: server.call("GET", f"/v2/dlq?messageId={dead}").json["messages"], "the dead letter")
+    monkeypatch.setenv("dlq", letters[0]["dlqId"])
+    flow = (("Upstash-Flow-Control-Key", "ai"), ("Upstash-Flow-Control-Value", "rate=5"))
+    monkeypatch.setenv("id", post(f"/v2/publish/{HOOK}", ("Upstash-Delay", "1h"), *flow)["messageId"])
+    post(f"/v2/enqueue/mail/{HOOK}", ("Upstash-Delay", "1h"))
+    post(f"/v2/schedules/{HOOK}", ("Upstash-Cron", "@daily"), ("Upstash-Schedule-Id", "daily"))
+    post("/v2/topics/order-events/endpoints", body={"endpoints": [{"url": HOOK, "name": "shop"}]})
+
+
+@pytest.mark.usefixtures("_world")
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_example_of_the_help_works(example: str, shell: Shell) -> None:
+    """The first thing that is copied from a help is its example."""
+    program, *argv = shlex.split(os.path.expandvars(example))
+
+    shell.run(*argv)
+
+    assert program == "lateron"
+
+
+def test_every_command_has_an_example_that_fits_the_terminal() -> None:
+    """A line that the terminal breaks cannot be copied."""
+    assert [command.words for command in commands() if not command.examples] == []
+    assert [example for example in EXAMPLES if len(example) > 75] == []
+    assert [
+        (command.words, example)
+        for command in commands()
+        for example in command.examples
+        if not f"{example} ".startswith(f"{command.words} ")
+    ] == []
+
+
+def test_every_command_that_talks_to_a_server_can_print_json() -> None:
+    """Scripts read documents, not tables."""
+    without = [
+        command.words for command in commands() if not any("--json" in option.opts for option in command.parsed.params)
+    ]
+
+    assert without == ["lateron dev", "lateron serve", "lateron config init"]
