@@ -75,7 +75,11 @@ class Gates:
         return self._full
 
     def _capped(self, lane: Lane) -> Lane:
-        return replace(lane, parallelism=self._limits.host_parallelism) if lane.kind is LaneKind.HOST else lane
+        """Return a lane with the operator's cap of today; a full one has been looked at today, and shows it itself."""
+        full = lane.parallelism is not None and 0 < lane.parallelism <= lane.active
+        if lane.kind is not LaneKind.HOST or full:
+            return lane
+        return replace(lane, parallelism=self._limits.host_parallelism)
 
     def _at_host(self, url: str | None) -> Waiting | None:
         """Say whether the host of a key's message is full or paused: the second gate such a message has."""
