@@ -149,3 +149,23 @@ test("a schedule feeds a queue, with every limit of its messages", async () => {
   );
   await client.queue({ queueName: name }).delete();
 });
+
+test("a schedule reaches a group, through a queue", async () => {
+  const name = `scheduled-group-${Date.now()}`;
+  const [one, two] = [receiver.endpoint(), receiver.endpoint()];
+  await client.urlGroups.addEndpoints({ name, endpoints: [{ url: one.url, name: "one" }, { url: two.url }] });
+  const { scheduleId } = await schedules.create({ destination: name, cron: "@every 1s", queueName: name, body: "b" });
+
+  assert.equal((await schedules.get(scheduleId)).destination, name);
+  for (const endpoint of [one, two]) {
+    const [request] = await endpoint.waitFor(1);
+    const message = await client.messages.get(request.headers["upstash-message-id"]);
+    assert.deepEqual([message.urlGroup, message.queueName, message.scheduleId], [name, name, scheduleId]);
+    assert.equal(message.endpointName, endpoint === one ? "one" : undefined);
+    assert.equal(request.headers["upstash-topic-name"], name);
+    assert.ok(await verify(request, endpoint.url));
+  }
+  await schedules.delete(scheduleId);
+  await client.queue({ queueName: name }).delete();
+  await client.urlGroups.delete(name);
+});
