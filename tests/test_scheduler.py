@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from typing import TypeVar, cast
 
 import pytest
 
@@ -10,15 +12,32 @@ from lateron.broker.bulk import Broker
 from lateron.broker.views import Limits
 from lateron.core.values import DAY, HOUR, MINUTE, Millis
 from lateron.errors import StorageFull
-from lateron.runtime import Nanos, SystemClock, id_maker
+from lateron.runtime import Nanos, id_maker
 from lateron.scheduler import CONFIRM, Scheduler, SteadyClock
 from lateron.store.sqlite import open_memory
 
 START: Millis = 1_700_000_000_000
 
 
+T = TypeVar("T")
+
+
 def mono(ms: Millis) -> Nanos:
     return Nanos(ms * 1_000_000)
+
+
+class Stepped:
+    """A clock that the test sets."""
+
+    def __init__(self) -> None:
+        self.wall_now = START
+        self.mono_now: Millis = 0
+
+    def wall(self) -> Millis:
+        return self.wall_now
+
+    def mono(self) -> Nanos:
+        return mono(self.mono_now)
 
 
 @pytest.mark.promise("P-98", "F-20")
@@ -55,10 +74,10 @@ def test_a_sweep_goes_on_until_nothing_is_left() -> None:
     store = open_memory(0)
     broker = Counting(store, id_maker(), 1, Limits())
 
-    async def run(work: object) -> bool:
-        return bool(work(broker, START))  # type: ignore[operator]
+    async def run(work: Callable[[Broker, Millis], T], /) -> T:
+        return work(broker, START + DAY)
 
-    scheduler = Scheduler(run, SystemClock(), store.used_bytes, store.shrink, history_bytes=1)
+    scheduler = Scheduler(run, Stepped(), store.used_bytes, store.shrink, history_bytes=1)
     asyncio.run(scheduler.sweep())
 
     assert pieces == [True, True, True]
@@ -67,16 +86,6 @@ def test_a_sweep_goes_on_until_nothing_is_left() -> None:
 @pytest.mark.promise("P-88", "P-89", "F-20")
 def test_ticks_are_looked_for_when_they_are_due_and_until_none_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     """Never more than a second late, whatever the clock does; a failing store is asked again."""
-
-    class Stepped:
-        wall_now = START
-
-        def wall(self) -> Millis:
-            return self.wall_now
-
-        def mono(self) -> Nanos:
-            return mono(0)
-
     clock, naps, calls = Stepped(), list[float](), list[Millis]()
     alarm: list[Millis | None] = [START + 400]
     more = iter([True, True, False])
@@ -88,19 +97,19 @@ def test_ticks_are_looked_for_when_they_are_due_and_until_none_is_left(monkeypat
         if len(naps) > 4:
             raise asyncio.CancelledError
 
-    async def run(_work: object) -> bool:
+    async def run(_work: Callable[[Broker, Millis], T], /) -> T:
         calls.append(clock.wall_now)
         if len(calls) == 1:
             raise StorageFull
         again = next(more)
         alarm[0] = START if again else START + HOUR
-        return again
+        return cast("T", again)
 
     monkeypatch.setattr("lateron.scheduler.asyncio.sleep", nap)
     store = open_memory(0)
     scheduler = Scheduler(run, clock, store.used_bytes, store.shrink)
     with pytest.raises(asyncio.CancelledError):
-        asyncio.run(scheduler.ticks(lambda: alarm[0], MINUTE))
+        asyncio.run(scheduler.ticks(lambda _: alarm[0], MINUTE))
 
     assert naps == [0.4, 1.0, 1.0, 1.0, 1.0]
     assert calls == [START + 400, START + 1400, START + 1400, START + 1400]

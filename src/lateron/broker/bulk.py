@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import count
+from typing import Final
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -32,6 +33,8 @@ from lateron.core.values import (
     Tenant,
 )
 from lateron.store.sql import LAST, Verbs
+
+SWEPT: Final = "swept"  # The setting that says when.
 
 LAST_TIME: Millis = 1 << 62
 NEWEST = LAST  # Where cancelling begins.
@@ -154,6 +157,12 @@ class Broker(GroupBroker, QueueBroker, LaneBroker):
             letters, cursor = self._letters(tx, tenant, selection, before, limit)
             return Deleted(tx.delete_dead_letters(letters), cursor)
 
+    def last_sweep(self) -> Millis | None:
+        """Return when something was last deleted because of its age, or would have been."""
+        with self._store.transaction() as tx:
+            text = tx.setting(SWEPT)
+        return None if text is None else int(text)
+
     def sweep(self, now: Millis, *, over_size: bool = False) -> bool:
         """Delete one piece of what has passed its retention; never a message that does not rest.
 
@@ -168,6 +177,7 @@ class Broker(GroupBroker, QueueBroker, LaneBroker):
         history = now if over_size else now - limits.history_retention_ms
         letters = now - limits.dead_letter_retention_ms
         with self._store.transaction() as tx:
+            tx.save_setting(SWEPT, str(now))
             gone = [
                 *tx.ended_before(State.DELIVERED, min(history, now - limits.message_retention_ms), PAGE),
                 *tx.ended_before(State.CANCELED, min(history, now - limits.message_retention_ms), PAGE),

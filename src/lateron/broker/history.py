@@ -42,7 +42,8 @@ from lateron.core.values import (
     Tenant,
 )
 from lateron.errors import InvalidValue, NotFound
-from lateron.store.sql import LAST, EventKey, Store, StoredRequest, Verbs
+from lateron.store.rows import StoredRequest
+from lateron.store.sql import LAST, EventKey, Store, Verbs
 
 PAGE_BYTES = 8 << 20  # Of bodies on one page.
 LISTED_BODY = 64 << 10  # A larger body is left out of lists, so it does not count.

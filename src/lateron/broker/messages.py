@@ -14,8 +14,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 from lateron.broker.crowds import FROM_START, Crowds
+from lateron.broker.enrol import MARK, advance, enrol
 from lateron.broker.groups import FanOut
 from lateron.broker.ledger import Ledger
 from lateron.broker.pace import Pace
@@ -25,6 +27,7 @@ from lateron.core import message as life
 from lateron.core.flow import Lane, lane_of
 from lateron.core.queue import Queue, QueueName, queue_of
 from lateron.core.reach import Check, anywhere
+from lateron.core.recurring import NewSchedule, Schedule
 from lateron.core.values import (
     Claimed,
     Event,
@@ -123,6 +126,7 @@ class MessageBroker:
         self._alarm: Millis | None = 0
         # When the first schedule is due; as above.
         self.tick_alarm: Millis | None = 0
+        self.tick_mark: Millis = 0  # When a schedule was reckoned last; see ``enrol``.
         self._open: Mapping[Tenant, int] = {}  # Attempts of this node that are open.
         self._halted = False  # The whole server is paused.
         self._pace = Pace(0, 0)  # How far the caps are open after a start.
@@ -138,6 +142,7 @@ class MessageBroker:
             tx.insert_node(self._node, label, now)
             self._tenants = tuple(tx.tenants())
             self._halted = tx.setting(HALTED) is not None
+            self.tick_mark = int(tx.setting(MARK) or 0)
             others = tx.other_nodes(self._node)
         for other in others:
             while self._rescue_page(other, now):
@@ -169,9 +174,16 @@ class MessageBroker:
             alarm = desk.write()
         self._noted(alarm)
 
-    def new_key(self, now: Millis) -> bytes:
-        """Return 16 bytes that nothing else is named by."""
-        return self._new_id(now)
+    def enrol(self, tx: Verbs, now: Millis, new: NewSchedule) -> Schedule:
+        """Store a schedule in a transaction that is open; errors are those of ``enrol.enrol``."""
+        schedule = enrol(tx, new, partial(self._new_id, now), self._check, now)
+        self.reckoned(tx, schedule.due, now)
+        return schedule
+
+    def reckoned(self, tx: Verbs, due: Millis | None, now: Millis) -> None:
+        """Note that a schedule was reckoned at ``now`` to be due at ``due``."""
+        self.tick_mark = advance(tx, self.tick_mark, now)
+        self.tick_alarm = earlier(self.tick_alarm, due)  # If the commit fails, a look too many.
 
     def turn(self, turn: Turn, now: Millis) -> Turned:
         """Settle results, publish, and claim what may start now.
@@ -228,7 +240,7 @@ class MessageBroker:
                 still_open[transition.message.tenant] -= 1
             room = min(turn.room, self._free(still_open, now))
             free = self._free_of_tenants(still_open)
-            fan_out = FanOut(tx, turn.publishes, self._check)
+            fan_out = FanOut(tx, turn.publishes, self._check, partial(self.enrol, tx, now))
             refused = self._open_queues(tx, ledger, fan_out.publishes)
             accepted, made = self._accept(tx, fan_out.publishes, refused, ended, now)
             self._hold(ledger, ended, made)

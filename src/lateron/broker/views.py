@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from lateron.core.flow import Lane
 from lateron.core.publish import GroupPublication
+from lateron.core.recurring import NewSchedule
 from lateron.core.values import (
     HOUR,
     MINUTE,
@@ -56,8 +57,15 @@ class FannedOut(Struct, frozen=True):
     endpoints: tuple[tuple[str, Accepted], ...]
 
 
-# To one item of a request: an error is that of a publish to a group, found in the transaction.
-Answered: TypeAlias = Accepted | FannedOut | LateronError
+class Enrolled(Struct, frozen=True):
+    """The answer to a schedule among the items of a batch."""
+
+    id: str
+
+
+# What a request can store, and the answer to it; an error is that of a group or a schedule, found in the transaction.
+Item: TypeAlias = Publication | GroupPublication | NewSchedule
+Answered: TypeAlias = Accepted | FannedOut | Enrolled | LateronError
 
 
 class Result(Struct, frozen=True):
@@ -70,7 +78,7 @@ class Result(Struct, frozen=True):
 class Turn(Struct, frozen=True):
     """What has come together while the last transaction was under way."""
 
-    publishes: tuple[tuple[Publication | GroupPublication, ...], ...] = ()  # By request; each is answered as a whole.
+    publishes: tuple[tuple[Item, ...], ...] = ()  # By request; each is answered as a whole.
     results: tuple[Result, ...] = ()
     room: int = 0  # How many attempts this node can open.
 
@@ -105,7 +113,7 @@ class Waiting(Struct, frozen=True):
     """Why a message has not gone out yet, and until when if that is known."""
 
     # "delay", "retry", "server_paused", "flow_paused", "flow_parallelism", "flow_rate", "host_paused", "host_cap",
-    # "global_parallelism", "node", "queue_head", "queue_paused", "callback_of"
+    # "global_parallelism", "user_parallelism", "node", "queue_head", "queue_paused", "callback_of"
     reason: str
     until: Millis | None = None
     held_by: str | None = None  # The flow key, host or queue that holds it, or the message whose slot it waits for.

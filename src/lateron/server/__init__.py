@@ -37,6 +37,7 @@ from lateron.api.ports import Ports
 from lateron.broker.bulk import Broker
 from lateron.broker.history import History
 from lateron.broker.resources import Resources
+from lateron.broker.schedules import next_tick
 from lateron.broker.views import KeyPair
 from lateron.catcher import Catcher
 from lateron.config import InvalidSettings, Settings
@@ -185,7 +186,7 @@ class Server:
         self._closing.push_async_callback(writer.close)
         writer.attach(dispatcher.room, dispatcher.begin, self._fail)
         self._closing.push_async_callback(_cancelled, self._watched(scheduler.loop(), "scheduler"))
-        ticks = scheduler.ticks(lambda: broker.tick_alarm, settings.catch_up)
+        ticks = scheduler.ticks(partial(next_tick, broker), settings.catch_up)
         self._closing.push_async_callback(_cancelled, self._watched(ticks, "ticks of schedules"))
         self._watched(self._web.serve(self._sockets), "web server")
         await self._web.accepting.wait()

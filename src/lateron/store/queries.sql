@@ -276,5 +276,12 @@ DELETE FROM schedule_request WHERE id = ?;
 INSERT INTO tick (schedule, time, bucket) VALUES @rows(3) ON CONFLICT (schedule, time) DO NOTHING
 RETURNING schedule, time;
 
+-- count_ticks: of a schedule, at most so many
+SELECT count(*) FROM (SELECT time FROM tick WHERE schedule = ? AND time BETWEEN ? AND ? LIMIT ?) AS taken;
+
+-- look_again: whose time was reckoned by a clock that has been set back since
+UPDATE schedule SET due = ? WHERE key IN (SELECT key FROM schedule WHERE due > ? ORDER BY due DESC LIMIT ?)
+RETURNING key;
+
 -- expire_ticks
 DELETE FROM tick WHERE (schedule, time) IN (SELECT schedule, time FROM tick WHERE time < ? ORDER BY time LIMIT ?);
