@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from hypothesis import HealthCheck, settings
 
-pytest_plugins = ["tests.promises"]
+pytest_plugins = ["tests.promises", "tests.simulation.table"]
 
 # The same examples in every run: a red build is red for its change, not for its luck. Deadlines are
 # off because the machine is shared. A failure prints the blob that replays it.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import apsw
 import pytest
@@ -56,6 +57,16 @@ def on_a_node(work: Callable[[Node], Awaitable[None]], capacity: int = 0) -> Non
             await asyncio.wait_for(node.writer.close(), 30)
 
     asyncio.run(run())
+
+
+class Wrapped:
+    """A connection whose ``execute`` is another."""
+
+    def __init__(self, inner: apsw.Connection, execute: Callable[..., object]) -> None:
+        self._inner, self.execute = inner, execute
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._inner, name)
 
 
 @contextmanager
@@ -153,6 +164,47 @@ def test_a_full_disk_loses_no_result(monkeypatch: pytest.MonkeyPatch) -> None:
             node.writer.settle(Result(node.begun[0], Outcome(status=200)))
         await node.writer.settled()
         assert (await node.writer.read(lambda h: h.pending(1, Filter(), None, 9, 0))).items == ()
+
+    on_a_node(work, capacity=1)
+
+
+@pytest.mark.promise("P-119", "F-18")
+def test_another_program_that_holds_the_file_for_a_moment_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A backup takes the lock for some milliseconds: publishers notice nothing, and their order stays."""
+    monkeypatch.setattr(room, "BUSY_PAUSE", 0.0)
+    tries = 0
+
+    async def work(node: Node) -> None:
+        honest = node.store._connection.execute
+
+        def execute(text: str, *values: Any) -> object:
+            nonlocal tries
+            tries += text == "BEGIN IMMEDIATE"
+            if text == "BEGIN IMMEDIATE" and tries <= 3:
+                raise apsw.BusyError("database is locked")
+            return honest(text, *values)
+
+        monkeypatch.setattr(node.store, "_connection", Wrapped(node.store._connection, execute))
+        await node.writer.publish([ITEM])
+        await node.arrived.wait()
+        assert tries >= 4
+
+    on_a_node(work, capacity=1)
+
+
+@pytest.mark.promise("P-119", "P-130")
+def test_a_server_that_ends_on_a_full_disk_gives_its_results_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It cannot wait for room that may never come; the next start makes the attempt again."""
+
+    async def work(node: Node) -> None:
+        await node.writer.publish([ITEM])
+        await node.arrived.wait()
+        monkeypatch.setattr(node.broker, "prepare", full)
+        node.writer.settle(Result(node.begun[0], Outcome(status=200)))
+        await asyncio.wait_for(node.writer.close(), 30)
+
+    def full(*_: object) -> None:
+        raise StorageFull("full")
 
     on_a_node(work, capacity=1)
 

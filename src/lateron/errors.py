@@ -102,6 +102,10 @@ class Overloaded(ServiceError):
     retry_after = 1
 
 
+class StoreBusy(Overloaded):
+    """Another program holds the file of the store; nothing was stored, and a later try may succeed."""
+
+
 class StorageFull(ServiceError):
     """The disk under the store is full; nothing was stored."""
 

@@ -7,8 +7,8 @@ they are short, and handing the interpreter's lock to and fro for each costs mor
 which waits for the disk, and all cold work run on the store's thread. Reads have a second thread with a
 connection that cannot write.
 
-An error is told apart by what is known: after ``StorageFull`` nothing was stored, and results are kept
-and settled again; after ``StoreFailed`` the outcome is unknown, nothing more is acknowledged, and the
+An error is told apart by what is known: after ``StorageFull`` and ``StoreBusy`` nothing was stored, and results
+are kept and settled again; after ``StoreFailed`` the outcome is unknown, nothing more is acknowledged, and the
 process must end.
 """
 
@@ -27,8 +27,8 @@ from lateron.broker.views import Accepted, Answered, Item, Result, Turn, Turned
 from lateron.core.publish import GroupPublication
 from lateron.core.values import Claimed, Filter, Millis, Overrides, Publication, Tenant
 from lateron.core.values import MessageId as MessageId  # noqa: PLC0414 # Part of the signatures below.
-from lateron.errors import Overloaded, StorageFull, StoreFailed
-from lateron.runtime import Clock
+from lateron.errors import Overloaded, StorageFull, StoreBusy, StoreFailed
+from lateron.runtime import Clock, Nanos
 
 log = logging.getLogger("lateron.writer")
 
@@ -42,6 +42,8 @@ PENDING_ITEMS = 20_000
 TURN_ITEMS = 250  # Of each kind in one transaction; more would hold the loop too long.
 TURN_FAN_OUTS = 4  # Requests with URL groups or schedules in one transaction: each may become thousands of rows.
 FULL_PAUSE = 1.0  # Seconds between tries to settle while the disk is full.
+BUSY_PAUSE = 0.02  # Seconds between tries while another program holds the file.
+BUSY_PATIENCE_NS = 5_000_000_000  # How long publishers are kept waiting for it.
 LONGEST_SLEEP = 1.0  # Seconds; a stepped wall clock is noticed after so long at the latest.
 
 
@@ -70,6 +72,8 @@ class Writer:
         self._alarm: asyncio.TimerHandle | None = None
         self._next_due: Millis | None = 0
         self._failure: StoreFailed | None = None
+        self._held: Nanos | None = None  # Since when another program has held the file.
+        self._closing = False
         self._idle = asyncio.Event()
         self._idle.set()
         self._room: Callable[[], int] = lambda: 0
@@ -97,7 +101,7 @@ class Writer:
             One answer per item. That to a group or a schedule may be an error; the others are stored all the same.
 
         Raises:
-            Overloaded: Too much waits already; nothing was stored.
+            Overloaded: Too much waits already, or another program holds the file; nothing was stored.
             StorageFull: Nothing was stored.
             StoreFailed: Unknown whether they are stored.
         """
@@ -177,7 +181,13 @@ class Writer:
         await self._idle.wait()
 
     async def close(self) -> None:
-        """Store what waits, then end the threads. Nothing may be handed in any more."""
+        """Store what waits, then end the threads. Nothing may be handed in any more.
+
+        Results for which there is no room, or no turn, are given up: their attempts are made again by the next start.
+        """
+        self._closing = True
+        if self._results:
+            self._kick()
         if self._alarm is not None:
             self._alarm.cancel()
         await self._idle.wait()
@@ -264,7 +274,7 @@ class Writer:
         if error is not None:
             self._turn_failed(turn, publishes, error)
             return
-        turned = ended.result()
+        turned, self._held = ended.result(), None
         self._next_due = turned.next_due
         # The next transaction begins before this one is answered: the disk never waits for the network.
         if self._publishes or self._results or self._cold:
@@ -289,21 +299,43 @@ class Writer:
         publishes: Publishes,
         error: BaseException,
     ) -> None:
+        if isinstance(error, StoreBusy) and self._patient():
+            self._publishes, self._results = [*publishes, *self._publishes], [*turn.results, *self._results]
+            self._later(BUSY_PAUSE)
+            return
         if isinstance(error, StoreFailed):
             self._broken(error)
-        elif not isinstance(error, StorageFull):
+        elif not isinstance(error, StorageFull | StoreBusy):
             log.error("a turn failed", exc_info=error)
         for _, size, done in publishes:
             self._tell(size, done, error)
         if self._failure is not None:
             return
-        if isinstance(error, StorageFull):
-            self._results = [*turn.results, *self._results]
-            self._alarm = asyncio.get_running_loop().call_later(FULL_PAUSE, self._kick)
-            if self._publishes or self._cold:
-                self._kick()
+        if isinstance(error, StorageFull | StoreBusy):
+            self._keep(turn.results)
             return
         self._kick()
+
+    def _patient(self) -> bool:
+        """Whether who waits for another program may wait on."""
+        now = self._clock.mono()
+        if self._held is None:
+            self._held = now
+        return now - self._held < BUSY_PATIENCE_NS and not self._closing
+
+    def _keep(self, results: tuple[Result, ...]) -> None:
+        """Keep results that could not be stored, and try again later; at the end there is no later."""
+        if self._closing:
+            log.warning("%d results could not be stored; their attempts are made again", len(results))
+            self._kick()
+            return
+        self._results = [*results, *self._results]
+        self._later(FULL_PAUSE)
+        if self._publishes or self._cold:
+            self._kick()
+
+    def _later(self, seconds: float) -> None:
+        self._alarm = asyncio.get_running_loop().call_later(seconds, self._kick)
 
     def _broken(self, error: StoreFailed) -> None:
         """Acknowledge nothing more: the process must end."""

@@ -31,9 +31,7 @@ def test_queue_with_messages_is_not_deleted_unasked(endpoint: Endpoint, shell: S
     """Its messages go with it; a script must say that this is meant."""
     message = shell.run("enqueue", "cli-full", endpoint.url, "--delay", "1h").strip()
 
-    assert "1 messages in cli-full would be cancelled" in shell.refused(
-        "queues", "delete", "cli-full", code=exits.USAGE
-    )
+    assert "1 message of cli-full would be cancelled" in shell.refused("queues", "delete", "cli-full", code=exits.USAGE)
     assert shell.json("messages", "get", message)["state"] == "CREATED"
 
     shell.run("queues", "delete", "cli-full", "--yes")

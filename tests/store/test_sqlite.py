@@ -140,34 +140,6 @@ def test_a_damaged_request_is_found_and_never_sent(store: SqliteStore, column: s
     assert not claimed.intact
 
 
-@pytest.mark.promise("P-7")
-def test_no_flipped_bit_becomes_another_message(tmp_path: Path) -> None:
-    """Any bit of the file: the store refuses, or says so, or the message is the one that was published."""
-    with closing(open_file(tmp_path, NOW)) as store:
-        publish(store, b"a body that must never change" * 4, count=5)
-        store._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    whole = (tmp_path / FILE).read_bytes()
-    found, intact, wrong = 0, 0, 0
-    for position in range(0, len(whole), 397):
-        damaged = bytearray(whole)
-        damaged[position] ^= 1 << (position % 8)
-        (tmp_path / FILE).write_bytes(damaged)
-        try:
-            with closing(open_file(tmp_path, NOW)) as store:
-                broker = Broker(store, id_maker(), 2, Limits())
-                broker.open("test", NOW)
-                for claimed in broker.turn(Turn(room=10), NOW).claimed:
-                    changed = claimed.request.body != b"a body that must never change" * 4
-                    wrong += claimed.intact and changed
-                    found += not claimed.intact
-                    intact += not changed
-        except (StoreFailed, apsw.Error, ValueError, KeyError):
-            found += 1
-    assert wrong == 0
-    assert found >= 3
-    assert intact >= 100
-
-
 @pytest.mark.promise("P-119")
 def test_a_full_disk_is_told_apart_and_goes_by(store: SqliteStore) -> None:
     """Nothing is stored while there is no room, and the same connection works again when there is."""

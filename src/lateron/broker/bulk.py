@@ -37,6 +37,8 @@ from lateron.store.sql import LAST, Verbs
 SWEPT: Final = "swept"  # The setting that says when.
 
 LAST_TIME: Millis = 1 << 62
+FIRST_LANE = -1  # Below every number of a lane.
+LANES = 5000  # Looked at in one piece of a sweep: a millisecond, also where a million keys are idle.
 NEWEST = LAST  # Where cancelling begins.
 
 
@@ -63,6 +65,8 @@ class Deleted(Struct, frozen=True):
 
 class Broker(GroupBroker, QueueBroker, LaneBroker):
     """All that changes messages: the hot verbs, those of groups, queues and lanes, and those for many at once."""
+
+    _swept = FIRST_LANE  # How far the sweep has looked through the lanes.
 
     def cancel(
         self, tenant: Tenant, selection: Filter, now: Millis, limit: int | None = None, before: bytes = NEWEST
@@ -191,11 +195,12 @@ class Broker(GroupBroker, QueueBroker, LaneBroker):
             tx.expire_dedup(now, PAGE)
             tx.expire_ticks(now - limits.history_retention_ms, PAGE)
             # An idle key can be read as long as its last message.
-            tx.collect_lanes(now - limits.message_retention_ms, PAGE)
+            swept = tx.collect_lanes(now - limits.message_retention_ms, self._swept, LANES)
             tx.forget_nodes(now - limits.history_retention_ms)
             emptying = tx.deleted_queues(PAGE)
+        self._swept = FIRST_LANE if swept is None else swept
         more = [self.empty_queue(queue_id, now) for queue_id in emptying]
-        return len(gone) >= PAGE or any(more)
+        return len(gone) >= PAGE or swept is not None or any(more)
 
     def _open_page(self, tx: Verbs, tenant: Tenant, selection: Filter, before: bytes) -> list[Message]:
         """Read candidates: those named, or a page of all that do not rest."""

@@ -19,7 +19,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from lateron.broker.enrol import MARK, SET_BACK
-from lateron.broker.messages import MessageBroker, earlier
+from lateron.broker.messages import LARGEST, MessageBroker, earlier
 from lateron.broker.views import Accepted, FannedOut
 from lateron.core import recurring
 from lateron.core.groups import FAN_OUT_BYTES, MAX_FAN_OUT, Group
@@ -255,7 +255,8 @@ def _moved(tx: Verbs, plan: Plan, runs: Sequence[Millis], ours: int, made: Itera
         log.error("schedule %s of tenant %d made no message: %s", schedule.id, schedule.tenant, plan.error)
     if missed and decision.first is not None:
         # What has fired before the clock was set back, and forth again, is not missed.
-        until = decision.fire[0] - 1 if decision.fire else decision.after
+        behind = decision.fire[0] if decision.fire else decision.following
+        until = LARGEST if behind is None else behind - 1
         missed = max(0, missed - tx.count_ticks(schedule.key, decision.first, until, 2 * COUNTED))
     if missed:
         log.warning(

@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(arguments: list[str]) -> int:
     from lateron.cli.app import app
     from lateron.cli.argv import normalise
-    from lateron.errors import LateronError, StoreFailed, StoreLocked
+    from lateron.errors import LateronError, StorageFull, StoreFailed, StoreLocked
 
     for stream in (sys.stdout, sys.stderr):  # What a terminal cannot show must not end a command half-way.
         if isinstance(stream, TextIOWrapper):
@@ -64,7 +64,7 @@ def _run(arguments: list[str]) -> int:
         code = app(normalise(arguments), prog_name="lateron", standalone_mode=False)
     except StoreLocked as error:
         return _fail(str(error), exits.LOCKED)
-    except StoreFailed as error:
+    except (StoreFailed, StorageFull) as error:
         return _fail(str(error), exits.STORE)
     except exits.Failed as error:
         return _fail(str(error), error.code)

@@ -114,7 +114,7 @@ class Decision(Struct, frozen=True):
     first: Millis | None  # The first tick that has not been handled; None if it has ended.
     fire: tuple[Millis, ...] = ()  # Ticks that make a run each, if nobody has taken them.
     missed: int = 0
-    after: Millis = 0  # The next tick is later than this.
+    following: Millis | None = None  # The tick behind those; whether the schedule lives so long is another question.
 
 
 def parse_schedule(
@@ -208,11 +208,16 @@ def begin(new: NewSchedule, schedule_id: str, key: bytes, now: Millis, *, paused
 
 def following(schedule: Schedule, after: Millis) -> Millis | None:
     """Return the next tick later than an instant and than its creation, paused or not; None if it has ended."""
+    start = schedule.rules.start
+    earliest = max(after, schedule.created, 0 if start is None else start - 1)
+    return _unless_over(schedule, next_after(parse_cron(schedule.cron), earliest, schedule.created))
+
+
+def _unless_over(schedule: Schedule, tick: Millis | None) -> Millis | None:
+    """Return a tick, unless the schedule has ended before it."""
     rules = schedule.rules
     if rules.most_runs is not None and schedule.runs >= rules.most_runs:
         return None
-    earliest = max(after, schedule.created, 0 if rules.start is None else rules.start - 1)
-    tick = next_after(parse_cron(schedule.cron), earliest, schedule.created)
     return None if tick is None or (rules.end is not None and tick > rules.end) else tick
 
 
@@ -254,11 +259,11 @@ def decide(schedule: Schedule, now: Millis, window: Millis) -> Decision:
     due, schedule = schedule.due, _made_by(schedule, now)
     first = following(schedule, due - 1)
     if first is None or first > now:
-        return Decision(schedule, first, after=now)
+        return Decision(schedule, first, following=first)
     rules = schedule.rules
     until = now if rules.end is None else min(now, rules.end)
     passed = due_ticks(parse_cron(schedule.cron), first, until, rules.missed, window, schedule.created)
-    return Decision(schedule, first, passed.fire, passed.missed, now)
+    return Decision(schedule, first, passed.fire, passed.missed, passed.following)
 
 
 def _made_by(schedule: Schedule, now: Millis) -> Schedule:
@@ -270,7 +275,7 @@ def shortened(decision: Decision, count: int) -> Decision:
     """Leave all but the first ticks for another transaction."""
     if count >= len(decision.fire):
         return decision
-    return replace(decision, fire=decision.fire[:count], after=decision.fire[count] - 1)
+    return replace(decision, fire=decision.fire[:count], following=decision.fire[count])
 
 
 def runs_of(decision: Decision, ours: Sequence[Millis], *, busy: bool) -> Sequence[Millis]:
@@ -304,7 +309,7 @@ def ticked(decision: Decision, fired: int, missed: int, skipped: int, last: Last
         skipped=decision.schedule.skipped + skipped,
         last=last,
     )
-    return replace(schedule, due=following(schedule, decision.after))
+    return replace(schedule, due=_unless_over(schedule, decision.following))
 
 
 def requested(schedule: Schedule, group: Group | None, now: Millis) -> tuple[Publication, ...]:

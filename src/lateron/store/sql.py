@@ -180,9 +180,11 @@ class Verbs(QueueVerbs, ScheduleVerbs):
         rows = self._run("next_due", (tenant,))
         return _int(rows[0][0]) if rows else None
 
-    def collect_lanes(self, now: Millis, limit: int) -> None:
-        """Delete lanes that nobody is in and that remember nothing."""
-        self._run("collect_lanes", (now, limit))
+    def collect_lanes(self, now: Millis, after: int, count: int) -> int | None:
+        """Delete lanes that nobody is in and that remember nothing; return where to go on, None at the end."""
+        last = [_int(row[0]) for row in self._run("lane_behind", (after, count - 1))]
+        self._run("collect_lanes", (after, last[0] if last else (1 << 63) - 1, now))
+        return last[0] if last else None
 
     def slot_holders(self, queue: int, limit: int = 1 << 40) -> list[Message]:
         """Read the messages of a queue that hold a slot, in their order; those that rest wait for callbacks."""

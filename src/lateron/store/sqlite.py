@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from importlib.resources import files
@@ -24,17 +24,18 @@ from typing import Final
 import apsw
 
 from lateron.core.values import Millis
-from lateron.errors import StorageFull, StoreFailed, StoreLocked
+from lateron.errors import StorageFull, StoreBusy, StoreFailed, StoreLocked
 from lateron.store.interface import Row, Statement, Value, load_statements, pieces
 from lateron.store.sql import Verbs
 
-SCHEMA: Final = 5  # What this program writes: the number of the last step in schema/.
+SCHEMA: Final = 6  # What this program writes: the number of the last step in schema/.
 OLDEST_READER: Final = 4  # The oldest program that still reads what this one writes; those before know no queues.
 APPLICATION_ID: Final = 0x4C61746F  # "Lato" in the header of the file: what `file` and backups see.
 OLDEST_SQLITE: Final = (3, 51, 3)
 NETWORK_FILE_SYSTEMS: Final = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs"})
 
 FILE: Final = "lateron.db"
+BUSY_MS: Final = 5000  # How long to wait for another program that holds the file; never on the loop, see below.
 PREPARED: Final = 256  # Statements kept ready: all of the hot ones in all their sizes.
 
 
@@ -81,8 +82,11 @@ class SqliteConnection:
 class SqliteStore:
     """Opens transactions on one SQLite file, or in memory."""
 
-    def __init__(self, connection: apsw.Connection, *, read_only: bool = False) -> None:
+    def __init__(
+        self, connection: apsw.Connection, *, read_only: bool = False, files: Mapping[str, os.stat_result] | None = None
+    ) -> None:
         self._connection = connection
+        self._files = files or {}
         self._begin = "BEGIN" if read_only else "BEGIN IMMEDIATE"
         self._verbs = Verbs(SqliteConnection(connection))
 
@@ -92,17 +96,21 @@ class SqliteStore:
 
         Args:
             commit: False leaves it open behind the block; the caller then calls ``commit``, perhaps on
-                another thread, and nothing else may use the connection in between.
+                another thread, and nothing else may use the connection in between. Such a transaction is begun
+                on the loop, so it waits for no other program.
 
         Raises:
+            StoreBusy: Another program holds the file; nothing was stored.
             StorageFull: No room; nothing was stored, and a later try may succeed.
             StoreFailed: An I/O error or a corrupt page. Whether the transaction is stored is unknown.
         """
         with _told_apart():
+            self._connection.set_busy_timeout(BUSY_MS if commit else 0)
             self._connection.execute(self._begin)
             try:
                 yield self._verbs
                 if commit:
+                    self._check_files()
                     self._connection.execute("COMMIT")
             except BaseException:
                 self._roll_back()
@@ -112,10 +120,21 @@ class SqliteStore:
         """Commit the transaction that was left open; raises as ``transaction`` does."""
         with _told_apart():
             try:
+                self._check_files()
                 self._connection.execute("COMMIT")
             except BaseException:
                 self._roll_back()
                 raise
+
+    def _check_files(self) -> None:
+        """Refuse to commit into a file that nobody will find again: it was deleted, moved or replaced."""
+        for path, opened in self._files.items():
+            try:
+                same = os.path.samestat(os.stat(path), opened)  # noqa: PTH116 # Twice as fast, at each commit.
+            except OSError:
+                same = False
+            if not same:
+                raise StoreFailed(f"{Path(path).name} was deleted, moved or replaced while the store was open")
 
     def _roll_back(self) -> None:
         # An error of the disk may have rolled back already.
@@ -158,10 +177,12 @@ def open_file(directory: Path, now: Millis, *, vfs: str = "", synchronous: str =
     connection = apsw.Connection(str(path), vfs=vfs or None, statementcachesize=PREPARED)
     _configure(connection, synchronous)
     _migrate(connection, now)
-    if not vfs:
-        with suppress(OSError):
-            path.chmod(0o600)
-    return SqliteStore(connection)
+    if vfs:
+        return SqliteStore(connection)
+    with suppress(OSError):
+        path.chmod(0o600)
+    # The log is there: it was written to, or read, and is kept until the connection is closed.
+    return SqliteStore(connection, files={str(name): name.stat() for name in (path, path.with_name(f"{FILE}-wal"))})
 
 
 def open_memory(now: Millis) -> SqliteStore:
@@ -177,8 +198,11 @@ def open_reader(directory: Path) -> SqliteStore:
     """Open a connection that only reads; it sees each transaction whole and never blocks the writer."""
     flags = apsw.SQLITE_OPEN_READONLY
     connection = apsw.Connection(str(directory / FILE), flags=flags, statementcachesize=PREPARED)
-    connection.set_busy_timeout(5000)
+    connection.set_busy_timeout(BUSY_MS)
     connection.pragma("query_only", 1)
+    connection.pragma("temp_store", "MEMORY")
+    # Opens the log too, so that a process that runs out of descriptors later has those of its store.
+    connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchall()
     return SqliteStore(connection, read_only=True)
 
 
@@ -197,8 +221,12 @@ def lock_directory(directory: Path) -> int:
 
     Raises:
         StoreLocked: Another process holds it.
+        StoreFailed: The directory cannot be written to.
     """
-    descriptor = os.open(directory / "lateron.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        descriptor = os.open(directory / "lateron.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise StoreFailed(f"the store cannot be opened: {error.strerror} ({directory})") from error
     try:
         if sys.platform == "win32":
             import msvcrt
@@ -256,12 +284,17 @@ def _told_apart() -> Iterator[None]:
         yield
     except apsw.FullError as error:
         raise StorageFull(f"the disk under the store is full: {error}") from error
+    except (apsw.BusyError, apsw.LockedError) as error:
+        raise StoreBusy(f"another program holds the file of the store: {error}") from error
     except (apsw.IOError, apsw.CorruptError, apsw.NotADBError, apsw.ReadOnlyError, apsw.CantOpenError) as error:
         raise StoreFailed(f"the store reported {type(error).__name__}: {error}") from error
 
 
 def _configure(connection: apsw.Connection, synchronous: str) -> None:
     pragma = connection.pragma
+    # Until there is a log a change goes through a journal that is deleted; EXTRA syncs its directory then, or the
+    # journal might be there again after a power cut, and undo what came later.
+    pragma("synchronous", "EXTRA")
     if not list(connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1")):
         # New, or its creation was cut short: a page without a table may be there already.
         pragma("page_size", 4096)
@@ -274,10 +307,11 @@ def _configure(connection: apsw.Connection, synchronous: str) -> None:
     if sys.platform == "darwin":
         pragma("fullfsync", 1)
     pragma("cell_size_check", 1)
+    pragma("temp_store", "MEMORY")  # No file is opened later, when there may be no descriptor and no room.
     pragma("cache_size", -32_000)
     pragma("wal_autocheckpoint", 4000)
     pragma("journal_size_limit", 64 << 20)
-    connection.set_busy_timeout(5000)
+    connection.set_busy_timeout(BUSY_MS)
 
 
 def _migrate(connection: apsw.Connection, now: Millis) -> None:
