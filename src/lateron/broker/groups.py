@@ -164,7 +164,7 @@ class FanOut:
                     continue
                 made = groups.expand(item, self._group(item.tenant, item.group), self._check)
                 groups.check_size(messages + len(made), size + len(made) * len(item.body or b""))
-            except (RequestError, NotSupported) as error:  # Not those of the store: they end the transaction.
+            except (RequestError, NotSupported) as error:  # Trouble of the store is not this item's: it ends the turn.
                 shapes.append(error)
                 continue
             messages, size = messages + len(made), size + len(made) * len(item.body or b"")
