@@ -75,7 +75,7 @@ def test_a_user_whose_receivers_hang_does_not_take_all_places() -> None:
     assert desk.broker.turn(Turn(room=3), NOW).next_due is None
     waiting = desk.history.pending(1, Filter(hosts=("hangs8",)), None, 1, NOW).items[0].waiting
     assert waiting is not None
-    assert waiting.reason in {"node", "host_cap"}
+    assert waiting.reason == "user_parallelism"
     again = desk.broker.turn(Turn(results=(Result(stuck[0], OK),), room=4), NOW).claimed
     assert [c.message.tenant for c in again] == [1]
 

@@ -125,6 +125,7 @@ TABLE: Final[dict[str, list[Row]]] = {
     "POST /v2/queues/{queueName}/resume": [Row("/v2/queues/<queue>/resume", 404)],
     "POST /v2/schedules/{destination}": [
         Row("/v2/schedules/https://example.com/x", 201, "x", own=True, headers=OVERWRITE),
+        Row("/v2/schedules/<group>", 404, "x", headers=OVERWRITE),
     ],
     "GET /v2/schedules": [Row("/v2/schedules", 200)],
     "GET /v2/schedules/{scheduleId}": [Row("/v2/schedules/<schedule>", 404)],

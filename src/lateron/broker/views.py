@@ -113,7 +113,7 @@ class Waiting(Struct, frozen=True):
     """Why a message has not gone out yet, and until when if that is known."""
 
     # "delay", "retry", "server_paused", "flow_paused", "flow_parallelism", "flow_rate", "host_paused", "host_cap",
-    # "global_parallelism", "node", "queue_head", "queue_paused", "callback_of"
+    # "global_parallelism", "user_parallelism", "node", "queue_head", "queue_paused", "callback_of"
     reason: str
     until: Millis | None = None
     held_by: str | None = None  # The flow key, host or queue that holds it, or the message whose slot it waits for.
