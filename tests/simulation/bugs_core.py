@@ -242,8 +242,8 @@ def make_up_for_everything(patch: Patch) -> None:
     """After an outage every missed tick fires, whatever the policy."""
     honest = recurring.decide
 
-    def decide(schedule: Schedule, *args: Any, **kwargs: Any) -> Decision:
-        made = honest(replace(schedule, rules=replace(schedule.rules, missed="all")), *args, **kwargs)
+    def decide(schedule: Schedule, *args: Any) -> Decision:
+        made = honest(replace(schedule, rules=replace(schedule.rules, missed="all")), *args)
         return replace(made, schedule=replace(made.schedule, rules=schedule.rules))
 
     patch.setattr(recurring, "decide", decide)
@@ -251,8 +251,8 @@ def make_up_for_everything(patch: Patch) -> None:
 
 def overlap_anyway(patch: Patch) -> None:
     """A tick does not wait for the message of the one before."""
-    honest = recurring.decide
-    patch.setattr(recurring, "decide", lambda *args, **_: honest(*args, busy=False))
+    honest = recurring.runs_of
+    patch.setattr(recurring, "runs_of", lambda *args, **_: honest(*args, busy=False))
 
 
 def leave_an_endpoint_out(patch: Patch) -> None:
