@@ -273,3 +273,16 @@ def test_callback_names_group_and_endpoint(desk: Desk) -> None:
     (report,) = desk.history.pending(1, Filter(), None, 10, NOW).items
     assert b'"topicName":"orders","endpointName":"shop"' in (report.request.body or b"")
     assert report.request.options.topic is None
+
+
+def test_trouble_of_the_store_is_no_items_fault(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that is full while the group is read rolls everything back, so nobody may be told that he is stored."""
+
+    def full(*_: object) -> None:
+        raise StorageFull("no space")
+
+    monkeypatch.setattr(Verbs, "group", full)
+    with pytest.raises(StorageFull):
+        desk.broker.turn(Turn(((to_group("g"),), (item(),))), NOW)
+
+    assert desk.dump()["message"] == []

@@ -128,7 +128,9 @@ def leak_an_open_attempt(patch: Patch) -> None:
     honest = MessageBroker.commit
 
     def commit(self: MessageBroker, prepared: Prepared) -> Turned:
-        return honest(self, replace(prepared, open=max(self._open, prepared.open)))
+        tenants = self._open.keys() | prepared.open.keys()
+        most = {t: max(self._open.get(t, 0), prepared.open.get(t, 0)) for t in tenants}
+        return honest(self, replace(prepared, open=most))
 
     patch.setattr(MessageBroker, "commit", commit)
 

@@ -462,7 +462,6 @@ def _schemas() -> Json:
         **_fields(text, "queueName orderKey"),
         "kind": {"enum": ["callback", "failureCallback", "redrive"]},
     }
-    refused = _object({"error": text, "status": number}, ["error"])
     answer = {
         **_fields(text, "responseBody responseBodyBase64 error"),
         "responseStatus": number,

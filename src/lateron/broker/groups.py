@@ -16,7 +16,7 @@ from lateron.core.quota import Quota
 from lateron.core.reach import Check
 from lateron.core.recurring import NewSchedule, Schedule
 from lateron.core.values import Headers, Millis, Publication, Tenant
-from lateron.errors import LateronError, NotFound, StorageFull, StoreFailed
+from lateron.errors import LateronError, NotFound, NotSupported, RequestError
 from lateron.store.sql import Store, Verbs
 
 # None: a publish to a URL.
@@ -164,9 +164,7 @@ class FanOut:
                     continue
                 made = groups.expand(item, self._group(item.tenant, item.group), self._check)
                 groups.check_size(messages + len(made), size + len(made) * len(item.body or b""))
-            except (StorageFull, StoreFailed):
-                raise  # They befall the whole turn, not this item of it.
-            except LateronError as error:
+            except (RequestError, NotSupported) as error:  # Trouble of the store is not this item's: it ends the turn.
                 shapes.append(error)
                 continue
             messages, size = messages + len(made), size + len(made) * len(item.body or b"")

@@ -246,7 +246,7 @@ class Ledger:
             if crowds.size(lane_id):
                 most = min(most, share or 0)
             if most < len(ready) and crowds.size(lane_id):
-                crowds.join(lane_id, lane_id, self.now)
+                crowds.join(lane.tenant, lane_id, lane_id, self.now)
             return ready[:most]
         for count, message in enumerate(ready):
             host = self._host(message)
@@ -255,8 +255,8 @@ class Ledger:
             pushes_in = crowds.size(host.id) and (before != host.id or not share)
             if pushes_in or flow.room(host, self.now) == 0:
                 if host.waiting and not crowds.size(host.id):
-                    crowds.join(host.id, host.id, self.now)
-                crowds.join(host.id, lane_id, self.now)
+                    crowds.join(host.tenant, host.id, host.id, self.now)
+                crowds.join(host.tenant, host.id, lane_id, self.now)
                 return ready[:count]
             if before == host.id and share:
                 share -= 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Generic, TypeAlias, TypeVar
 
 from msgspec import Struct
@@ -22,6 +23,7 @@ from lateron.core.values import (
     Outcome,
     Publication,
     Request,
+    Tenant,
 )
 from lateron.errors import LateronError
 
@@ -33,6 +35,8 @@ class Limits(Struct, frozen=True):
 
     host_parallelism: int | None = None  # Open attempts per destination host; None means no bound.
     global_parallelism: int | None = None  # Open attempts of the whole server; None means no bound.
+    tenant_parallelism: int | None = None  # Open attempts of one tenant while there are several; None: no bound.
+    start_ramp_ms: Millis = 0  # How long after a start with a backlog the two caps above open step by step.
     message_retention_ms: Millis = 10 * MINUTE  # How long a message can be read after its end.
     history_retention_ms: Millis = 72 * HOUR  # Requests, attempts and events after the end.
     dead_letter_retention_ms: Millis = 30 * 24 * HOUR
@@ -94,7 +98,7 @@ class Prepared(Struct, frozen=True):
 
     turned: Turned
     alarm: Millis | None = None  # When the first lane of the store is due.
-    open: int = 0  # Attempts of this node that are open then.
+    open: Mapping[Tenant, int] = {}  # Attempts of this node that are open then.
     committed: bool = False
 
 
@@ -109,7 +113,7 @@ class Waiting(Struct, frozen=True):
     """Why a message has not gone out yet, and until when if that is known."""
 
     # "delay", "retry", "server_paused", "flow_paused", "flow_parallelism", "flow_rate", "host_paused", "host_cap",
-    # "global_parallelism", "node", "queue_head", "queue_paused", "callback_of"
+    # "global_parallelism", "user_parallelism", "node", "queue_head", "queue_paused", "callback_of"
     reason: str
     until: Millis | None = None
     held_by: str | None = None  # The flow key, host or queue that holds it, or the message whose slot it waits for.

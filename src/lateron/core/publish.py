@@ -356,8 +356,11 @@ def is_url(destination: str) -> bool:
 
 
 def is_group_name(name: str) -> bool:
-    """Whether a URL group can have this name; ``api`` is the place of the APIs that QStash hosts."""
-    return 0 < len(name) <= NAME_BYTES and _NAME.issuperset(name) and name != "api"
+    """Whether a URL group can have this name.
+
+    ``api`` is the place of the APIs that QStash hosts; a dot or two most clients resolve as a part of a path.
+    """
+    return 0 < len(name) <= NAME_BYTES and _NAME.issuperset(name) and name not in {"api", ".", ".."}
 
 
 def check_destination(destination: str) -> str:

@@ -87,8 +87,10 @@ def check_queue_name(field: str, value: str) -> str:
     Raises:
         InvalidValue: It may not.
     """
-    if len(value) > NAME_BYTES or not _NAME.match(value):
-        raise InvalidValue(field, value, f"1 to {NAME_BYTES} letters, digits, hyphens, points or underscores")
+    # Most clients resolve a dot as a part of a path: nobody could look at such a queue, or delete it.
+    if len(value) > NAME_BYTES or not _NAME.match(value) or value in {".", ".."}:
+        expected = f"1 to {NAME_BYTES} letters, digits, hyphens, points or underscores, not only one or two points"
+        raise InvalidValue(field, value, expected)
     return value
 
 

@@ -242,6 +242,15 @@ def lock_directory(directory: Path) -> int:
     return descriptor
 
 
+def still_locked(directory: Path, descriptor: int) -> bool:
+    """Whether the lock is still the one a second process would meet; not after somebody deleted its file."""
+    try:
+        there, ours = (directory / "lateron.lock").stat(), os.fstat(descriptor)
+    except OSError:
+        return False
+    return (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino)
+
+
 def file_system(directory: Path, mounts: str | None = None) -> str | None:
     """Return the type of the file system under ``directory``; None where the system does not say.
 
