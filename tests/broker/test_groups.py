@@ -16,8 +16,17 @@ from lateron.core.groups import Endpoint, Target
 from lateron.core.options import Config
 from lateron.core.publish import GroupPublication, PublishContext
 from lateron.core.quota import QUOTAS
+from lateron.core.recurring import parse_schedule
 from lateron.core.values import Filter, Millis, Outcome, Overrides, Publication
-from lateron.errors import InvalidDestination, LateronError, NotFound, QuotaExceeded, RequestError, StorageFull
+from lateron.errors import (
+    InvalidDestination,
+    LateronError,
+    NotFound,
+    QuotaExceeded,
+    RequestError,
+    StorageFull,
+    StoreFailed,
+)
 from lateron.runtime import id_maker
 from lateron.store.sql import Verbs
 from lateron.store.sqlite import open_memory
@@ -122,6 +131,28 @@ def test_group_that_cannot_be_reached_whole_is_not_reached_at_all() -> None:
     assert isinstance(bad, InvalidDestination)
     assert isinstance(good, Accepted)
     assert reached(desk) == ["https://other.example/"]
+
+
+@pytest.mark.promise("P-4", "P-90", "F-11")
+@pytest.mark.parametrize("error", [StorageFull, StoreFailed])
+@pytest.mark.parametrize("verb", ["group", "save_schedules", "save_schedule_request"])
+def test_a_disk_that_fails_befalls_the_whole_request(
+    desk: Desk, error: type[LateronError], verb: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Were it answered as the error of one item, half of the others would be stored, and a broken store used on."""
+    add(desk, *URLS)
+    cron = [(b"Upstash-Cron", b"* * * * *")]
+    schedule = parse_schedule(b"http://one/", cron, b"b", PublishContext(1, NOW, NONE))
+    before = desk.dump()
+
+    def fails(*_: object) -> None:
+        raise error("planned")
+
+    monkeypatch.setattr(Verbs, verb, fails)
+    with pytest.raises(error):
+        desk.broker.turn(Turn(publishes=((item(), schedule, to_group()),)), NOW)
+
+    assert desk.dump() == before
 
 
 @pytest.mark.promise("P-91")

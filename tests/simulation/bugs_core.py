@@ -242,8 +242,8 @@ def make_up_for_everything(patch: Patch) -> None:
     """After an outage every missed tick fires, whatever the policy."""
     honest = recurring.decide
 
-    def decide(schedule: Schedule, *args: Any, **kwargs: Any) -> Decision:
-        made = honest(replace(schedule, rules=replace(schedule.rules, missed="all")), *args, **kwargs)
+    def decide(schedule: Schedule, *args: Any) -> Decision:
+        made = honest(replace(schedule, rules=replace(schedule.rules, missed="all")), *args)
         return replace(made, schedule=replace(made.schedule, rules=schedule.rules))
 
     patch.setattr(recurring, "decide", decide)

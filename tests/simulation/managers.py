@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from tests.simulation.models import Crowd, Key, Line, Plan, Violation
+from tests.simulation.models import Birth, Crowd, Key, Line, Plan, Violation
 
 from lateron.broker.schedules import Schedules
 from lateron.core import flow_control
@@ -16,6 +16,7 @@ from lateron.core.groups import Endpoint, Target
 from lateron.core.quota import QUOTAS
 from lateron.core.recurring import parse_schedule
 from lateron.core.values import MINUTE, SECOND, Millis, QueueKind
+from lateron.errors import NotFound
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -264,11 +265,12 @@ class Managers:
 
     def schedule(self) -> None:
         """A user makes a schedule, or overwrites one."""
-        world = self.world
-        if self._chance.random() < 0.6:
+        world, chance = self.world, self._chance
+        if chance.random() < 0.6:
             return
-        tenant, name, now = world.tastes.tenant(), self._chance.choice(["s", "t", "u"]), world.now
-        calendar = world.tastes.calendar(tenant)
+        tenant, name, now = world.tastes.tenant(), chance.choice(["s", "t", "u"]), world.now
+        group = chance.choice(["g", "h"]) if "groups" in world.swarm.features and chance.random() < 0.4 else None
+        calendar = world.tastes.calendar(tenant, group)
         headers = [*calendar.headers(), (b"Upstash-Schedule-Id", name.encode())]
         new = parse_schedule(calendar.wish.target.encode(), headers, calendar.wish.body, world.node.context(tenant))
 
@@ -282,7 +284,27 @@ class Managers:
             world.plans[tenant, name] = plan
             world.marks["scheduled"] += 1
 
-        world.perform(lambda: Schedules(world.node.broker).create(new, now), then)
+        self._known(tenant, group, lambda: Schedules(world.node.broker).create(new, now), then)
+
+    def _known(
+        self,
+        tenant: int,
+        group: str | None,
+        work: Callable[[], object],
+        then: Callable[..., None] | None = None,
+        births: Sequence[Birth] = (),
+    ) -> None:
+        """Do what needs a group; if that is not there, nothing may happen."""
+        missing = group is not None and (tenant, group) not in self.world.crowds
+        try:
+            holds, _ = self.world.perform(work, then, births)
+        except NotFound:
+            self.world.discover([])
+            if not missing:
+                raise
+            return
+        if holds and missing:
+            raise Violation("P-90", f"group {group} is not there, and was published to")
 
     def change_schedule(self) -> None:
         """A user pauses or resumes a schedule, lets it run at once, or deletes it."""
@@ -295,13 +317,13 @@ class Managers:
         if what < 0.2:
             self.delete_schedule(tenant, name)
         elif what < 0.4:
-            wish = plan.calendar.wish
-            birth = world.node.born_of(plan, now + wish.delay)
-            world.perform(lambda: desk.run(tenant, name, now), births=[birth])
+            births = world.node.ticks.births((tenant, name), now)
+            self._known(tenant, plan.group, lambda: desk.run(tenant, name, now), births=births)
         elif plan.paused:
 
             def resumed(*_: object) -> None:
-                plan.paused, plan.due = False, plan.following(now)
+                plan.paused = False
+                world.node.ticks.reckon((tenant, name))
 
             world.perform(lambda: desk.resume(tenant, name, now), resumed)
         else:
@@ -320,11 +342,3 @@ class Managers:
             del world.plans[tenant, name]
 
         world.perform(lambda: Schedules(world.node.broker).delete(tenant, name, world.now), then)
-
-    def never_twice(self, plan: Plan, ticks: list[Millis]) -> None:
-        """Hold an instant of a schedule to be fired once, for ever."""
-        for tick in ticks:
-            if (plan.key, tick) in self.world.ever_fired:
-                raise Violation("P-83", f"schedule {plan.id} fires a second time for {tick}")
-            self.world.ever_fired.add((plan.key, tick))
-        self.world.marks["ticked"] += len(ticks)

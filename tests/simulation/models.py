@@ -209,51 +209,49 @@ class Plan(Struct):
     due: Millis | None = None
     paused: bool = False
     runs: int = 0
-    last: tuple[MessageId, ...] = ()
-    fired: set[Millis] = msgspec.field(default_factory=set)  # Of its key, and still on record.
+    last: tuple[MessageId, ...] = ()  # The messages of the last run.
+    fired: set[Millis] = msgspec.field(default_factory=set)  # Ticks of its key that are still on record.
+
+    @property
+    def group(self) -> str | None:
+        """The URL group it publishes to, if it does."""
+        target = self.calendar.wish.target
+        return None if target.startswith("http:") else target
 
     def following(self, after: Millis) -> Millis | None:
         """Return the next tick later than an instant, by arithmetic of our own."""
         most = self.calendar.most_runs
-        if most is not None and self.runs >= most:
-            return None
+        return None if most is not None and self.runs >= most else self.next_tick(after)
+
+    def next_tick(self, after: Millis) -> Millis:
+        """Return the next instant that its cron means behind its creation, whether or not it still runs."""
+        after = max(after, self.created)
         if self.calendar.cron == "@every 90s":
             return self.created + max((after - self.created) // (90 * SECOND) + 1, 1) * 90 * SECOND
-        step = {"* * * * *": MINUTE, "*/5 * * * *": 5 * MINUTE, "0 * * * *": 60 * MINUTE}[self.calendar.cron]
-        return (after // step + 1) * step
+        return (after // self._step + 1) * self._step
 
-    def passed(self, now: Millis) -> list[Millis]:
-        """Return the ticks since the last look: all that matter, the last ones if they are very many."""
-        assert self.due is not None
-        if self.calendar.cron == "@every 90s":
-            step, first = 90 * SECOND, self.due
-        else:
-            step = {"* * * * *": MINUTE, "*/5 * * * *": 5 * MINUTE, "0 * * * *": 60 * MINUTE}[self.calendar.cron]
-            first = self.due
-        number = (now - first) // step + 1
-        return [first + i * step for i in range(max(0, number - 2 * MOST_MISSED), number)]
+    @property
+    def _step(self) -> Millis:
+        crons = {"@every 90s": 90 * SECOND, "* * * * *": MINUTE, "*/5 * * * *": 5 * MINUTE, "0 * * * *": 60 * MINUTE}
+        return crons[self.calendar.cron]
 
-    def fire(self, now: Millis, window: Millis, *, busy: bool) -> list[Millis]:
-        """P-80, P-82: which ticks make messages now, by the rules that are written for users."""
-        ticks = self.passed(now)
+    def fire(self, now: Millis, window: Millis) -> list[Millis]:
+        """P-80, P-82: which ticks fire now, by the rules that are written for users."""
         assert self.due is not None
-        if now - self.due > PUNCTUAL:
-            late = now - ticks[-1]
-            if self.calendar.missed == "all":
-                ticks = ticks[-MOST_MISSED:]
-            elif self.calendar.missed == "skip":
-                ticks = ticks[-1:] if late <= PUNCTUAL else []
-            else:
-                ticks = ticks[-1:] if late <= max(window, PUNCTUAL) else []
+        number = (now - self.due) // self._step + 1
+        ticks = [self.due + i * self._step for i in range(max(0, number - 2 * MOST_MISSED), number)]
+        if now - self.due <= PUNCTUAL:
+            return ticks
+        late = now - ticks[-1]
+        if self.calendar.missed == "all":
+            return ticks[-MOST_MISSED:]
+        if self.calendar.missed == "skip":
+            return ticks[-1:] if late <= PUNCTUAL else []
+        return ticks[-1:] if late <= max(window, PUNCTUAL) else []
+
+    def runs_of(self, ticks: list[Millis], *, busy: bool) -> list[Millis]:
+        """Return which ticks become runs."""
         if self.calendar.overlap == "skip":
             ticks = [] if busy else ticks[-1:]
         most = self.calendar.most_runs
         return ticks if most is None else ticks[: most - self.runs]
-
-    def tick(self, now: Millis, ours: list[Millis], made: list[MessageId], number: int) -> None:
-        """Note that ticks have fired: those that nobody had taken made messages."""
-        self.runs += number
-        self.due = self.following(now)
-        self.fired.update(ours)
-        if ours:
-            self.last = tuple(made)

@@ -9,19 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from msgspec.structs import replace
 from tests.simulation.disk import Death
-from tests.simulation.models import Birth, Call, Plan, Violation, reports, verdict, wait_of
-from tests.simulation.orders import DEDUP_WINDOW, Orders, birth_of
+from tests.simulation.models import Birth, Call, Violation, reports, verdict, wait_of
+from tests.simulation.orders import DEDUP_WINDOW, Orders
+from tests.simulation.ticks import Doubt, Ticks
 from tests.simulation.wishes import Wish
 
 from lateron.broker.bulk import Broker
 from lateron.broker.history import History
-from lateron.broker.schedules import Schedules
 from lateron.broker.views import Result, Turn
 from lateron.core.publish import GroupPublication, PublishContext, parse_publish
 from lateron.core.quota import QUOTAS
-from lateron.core.values import DAY, MINUTE, Claimed, MessageId, Millis, Publication, State
+from lateron.core.values import Claimed, MessageId, Millis, Publication, State
 from lateron.errors import StorageFull, StoreFailed
 from lateron.runtime import Nanos, id_maker
 from lateron.scheduler import CONFIRM, SteadyClock
@@ -29,7 +28,6 @@ from lateron.scheduler import CONFIRM, SteadyClock
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
-WINDOW: Millis = MINUTE  # How old a missed tick may be that still fires.
 RESTARTS = 1000  # After one death.
 
 Handed = list[tuple[Claimed, Call]]
@@ -46,6 +44,8 @@ class Node:
         self.pending: list[MessageId] = []  # Answered, and not yet stored: the disk was full.
         self.history = History(world.disk.real, world.limits)
         self.broker: Broker
+        self.ticks = Ticks(world)
+        self._doubt: Doubt
         self._chance = world.stream("node")
         self._ids = world.stream("ids")
 
@@ -68,9 +68,8 @@ class Node:
                 world.marks["died while it recovered"] += 1
                 continue
             self.broker, self.alarm = broker, 0
-            self._steady = SteadyClock(world.now, Nanos(world.mono * 1_000_000))
-            self._believed: Millis = world.offset
-            self._doubted: Millis | None = None
+            self._steady: SteadyClock | None = None
+            self.ticks.begin()
             return
         raise Violation("P-6", "the node does not start any more")
 
@@ -200,60 +199,26 @@ class Node:
     # Ticks and retention.
 
     def tick(self) -> None:
-        """Let schedules tick, if their alarm has rung."""
-        world, broker, now = self.world, self.broker, self.world.now
-        if broker.tick_alarm is None or broker.tick_alarm > now:
-            return
-        due = sorted((p for p in world.plans.values() if p.due is not None and p.due <= now), key=_by_due)
-        births: list[Birth] = []
-        decided: list[tuple[Plan, list[Millis], int]] = []
-        for plan in due[: world.swarm.ticks]:
-            fire = plan.fire(now, WINDOW, busy=any(message in world.open for message in plan.last))
-            ours = [tick for tick in fire if tick not in plan.fired]
-            births += [self.born_of(plan, tick + plan.calendar.wish.delay) for tick in ours]
-            decided.append((plan, ours, len(fire)))
-
-        def then(made: list[MessageId], _: object) -> None:
-            ids = iter(made)
-            for plan, ours, number in decided:
-                plan.tick(now, ours, [next(ids) for _ in ours], number)
-                world.managers.never_twice(plan, ours)
-
-        world.perform(lambda: Schedules(broker, WINDOW).tick(now, world.swarm.ticks), then, births)
-
-    def born_of(self, plan: Plan, due: Millis) -> Birth:
-        """Return the message that a schedule must make."""
-        wish = plan.calendar.wish
-        return replace(birth_of(self.world, wish, wish.target, due=due), schedule=plan.id)
+        """Let schedules tick."""
+        self.ticks.tick()
 
     def sweep(self) -> None:
-        """Run retention as the scheduler does: not while the clock is in doubt."""
-        world = self.world
-        doubtful = self._in_doubt()
+        """Run retention as the scheduler does: not while the clock is in doubt, also behind a restart."""
+        world, now, mono = self.world, self.world.now, self.world.mono
         over = self._chance.random() < 0.1
-        if not self._steady.trusted(world.now, Nanos(world.mono * 1_000_000)):
+        if self._steady is None:
+            swept = world.disk.rows("SELECT value FROM setting WHERE name = 'swept'")
+            self._doubt = Doubt(int(swept[0][0]) if swept else now, mono, CONFIRM)
+            holds, last = world.perform(self.broker.last_sweep)
+            if not holds:
+                return
+            self._steady = SteadyClock(now if last is None else last, Nanos(mono * 1_000_000))
+        doubtful = self._doubt.doubts(now, mono)
+        if not self._steady.trusted(now, Nanos(mono * 1_000_000)):
             world.marks["clock not believed"] += 1
             return
         world.rest.judge_all()
-        world.perform(lambda: self.broker.sweep(world.now, over_size=over), cold=True)
+        world.perform(lambda: self.broker.sweep(now, over_size=over))
         gone = world.rest.purged(over_size=over)
         if gone and doubtful:
             raise Violation("P-98", f"{gone} messages were deleted while the clock was in doubt")
-
-    def _in_doubt(self) -> bool:
-        """Say from outside whether the clock must not be believed: it jumped, and not long ago."""
-        world = self.world
-        if abs(world.offset - self._believed) <= DAY:
-            self._believed, self._doubted = world.offset, None
-            return False
-        if self._doubted is None:
-            self._doubted = world.mono
-        if world.mono - self._doubted < CONFIRM:
-            return True
-        self._believed, self._doubted = world.offset, None
-        return False
-
-
-def _by_due(plan: Plan) -> tuple[Millis, bytes]:
-    assert plan.due is not None
-    return plan.due, plan.key

@@ -41,7 +41,9 @@ class Rest:
         world.disk.relax()
         world.offset = 0
         world.managers.let_all_go()
-        self._ticks_go_on()
+        world.node.ticks.go_on()
+        for tenant, name in sorted(world.plans):
+            world.managers.delete_schedule(tenant, name)  # So that all can rest.
         self._sweep()
         self._drain()
         world.audit.look()
@@ -57,24 +59,6 @@ class Rest:
             self.judge_all()
             more = self.world.node.broker.sweep(self.world.now)
             self.purged(over_size=False)
-
-    def _ticks_go_on(self) -> None:
-        """P-80: every schedule that is not paused ticks when it is due; then they end, so that all can rest."""
-        world = self.world
-        for tenant, name in sorted(world.plans):
-            plan = world.plans[tenant, name]
-            if plan.due is None:
-                continue
-            if plan.due > world.now:
-                world.mono += plan.due - world.now
-            for _ in range(len(world.plans) * 100):
-                if plan.due is None or plan.due > world.now:
-                    break
-                world.node.tick()
-            else:
-                raise Violation("P-80", f"schedule {name} never ticks")
-        for tenant, name in sorted(world.plans):
-            world.managers.delete_schedule(tenant, name)
 
     def _drain(self) -> None:
         """Answer what is open and obey the alarms, until nobody is left to be woken."""
@@ -197,6 +181,7 @@ class Rest:
                 if tick >= world.now - world.limits.history_retention_ms:
                     raise Violation("P-83", f"a tick of schedule {plan.id} was forgotten early")
                 plan.fired.remove(tick)
+                world.node.ticks.forget(plan.key, tick)
 
     def _nothing_twice(self) -> None:
         """A world in which nothing failed has called each receiver exactly once for each message."""

@@ -226,11 +226,14 @@ class Tastes:
         chance = self._chance
         wish = self.wish(tenant, 0, group)
         limit = Limit("c", parallelism=1) if wish.limit else None
+        overlap = chance.choice(["allow", "allow", "skip", "queue"])
+        if overlap == "queue":
+            wish = replace(wish, queue=None, order=None)
         return Calendar(
             replace(wish, limit=limit, not_before=None, dedup=None),
             cron=chance.choice(["* * * * *", "* * * * *", "*/5 * * * *", "0 * * * *", "@every 90s"]),
             missed=chance.choice(["latest", "latest", "skip", "all"]),
-            overlap=chance.choice(["allow", "allow", "skip"]),
+            overlap=overlap,
             most_runs=chance.choice([None, None, None, 5]),
             jitter=chance.random() < 0.2,
         )

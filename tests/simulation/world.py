@@ -15,6 +15,7 @@ The parts of a world, each in its module::
     models    what the witnesses remember and predict
     disk      the store that fails on demand
     node      the process: turns, restarts, ticks, retention
+    ticks     schedules, and what they must make
     users     who publishes, cancels and retries
     managers  who changes queues, keys, hosts, groups and schedules
     faults    time, clocks, deaths, late answers
@@ -86,7 +87,6 @@ class World:
         self.keys: dict[tuple[int, str], Key] = {}
         self.crowds: dict[tuple[int, str], Crowd] = {}
         self.plans: dict[tuple[int, str], Plan] = {}
-        self.ever_fired: set[tuple[bytes, Millis]] = set()
         self.paused_hosts: set[tuple[int, str]] = set()
         self.swept: Millis = 0  # The log before may be gone.
         self.halted = False
@@ -146,7 +146,7 @@ class World:
         self,
         work: Callable[[], T],
         then: Callable[[list[MessageId], T | None], None] | None = None,
-        births: Sequence[Birth] = (),
+        births: Sequence[Birth] | Callable[[], Sequence[Birth]] = (),
         *,
         cold: bool = True,
     ) -> tuple[bool, T | None]:
@@ -156,7 +156,7 @@ class World:
             work: What is done.
             then: How the models follow if it holds; given the ids of the births, and what ``work`` returned, None
                 if that was never seen.
-            births: The messages that it must make.
+            births: The messages that it must make; if a function, asked once it holds.
             cold: The node looks for due messages afterwards.
 
         Returns:
@@ -171,12 +171,12 @@ class World:
         except (StoreFailed, Death):
             took = self.disk.committed
             self.marks["died, committed" if took else "died, not committed"] += 1
-            made = self.discover(births if took else [])
+            made = self.discover(_asked(births) if took else [])
             if took and then is not None:
                 then(made, None)
             self.node.die()
             return took, None
-        made = self.discover(births)
+        made = self.discover(_asked(births))
         if then is not None:
             then(made, result)
         if cold:
@@ -251,6 +251,10 @@ class World:
     def key(self, tenant: int, name: str) -> Key:
         """Return a flow-control key."""
         return self.keys.setdefault((tenant, name), Key())
+
+
+def _asked(births: Sequence[Birth] | Callable[[], Sequence[Birth]]) -> Sequence[Birth]:
+    return births() if callable(births) else births
 
 
 def _promise_of(birth: Birth) -> str:
