@@ -40,6 +40,10 @@ lock:
       | .venv/bin/pip-compile --quiet --upgrade --generate-hashes --strip-extras --annotation-style line --no-header \
         --no-emit-index-url --no-emit-find-links --no-emit-options --output-file requirements-dev.lock pyproject.toml -
 
+# Worlds of the simulation: `just simulate --seeds 10000`, `just simulate --seed 4711`; see docs/simulation.md.
+simulate *arguments:
+    .venv/bin/python -m tests.simulation {{arguments}}
+
 # Cut the power at every write of two runs (`--all`), or of those you name; the tests make a sample of the cuts.
 power-cuts *arguments:
     .venv/bin/python -m tests.crash.power_cuts {{arguments}}

@@ -10,7 +10,8 @@ import http.client
 import json
 import os
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -32,12 +33,39 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / TICKS_PER_SECOND
 
 
-def peak_memory_mb(pid: int) -> float:
-    """Return the largest resident size a running process has had."""
+def memory_mb(pid: int, field: str = "VmRSS") -> float:
+    """Return the resident size of a running process."""
     for line in Path(f"/proc/{pid}/status").read_text("ascii", errors="replace").splitlines():
-        if line.startswith("VmHWM:"):
+        if line.startswith(f"{field}:"):
             return int(line.split()[1]) / 1024
     return 0.0
+
+
+def peak_memory_mb(pid: int) -> float:
+    """Return the largest resident size a running process has had."""
+    return memory_mb(pid, "VmHWM")
+
+
+def cpu_of_session(session: int) -> float:
+    """Return the CPU time of all processes of a session, of those that have ended too if their parent is among them."""
+    ticks = 0
+    for fields in _session(session):
+        ticks += sum(int(fields[i]) for i in (11, 12, 13, 14))
+    return ticks / TICKS_PER_SECOND
+
+
+def memory_of_session(session: int) -> float:
+    """Return the resident sizes of all processes of a session together; shared pages count in each."""
+    return sum(int(fields[21]) for fields in _session(session)) * os.sysconf("SC_PAGE_SIZE") / (1 << 20)
+
+
+def _session(session: int) -> Iterator[list[str]]:
+    """Yield what the kernel says of the processes of a session, from the field behind their names on."""
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # It has just ended.
+            fields = path.read_text("ascii", errors="replace").rpartition(")")[2].split()
+            if int(fields[3]) == session:
+                yield fields
 
 
 def get_json(port: int, method: str, path: str, headers: Mapping[str, str] | None = None) -> Any:

@@ -23,25 +23,19 @@ import argparse
 import json
 import os
 import platform
-import socket
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
-from bench.load import Receiver, build, cpu_seconds, generate, get_json, peak_memory_mb
+from bench.load import Receiver, build, generate
+from bench.servers import AUTHORIZATION, Server, wait_until_delivered, workplace
 
 HERE = Path(__file__).parent
-# The documented token of the first development user; it opens nothing but a development server.
-TOKEN = "eyJVc2VySUQiOiJkZWZhdWx0VXNlciIsIlBhc3N3b3JkIjoiZGVmYXVsdFBhc3N3b3JkIn0="  # noqa: S105
-AUTHORIZATION = {"Authorization": f"Bearer {TOKEN}"}
 WARM_UP = 2000
 
 
@@ -75,89 +69,13 @@ UNITS = {
 }
 
 
-class Server:
-    """A development server with its own data directory, on a port of its own."""
-
-    def __init__(self, directory: Path, arguments: Sequence[str]) -> None:
-        self.port = free_port()
-        self._log = (directory / "server.log").open("w+")
-        command = [sys.executable, "-m", "lateron", "dev", "--host", "127.0.0.1", "--port", str(self.port)]
-        command += ["--data-dir", str(directory / "data"), *arguments]
-        self._process = subprocess.Popen(command, stdout=self._log, stderr=subprocess.STDOUT, cwd=directory)
-
-    def __enter__(self) -> Self:
-        deadline = time.monotonic() + 20
-        while time.monotonic() < deadline and self._process.poll() is None:
-            try:
-                get_json(self.port, "GET", "/readyz")
-            except (OSError, ValueError):
-                time.sleep(0.05)
-            else:
-                return self
-        self.__exit__(None, None, None)
-        message = f"the server did not become ready:\n{self._tail}"
-        raise RuntimeError(message)
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._process.terminate()
-        try:
-            self._process.wait(20)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._log.seek(0)
-        self._tail = self._log.read()[-2000:]
-        self._log.close()
-
-    def publish_url(self, destination: str) -> str:
-        """Return the address that publishes to a destination."""
-        return f"http://127.0.0.1:{self.port}/v2/publish/{destination}"
-
-    def pending(self) -> int:
-        """Return 0 once every outcome is stored."""
-        page = get_json(self.port, "GET", "/v2/messages?count=1", AUTHORIZATION)
-        return len(page["messages"])
-
-    def cpu_seconds(self) -> float:
-        """Return the CPU time used so far."""
-        return cpu_seconds(self._process.pid)
-
-    def memory_mb(self) -> float:
-        """Return the largest resident size so far."""
-        return peak_memory_mb(self._process.pid)
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def wait_until_delivered(server: Server, receiver: Receiver, count: int, seconds: float) -> float:
-    """Wait until all have arrived and are recorded; return when, monotonic. The receiver is asked first: it is free."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if receiver.count() >= count:
-            break
-        time.sleep(0.02)
-    while time.monotonic() < deadline:
-        if server.pending() == 0:
-            return time.monotonic()
-        time.sleep(0.005)
-    message = f"after {seconds} s: {receiver.count()} of {count} arrived, pending: {server.pending()}"
-    raise TimeoutError(message)
-
-
 def measure(tools: Path, options: argparse.Namespace) -> Round:
     """Run one round: warm up, measure J, then the physical limit."""
     load = {"connections": options.connections, "size": options.size}
     with (
-        tempfile.TemporaryDirectory(prefix="lateron-bench-") as directory,
+        workplace() as directory,
         Receiver(tools) as receiver,
-        Server(Path(directory), options.server_argument) as server,
+        Server(options.directory or directory, options.server_argument) as server,
     ):
         url = server.publish_url(receiver.url())
         generate(tools, url, AUTHORIZATION, count=WARM_UP, **load)
@@ -174,7 +92,7 @@ def measure(tools: Path, options: argparse.Namespace) -> Round:
         ended = wait_until_delivered(server, receiver, options.count, options.seconds)
         server_cpu = server.cpu_seconds() - server_before
         tools_cpu = receiver.cpu_seconds() - receiver_before + generator_cpu
-        arrived, memory = receiver.stats(), server.memory_mb()
+        arrived, memory = receiver.stats(), server.peak_memory_mb()
 
         receiver.reset(0)
         straight, _ = generate(tools, receiver.url(), {}, count=options.count, **load)
@@ -226,6 +144,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--connections", type=int, default=64, help="publishing connections (64)")
     parser.add_argument("--size", type=int, default=200, help="bytes of a body (200)")
     parser.add_argument("--seconds", type=float, default=120, help="how long a round may take (120)")
+    parser.add_argument("--directory", type=Path, help="run on the store in its folder `data` (an empty one)")
     parser.add_argument("--record", action="store_true", help="append the table to bench/RESULTS.md")
     parser.add_argument("--server-argument", action="append", default=[], help="pass on to the server; may repeat")
     return parser.parse_args(arguments)

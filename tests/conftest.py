@@ -5,9 +5,13 @@ Fixtures of one area live beside its tests; a test gets a world of its own and c
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+
+import pytest
 from hypothesis import HealthCheck, settings
 
-pytest_plugins = ["tests.promises"]
+pytest_plugins = ["tests.promises", "tests.simulation.table"]
 
 # The same examples in every run: a red build is red for its change, not for its luck. Deadlines are
 # off because the machine is shared. A failure prints the blob that replays it.
@@ -19,3 +23,15 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("lateron")
+
+
+@pytest.fixture(autouse=True)
+def logs_as_they_were() -> Iterator[None]:
+    """Some tools that tests call silence or redirect all loggers of the process; the next test must not notice."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:], root.level = handlers, level
+    for logger in logging.Logger.manager.loggerDict.values():
+        if isinstance(logger, logging.Logger) and logger.name.startswith("lateron"):
+            logger.disabled = False

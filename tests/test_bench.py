@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from bench.load import Receiver, build, generate
+from bench.load import Receiver, build, cpu_of_session, generate, memory_of_session
 from bench.run import Round, main, table
 
 pytestmark = pytest.mark.skipif(
@@ -75,3 +77,28 @@ def test_the_main_job_runs_to_its_end(capsys: pytest.CaptureFixture[str]) -> Non
     assert main(["--count", "200", "--rounds", "1", "--connections", "8"]) == 0
 
     assert "| rel |" in capsys.readouterr().out
+
+
+def test_the_cpu_time_of_a_peer_is_that_of_all_its_processes() -> None:
+    """A worker that forks would look cheap if only its first process counted."""
+    burn = "import os, sys; pid = os.fork()\nwhile os.times().user < 0.1: pass\nif not pid: print(flush=True); input()"
+    command = [sys.executable, "-c", f"{burn}\nos.waitpid(pid, 0) if pid else None"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, start_new_session=True, **pipes) as parent:  # type: ignore[call-overload]
+        parent.stdout.readline()
+        burnt = cpu_of_session(parent.pid)
+        held = memory_of_session(parent.pid)
+        parent.stdin.close()
+
+    assert burnt >= 0.1
+    assert held > 1
+
+
+def test_the_locked_versions_of_the_peers_name_no_registry() -> None:
+    """Anybody must be able to install them from where he gets his packages."""
+    peers = Path(__file__).parent.parent / "bench" / "peers"
+    packages = json.loads((peers / "bullmq" / "package-lock.json").read_text("utf-8"))["packages"]
+
+    assert all("resolved" not in package for package in packages.values())
+    pinned = (peers / "taskiq" / "requirements.txt").read_text("utf-8").splitlines()
+    assert all("==" in line and "/" not in line for line in pinned)

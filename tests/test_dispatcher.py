@@ -189,3 +189,22 @@ def test_the_body_hash_of_the_signature_is_that_of_the_bytes_sent() -> None:
         assert claims["body"] == urlsafe_b64encode(sha256(b"").digest()).decode()
 
     on_a_loop(work)
+
+
+@pytest.mark.promise("P-64")
+def test_nothing_is_sent_without_the_lease() -> None:
+    """Asked right before each attempt: what was claimed before it was lost goes back unsent."""
+    held, lost = [True], list[bool]()
+
+    async def work(loop: Loop, endpoint: Endpoint) -> None:
+        loop.dispatcher._lease = lambda: held[0]
+        loop.dispatcher._lost = lambda: lost.append(True)
+        loop.dispatcher.begin([claimed(endpoint.url, 1)])
+        await loop.ended(1)
+        held[0] = False
+        loop.dispatcher.begin([claimed(endpoint.url, 2), claimed(endpoint.url, 3)])
+        assert (await loop.ended(3))[1:] == [None, None]
+        assert lost == [True]
+        assert len(endpoint.requests) == 1
+
+    on_a_loop(work)

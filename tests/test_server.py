@@ -441,3 +441,18 @@ def test_stock_event_loop_serves_too(tmp_path: Path, endpoint: Endpoint) -> None
 
         until(lambda: delivered(server, message), "the delivery")
         assert server.stop() == 0
+
+
+@pytest.mark.promise("P-64")
+def test_server_whose_lock_file_is_removed_sends_nothing_more(tmp_path: Path, endpoint: Endpoint) -> None:
+    """A second server could run on the directory from then on; what was accepted is delivered after a restart."""
+    server = Server(tmp_path / "data", "--drain=0s").start()
+    (tmp_path / "data" / "lateron.lock").unlink()
+    message = publish(server, endpoint.url)
+
+    assert ended(server) != 0
+    assert "lock file" in server.log
+    assert endpoint.requests == []
+    with server:
+        until(lambda: delivered(server, message), "the message to be delivered")
+        assert len(endpoint.requests) == 1

@@ -3,6 +3,9 @@
 The dispatcher does not know why a message is due, nor what becomes of it. It has a fixed number of places
 for open attempts, says how many are free, signs and sends, and hands every outcome to the writer. A
 claimed message is ACTIVE in the store from before its first byte is sent until its outcome is committed.
+
+Nothing is sent without the lease: right before attempts begin the store is asked whether it is still ours alone.
+If not, another process may have taken these messages over; they are not sent, and this process must end.
 """
 
 from __future__ import annotations
@@ -40,6 +43,8 @@ class Dispatcher:
         capacity: Open attempts of this node.
         timeout_ms: Of an attempt whose publisher named none.
         region: Value of ``upstash-region``; None sends none.
+        lease: Says whether this process still is the one that may send.
+        lost: Is told when it is not.
     """
 
     def __init__(
@@ -52,6 +57,8 @@ class Dispatcher:
         capacity: int,
         timeout_ms: Millis,
         region: str | None = None,
+        lease: Callable[[], bool] = lambda: True,
+        lost: Callable[[], None] = lambda: None,
     ) -> None:
         self._egress = egress
         self._clock = clock
@@ -60,6 +67,8 @@ class Dispatcher:
         self._capacity = capacity
         self._timeout_ms = timeout_ms
         self._region = region
+        self._lease = lease
+        self._lost = lost
         self._open: dict[MessageId, Claimed] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._empty = asyncio.Event()
@@ -77,8 +86,13 @@ class Dispatcher:
 
     def begin(self, claimed: Sequence[Claimed]) -> None:
         """Open an attempt for each message; those that come after a drain began go back unsent."""
+        unsent = self._draining
+        if not self._lease():
+            log.critical("the lock on the data directory is gone; nothing is sent any more")
+            unsent = True
+            self._lost()
         for item in claimed:
-            if self._draining:
+            if unsent:
                 self._settle(Result(item, None))
             elif not item.intact:
                 log.error("message %s: %s", message_text(item.message.id), CORRUPT.detail)

@@ -1,11 +1,12 @@
 """The timer loops: ticks of schedules, and retention; bulk jobs when they are built.
 
 A tick is looked for when the first schedule is due, and never later than a second after: so long the loop
-sleeps at most, whatever the wall clock does meanwhile.
+sleeps at most, whatever the wall clock does meanwhile. A clock that was set back makes it look too. One that
+has jumped by more than a day must stand there for a minute: what a bad minute of time service says is no tick.
 
 Retention deletes only what rests and is older than its limit. A clock that has jumped is not believed at
-once: after a step of more than a day between two readings, deletion waits until a second reading ten
-minutes later says the same, so that one bad minute of time service cannot empty the history.
+once: after a step of more than a day between two sweeps, also where a restart lies between them, deletion waits
+until a second reading ten minutes later says the same, so that one bad minute of time service cannot empty the history.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Protocol, TypeVar
 
 from lateron.broker.bulk import Broker
 from lateron.broker.schedules import Schedules
@@ -22,18 +25,36 @@ from lateron.runtime import Clock, Nanos
 
 log = logging.getLogger("lateron.scheduler")
 
+T = TypeVar("T")
+
 EVERY = 30.0  # Seconds between sweeps.
 PIECES = 200  # Of one sweep at most; the rest waits for the next.
 LONGEST_NAP = 1.0  # Seconds; a new schedule or a stepped clock is noticed after so long at the latest.
-CONFIRM: Millis = 10 * MINUTE
+CONFIRM: Millis = 10 * MINUTE  # How long a jumped clock must stand before anything is deleted by it.
+CONFIRM_TICKS: Millis = MINUTE  # The same for ticks; less, because a machine that has slept for days jumps too.
+
+
+class Run(Protocol):
+    """Runs work on the store's thread."""
+
+    def __call__(self, work: Callable[[Broker, Millis], T], /) -> Awaitable[T]:
+        """Give the work the broker, and the time at which it begins."""
+        ...
 
 
 class SteadyClock:
-    """Says whether wall time may be used to delete: it has gone on as fast as the monotonic clock has."""
+    """Says whether wall time may be used: it has gone on as fast as the monotonic clock has.
 
-    def __init__(self, wall: Millis, mono: Nanos) -> None:
+    Args:
+        wall: Reading of the wall clock that is trusted.
+        mono: Of the monotonic clock then.
+        confirm: How long a clock must stand where it has jumped to.
+    """
+
+    def __init__(self, wall: Millis, mono: Nanos, confirm: Millis = CONFIRM) -> None:
         self._wall = wall
         self._mono = mono
+        self._confirm = confirm
         self._doubted: Nanos | None = None  # When the step was first seen.
 
     def trusted(self, wall: Millis, mono: Nanos) -> bool:
@@ -44,7 +65,7 @@ class SteadyClock:
             return True
         if self._doubted is None:
             self._doubted = mono
-        if (mono - self._doubted) // 1_000_000 < CONFIRM:
+        if (mono - self._doubted) // 1_000_000 < self._confirm:
             return False
         self._wall, self._mono, self._doubted = wall, mono, None
         return True
@@ -63,7 +84,7 @@ class Scheduler:
 
     def __init__(
         self,
-        run: Callable[[Callable[[Broker, Millis], bool]], Awaitable[bool]],
+        run: Run,
         clock: Clock,
         used_bytes: Callable[[], int],
         shrink: Callable[[int], None],
@@ -74,23 +95,30 @@ class Scheduler:
         self._used_bytes = used_bytes
         self._shrink = shrink
         self._history_bytes = history_bytes
-        self._steady = SteadyClock(clock.wall(), clock.mono())
+        self._steady: SteadyClock | None = None  # Of the sweep; begins where the last process has swept.
 
-    async def ticks(self, next_tick: Callable[[], Millis | None], catch_up_ms: Millis) -> None:
+    async def ticks(self, next_tick: Callable[[Millis], Millis | None], catch_up_ms: Millis) -> None:
         """Let schedules tick for ever; cancel to end.
 
         Args:
-            next_tick: Says when the first schedule is due; may be early, never late.
+            next_tick: Says when the first schedule is due, given the time; may be early, never late.
             catch_up_ms: How old a missed tick may be that still fires.
         """
+        clock = self._clock
+        steady, doubted = SteadyClock(clock.wall(), clock.mono(), CONFIRM_TICKS), False
         while True:
-            due = next_tick()
-            wait = LONGEST_NAP if due is None else (due - self._clock.wall()) / SECOND
+            now = clock.wall()
+            due = next_tick(now)
+            trusted = steady.trusted(now, clock.mono())
+            if not trusted and not doubted:
+                log.warning("the clock has jumped by more than a day; ticks wait until it has stood there for a minute")
+            doubted = not trusted
+            wait = LONGEST_NAP if due is None or doubted else (due - now) / SECOND
             if wait > 0:
                 await asyncio.sleep(min(wait, LONGEST_NAP))
                 continue
             try:
-                await self._run(lambda broker, now: Schedules(broker, catch_up_ms).tick(now).more)
+                await self._run(partial(_tick, catch_up_ms, now))
                 await asyncio.sleep(0)  # What was published meanwhile goes first.
             except LateronError:
                 log.exception("schedules could not tick; next try in a second")
@@ -107,11 +135,16 @@ class Scheduler:
 
     async def sweep(self) -> None:
         """Delete what has passed its retention, in pieces between other transactions."""
-        if not self._steady.trusted(self._clock.wall(), self._clock.mono()):
+        now, mono = self._clock.wall(), self._clock.mono()
+        if self._steady is None:
+            last = await self._run(lambda broker, _: broker.last_sweep())
+            self._steady = SteadyClock(now if last is None else last, mono)
+        if not self._steady.trusted(now, mono):
             log.warning("the clock has jumped by more than a day; retention waits until it is confirmed")
             return
         for _ in range(PIECES):
-            if not await self._run(self._piece):
+            # Why not the time at which the work begins: only this one has been judged.
+            if not await self._run(lambda broker, _: self._piece(broker, now)):
                 return
 
     def _piece(self, broker: Broker, now: Millis) -> bool:
@@ -119,3 +152,8 @@ class Scheduler:
         more = broker.sweep(now, over_size=over)
         self._shrink(1000)
         return more
+
+
+def _tick(catch_up_ms: Millis, now: Millis, broker: Broker, _: Millis) -> bool:
+    # Why not the time at which the work begins: only this one has been judged.
+    return Schedules(broker, catch_up_ms).tick(now).more

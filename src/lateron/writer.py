@@ -23,7 +23,7 @@ from typing import Any, TypeAlias, TypeVar, cast
 
 from lateron.broker.bulk import NEWEST, Broker, Cancelled
 from lateron.broker.history import History
-from lateron.broker.views import Accepted, Answered, Result, Turn, Turned
+from lateron.broker.views import Accepted, Answered, Item, Result, Turn, Turned
 from lateron.core.publish import GroupPublication
 from lateron.core.values import Claimed, Filter, Millis, Overrides, Publication, Tenant
 from lateron.core.values import MessageId as MessageId  # noqa: PLC0414 # Part of the signatures below.
@@ -35,14 +35,12 @@ log = logging.getLogger("lateron.writer")
 T = TypeVar("T")
 
 Done: TypeAlias = Callable[[tuple[Answered, ...] | BaseException], None]
-Publishes: TypeAlias = list[
-    tuple[tuple[Publication | GroupPublication, ...], int, Done]
-]  # The number: bytes of the bodies.
+Publishes: TypeAlias = list[tuple[tuple[Item, ...], int, Done]]  # The number: bytes of the bodies.
 
 PENDING_BYTES = 256 << 20  # Bodies that may wait for their transaction; above it publishes are refused.
 PENDING_ITEMS = 20_000
 TURN_ITEMS = 250  # Of each kind in one transaction; more would hold the loop too long.
-TURN_FAN_OUTS = 4  # Requests with URL groups in one transaction: each may become thousands of messages.
+TURN_FAN_OUTS = 4  # Requests with URL groups or schedules in one transaction: each may become thousands of rows.
 FULL_PAUSE = 1.0  # Seconds between tries to settle while the disk is full.
 BUSY_PAUSE = 0.02  # Seconds between tries while another program holds the file.
 BUSY_PATIENCE_NS = 5_000_000_000  # How long publishers are kept waiting for it.
@@ -96,11 +94,11 @@ class Writer:
         """Store messages to URLs; see ``publish_any``."""
         return cast("tuple[Accepted, ...]", await self.publish_any(items))
 
-    async def publish_any(self, items: Sequence[Publication | GroupPublication]) -> tuple[Answered, ...]:
-        """Store messages, to URLs or to groups, all in one transaction, and return once they are durable.
+    async def publish_any(self, items: Sequence[Item]) -> tuple[Answered, ...]:
+        """Store messages, to URLs or to groups, and schedules, in one transaction; return once they are durable.
 
         Returns:
-            One answer per item. That to a publish to a group may be an error; the others are stored all the same.
+            One answer per item. That to a group or a schedule may be an error; the others are stored all the same.
 
         Raises:
             Overloaded: Too much waits already, or another program holds the file; nothing was stored.
@@ -111,7 +109,7 @@ class Writer:
         self.publish_nowait(items, partial(_resolve, answer))
         return await answer
 
-    def publish_nowait(self, items: Sequence[Publication | GroupPublication], done: Done) -> None:
+    def publish_nowait(self, items: Sequence[Item], done: Done) -> None:
         """Store messages as ``publish`` does; for a caller that is no coroutine.
 
         Args:
@@ -359,14 +357,14 @@ def _turn_length(publishes: Publishes) -> int:
     """Return how many of the waiting requests the next transaction takes, in their order."""
     fan_outs = 0
     for place, (items, _, _) in enumerate(publishes[:TURN_ITEMS]):
-        fan_outs += any([type(item) is GroupPublication for item in items])  # noqa: C419 # A list is faster.
+        fan_outs += any([type(item) is not Publication for item in items])  # noqa: C419 # A list is faster.
         if fan_outs > TURN_FAN_OUTS:
             return place
     return TURN_ITEMS
 
 
-def _body(item: Publication | GroupPublication) -> bytes | None:
-    return item.request.body if isinstance(item, Publication) else item.body
+def _body(item: Item) -> bytes | None:
+    return item.body if isinstance(item, GroupPublication) else item.request.body
 
 
 def _resolve(answer: asyncio.Future[tuple[Answered, ...]], result: tuple[Answered, ...] | BaseException) -> None:

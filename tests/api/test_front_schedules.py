@@ -55,8 +55,9 @@ def test_what_begins_like_a_url_is_a_destination_and_all_else_a_name() -> None:
     asyncio.run(check())
 
 
-def test_a_publish_with_a_cron_is_a_schedule_and_a_batch_item_is_refused() -> None:
-    """Documented for a publish; an item of a batch must not become a message instead."""
+@pytest.mark.promise("P-91")
+def test_a_cron_makes_a_schedule_wherever_one_publishes() -> None:
+    """In a publish, as a query parameter, in an enqueue, in an item of a batch: never a message instead."""
 
     async def check() -> None:
         async with living() as world:
@@ -65,11 +66,22 @@ def test_a_publish_with_a_cron_is_a_schedule_and_a_batch_item_is_refused() -> No
             assert (answer.status, answer.json()) == (201, {"scheduleId": "mine"})
             by_query = await world.ask("POST", "/v2/publish/https://example.com?a=b&upstash-cron=@daily")
             assert by_query.status == 201
-            items = as_json([{"destination": "https://example.com", "headers": CRON}])
-            (item,) = (await world.ask("POST", "/v2/batch", ADMIN, items)).json()
-            assert item["status"] == 501
+            queued = await world.ask("POST", "/v2/enqueue/line/https://example.com", ADMIN, b"x", CRON)
+            shown = (await world.ask("GET", f"/v2/schedules/{queued.json()['scheduleId']}")).json()
+            assert (queued.status, shown["queueName"]) == (201, "line")
+            good = {"destination": "https://example.com", "headers": {**CRON, "Upstash-Schedule-Id": "item"}}
+            bad = {"destination": "https://example.com", "headers": {"Upstash-Cron": "0 0 30 2 *"}}
+            lost = {"destination": "nobody", "headers": CRON}
+            items = as_json([good, bad, lost, {**good, "queue": "line", "body": {"a": 1}}])
+            answer = await world.ask("POST", "/v2/batch", ADMIN, items)
+            first, second, third, fourth = answer.json()
+            assert (answer.status, first, fourth) == (201, {"scheduleId": "item"}, {"scheduleId": "item"})
+            assert (second["status"], third["status"]) == (400, 404)
+            assert third["error"] == "message 2: topic nobody not found"
+            shown = (await world.ask("GET", "/v2/schedules/item")).json()
+            assert (shown["body"], shown["queueName"]) == ('{"a":1}', "line")
             assert (await world.ask("GET", "/v2/messages")).json() == {"messages": []}
-            assert len((await world.ask("GET", "/v2/schedules")).json()) == 2
+            assert len((await world.ask("GET", "/v2/schedules")).json()) == 4
 
     asyncio.run(check())
 
@@ -84,7 +96,8 @@ def test_a_publish_with_a_cron_is_a_schedule_and_a_batch_item_is_refused() -> No
         ({**CRON, "Upstash-Schedule-Id": ".."}, 400, "Upstash-Schedule-Id"),
         ({**CRON, "Upstash-Not-Before": "1900000000"}, 400, "Upstash-Not-Before: a schedule has Upstash-Delay"),
         ({**CRON, "Upstash-Deduplication-Id": "x"}, 400, "Upstash-Deduplication-Id"),
-        ({**CRON, "Lateron-Overlap": "queue"}, 501, "Lateron-Overlap: queue is not supported yet"),
+        ({**CRON, "Lateron-Overlap": "queue", "Upstash-Queue-Name": "q"}, 400, "and so does Upstash-Queue-Name"),
+        ({**CRON, "Lateron-Overlap": "queue", "Lateron-Order-Key": "k"}, 400, "and so does Lateron-Order-Key"),
         ({**CRON, "Lateron-Overlap": "maybe"}, 400, "Lateron-Overlap: expected allow, skip or queue"),
         ({**CRON, "Lateron-Missed": "none"}, 400, "Lateron-Missed: expected skip, latest or all"),
         ({**CRON, "Lateron-Most-Runs": "0"}, 400, "Lateron-Most-Runs"),
@@ -155,5 +168,60 @@ def test_a_tick_is_found_by_its_schedule_and_delivered() -> None:
                 assert (await world.ask("GET", f"{path}?scheduleId=other")).json()[name] == []
             states = (await world.ask("GET", "/v2/schedules/mine")).json()["lastScheduleStates"]
             assert list(states.values()) == ["IN_PROGRESS"]
+
+    asyncio.run(check())
+
+
+@pytest.mark.promise("P-90")
+def test_a_schedule_to_a_group_over_http() -> None:
+    """Created by either route, shown with the name of the group; its runs are found by topic and by schedule."""
+
+    async def check() -> None:
+        async with living() as world:
+            endpoints = as_json(
+                {"endpoints": [{"url": "https://a.example/", "name": "first"}, {"url": "https://b.example/"}]}
+            )
+            headers = {**CRON, "Upstash-Schedule-Id": "mine", "Upstash-Forward-X": "1"}
+            refused = await world.ask("POST", "/v2/schedules/orders", ADMIN, b"x", headers)
+            assert (refused.status, refused.json()) == (404, {"error": "topic orders not found"})
+            await world.ask("POST", "/v2/topics/orders/endpoints", ADMIN, endpoints)
+            for target in ("/v2/publish/orders", "/v2/schedules/orders"):
+                made = await world.ask("POST", target, ADMIN, b"x", headers)
+                assert (made.status, made.json()) == (201, {"scheduleId": "mine"})
+            shown = (await world.ask("GET", "/v2/schedules/mine")).json()
+            assert (shown["destination"], shown["header"], shown["body"]) == ("orders", {"X": ["1"]}, "x")
+
+            world.clock.now = NOW + MINUTE
+            await world.writer.run(lambda broker, now: Schedules(broker).tick(now))
+            found = (await world.ask("GET", "/v2/messages?topicName=orders&scheduleId=mine")).json()["messages"]
+            assert {each["url"] for each in found} == {"https://a.example/", "https://b.example/"}
+            assert {each.get("endpointName") for each in found} == {"first", None}
+            shown = (await world.ask("GET", "/v2/schedules/mine")).json()
+            assert shown["lastScheduleStates"] == {each["messageId"]: "IN_PROGRESS" for each in found}
+            ran = await world.ask("POST", "/v2/schedules/mine/run")
+            assert ran.status == 201
+            assert [each["url"] for each in ran.json()] == ["https://a.example/", "https://b.example/"]
+
+            await world.ask("DELETE", "/v2/topics/orders")
+            world.clock.now = NOW + 2 * MINUTE
+            await world.writer.run(lambda broker, now: Schedules(broker).tick(now))
+            shown = (await world.ask("GET", "/v2/schedules/mine")).json()
+            assert (shown["error"], shown["failedRuns"], shown["runs"]) == ("topic orders not found", 1, 2)
+            assert (await world.ask("POST", "/v2/schedules/mine/run")).status == 404
+
+    asyncio.run(check())
+
+
+def test_a_line_of_a_schedule_is_not_shown_as_an_ordering_key() -> None:
+    """It is nobody's to use; what a message waits for is said all the same."""
+
+    async def check() -> None:
+        async with living() as world:
+            headers = {**CRON, "Upstash-Schedule-Id": "mine", "Lateron-Overlap": "queue"}
+            await world.ask("POST", "/v2/schedules/https://example.com", ADMIN, b"x", headers)
+            ids = [(await world.ask("POST", "/v2/schedules/mine/run")).json()["messageId"] for _ in range(2)]
+            shown = [(await world.ask("GET", f"/v2/messages/{each}")).json() for each in ids]
+            assert not any("orderKey" in each for each in shown)
+            assert (shown[1]["waitingFor"], shown[1]["heldBy"]) == ("queue_head", ids[0])
 
     asyncio.run(check())

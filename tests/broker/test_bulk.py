@@ -166,6 +166,22 @@ def test_idle_lanes_are_collected(desk: Desk) -> None:
     assert [row[3] for row in desk.dump()["lane"]] == ["waits:80"]  # type: ignore[index]
 
 
+@pytest.mark.promise("P-78")
+def test_idle_lanes_are_collected_in_pieces(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A million idle keys are looked at bit by bit, so that no transaction waits for all of them; none is forgotten."""
+    monkeypatch.setattr("lateron.broker.bulk.LANES", 2)
+    desk.publish(*[item(f"http://host-{i}/") for i in range(5)])
+    desk.settle(desk.claim(), OK)
+
+    left = []
+    while desk.broker.sweep(NOW + 11 * MINUTE):
+        left.append(len(desk.dump()["lane"]))
+
+    assert left == [3, 1]
+    assert desk.dump()["lane"] == []
+    assert not desk.broker.sweep(NOW + 11 * MINUTE)
+
+
 @pytest.mark.promise("P-41", "P-42")
 def test_a_failure_callback_names_a_dead_letter_that_resolves(desk: Desk) -> None:
     """Its ``dlqId`` is the record's."""

@@ -28,6 +28,7 @@ from lateron.core.values import (
     Millis,
     Outcome,
     Publication,
+    RetryPolicy,
 )
 from lateron.errors import StorageFull
 from lateron.runtime import id_maker
@@ -57,6 +58,20 @@ def all_due(desk: Desk, now: Millis = NOW, room: int = 100) -> list[Claimed]:
         if turned.next_due is None or turned.next_due > now or room == len(claimed):
             return claimed
     raise AssertionError("the broker looks again and again, and nothing starts")
+
+
+@pytest.mark.promise("P-117")
+def test_a_retry_that_comes_to_the_front_does_not_wait_for_the_host_of_another(desk: Desk) -> None:
+    """Its key sleeps before a paused host because of the message that is now behind it."""
+    desk.publish(keyed("k", "two", retry=RetryPolicy(retries=1, expression="0")), keyed("k", "one"))
+    desk.broker.alter_lane(1, HOST, flow_control.paused, NOW, create=True)
+    (first,) = all_due(desk)
+    assert first.request.url == "http://two/"
+
+    desk.settle([first], DOWN)
+
+    (again,) = all_due(desk)
+    assert (again.request.url, again.message.retried) == ("http://two/", 1)
 
 
 @pytest.mark.promise("P-114")

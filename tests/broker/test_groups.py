@@ -16,9 +16,19 @@ from lateron.core.groups import Endpoint, Target
 from lateron.core.options import Config
 from lateron.core.publish import GroupPublication, PublishContext
 from lateron.core.quota import QUOTAS
+from lateron.core.recurring import parse_schedule
 from lateron.core.values import Filter, Millis, Outcome, Overrides, Publication
-from lateron.errors import InvalidDestination, LateronError, NotFound, QuotaExceeded, RequestError
+from lateron.errors import (
+    InvalidDestination,
+    LateronError,
+    NotFound,
+    QuotaExceeded,
+    RequestError,
+    StorageFull,
+    StoreFailed,
+)
 from lateron.runtime import id_maker
+from lateron.store.sql import Verbs
 from lateron.store.sqlite import open_memory
 
 NONE = QUOTAS["none"]
@@ -121,6 +131,28 @@ def test_group_that_cannot_be_reached_whole_is_not_reached_at_all() -> None:
     assert isinstance(bad, InvalidDestination)
     assert isinstance(good, Accepted)
     assert reached(desk) == ["https://other.example/"]
+
+
+@pytest.mark.promise("P-4", "P-90", "F-11")
+@pytest.mark.parametrize("error", [StorageFull, StoreFailed])
+@pytest.mark.parametrize("verb", ["group", "save_schedules", "save_schedule_request"])
+def test_a_disk_that_fails_befalls_the_whole_request(
+    desk: Desk, error: type[LateronError], verb: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Were it answered as the error of one item, half of the others would be stored, and a broken store used on."""
+    add(desk, *URLS)
+    cron = [(b"Upstash-Cron", b"* * * * *")]
+    schedule = parse_schedule(b"http://one/", cron, b"b", PublishContext(1, NOW, NONE))
+    before = desk.dump()
+
+    def fails(*_: object) -> None:
+        raise error("planned")
+
+    monkeypatch.setattr(Verbs, verb, fails)
+    with pytest.raises(error):
+        desk.broker.turn(Turn(publishes=((item(), schedule, to_group()),)), NOW)
+
+    assert desk.dump() == before
 
 
 @pytest.mark.promise("P-91")
@@ -241,3 +273,16 @@ def test_callback_names_group_and_endpoint(desk: Desk) -> None:
     (report,) = desk.history.pending(1, Filter(), None, 10, NOW).items
     assert b'"topicName":"orders","endpointName":"shop"' in (report.request.body or b"")
     assert report.request.options.topic is None
+
+
+def test_trouble_of_the_store_is_no_items_fault(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that is full while the group is read rolls everything back, so nobody may be told that he is stored."""
+
+    def full(*_: object) -> None:
+        raise StorageFull("no space")
+
+    monkeypatch.setattr(Verbs, "group", full)
+    with pytest.raises(StorageFull):
+        desk.broker.turn(Turn(((to_group("g"),), (item(),))), NOW)
+
+    assert desk.dump()["message"] == []

@@ -198,3 +198,16 @@ def test_what_is_under_way_or_rests_waits_for_nothing(desk: Desk) -> None:
     assert why(desk) == [None]
     desk.settle([claimed], Outcome(status=200))
     assert desk.history.message(1, claimed.message.id, NOW).waiting is None
+
+
+@pytest.mark.promise("P-120", "F-20")
+def test_the_story_of_a_message_stays_in_order_when_the_clock_steps(desk: Desk) -> None:
+    """Whoever reads why a message failed must not read its end first, because an operator set the clock."""
+    (accepted,) = desk.publish(item(retry=RetryPolicy(retries=1, expression="0")))
+    for started, ended in ((NOW + HOUR, NOW), (NOW, NOW - HOUR)):  # It is set back during both attempts.
+        desk.settle(desk.claim(now=started), DOWN, now=ended)
+
+    story = desk.history.story(1, accepted.id, NOW)
+    assert [event.kind.name for event in story.events] == [
+        "CREATED", "ACTIVE", "ERROR", "RETRY", "ACTIVE", "ERROR", "FAILED",
+    ]  # fmt: skip

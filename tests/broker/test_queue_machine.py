@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -198,5 +199,6 @@ class Queues(RuleBasedStateMachine):
                 assert row.held == len(line.holders())
 
 
-TestQueues = Queues.TestCase
+PROMISES = ("P-60", "P-61", "P-62", "P-63", "P-65", "P-66", "P-68", "P-95")
+TestQueues = pytest.mark.promise(*PROMISES)(Queues.TestCase)
 TestQueues.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)

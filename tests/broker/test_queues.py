@@ -13,6 +13,7 @@ from lateron.broker.messages import PAGE
 from lateron.broker.views import Limits, Result, Turn
 from lateron.core.queue import PLACES
 from lateron.core.values import (
+    HOUR,
     MINUTE,
     SECOND,
     CallbackOptions,
@@ -152,6 +153,22 @@ def test_the_next_waits_for_callbacks_and_for_theirs(desk: Desk) -> None:
     desk.settle(nested_ones, OK)
     assert urls(desk.claim()) == ["b"]
     assert lag(desk) == 1
+
+
+@pytest.mark.promise("P-67", "P-98")
+def test_retention_keeps_a_message_that_its_queue_still_needs(desk: Desk) -> None:
+    """A callback may wait for days; if its source went meanwhile, nobody would give the slot back."""
+    callback = CallbackOptions("http://one/callback", delay_ms=8 * HOUR)
+    desk.publish(*line("a", callback=callback), *line("b"))
+    desk.settle(desk.claim(), OK)
+
+    desk.broker.sweep(NOW + 8 * HOUR - 1, over_size=True)
+    truth(desk)
+
+    reports = desk.claim(now=NOW + 8 * HOUR)
+    assert urls(reports) == ["callback"]
+    desk.settle(reports, OK, now=NOW + 8 * HOUR)
+    assert urls(desk.claim(now=NOW + 8 * HOUR)) == ["b"]
 
 
 @pytest.mark.promise("P-62")

@@ -12,9 +12,9 @@ from tests.broker.conftest import NOW, Desk
 
 from lateron.broker.bulk import Broker
 from lateron.broker.schedules import Schedules
+from lateron.broker.views import Accepted
 from lateron.core import recurring
-from lateron.core.quota import QUOTAS
-from lateron.core.recurring import NewSchedule, Rules, Schedule
+from lateron.core.recurring import Last, NewSchedule, Rules, Schedule
 from lateron.core.values import (
     DAY,
     HOUR,
@@ -47,7 +47,7 @@ def new(
 
 
 def create(desk: Desk, schedule: NewSchedule, now: Millis = START) -> str:
-    return Schedules(desk.broker).create(schedule, QUOTAS["none"], now)
+    return Schedules(desk.broker).create(schedule, now)
 
 
 def tick(desk: Desk, now: Millis, window: Millis = MINUTE) -> int:
@@ -308,21 +308,24 @@ def test_schedules_belong_to_their_tenant(desk: Desk) -> None:
 
 def test_the_quota_counts_new_schedules_only(desk: Desk) -> None:
     """To change the last one that fits must stay possible."""
-    quota = replace(QUOTAS["free"], schedules=1)
-    Schedules(desk.broker).create(new(), quota, START)
-    Schedules(desk.broker).create(new(body=b"changed"), quota, START)
+
+    def make(schedule: NewSchedule) -> str:
+        return Schedules(desk.broker).create(replace(schedule, most=1), START)
+
+    make(new())
+    make(new(body=b"changed"))
     with pytest.raises(QuotaExceeded, match="schedules: the quota allows at most 1, got 2"):
-        Schedules(desk.broker).create(new(name="other"), quota, START)
-    Schedules(desk.broker).create(new(tenant=2), quota, START)
+        make(new(name="other"))
+    make(new(tenant=2))
 
 
 def test_run_now_changes_nothing_else(desk: Desk) -> None:
     """A button that is pressed twice makes two messages, and the schedule does not notice."""
     create(desk, new())
     before = desk.dump()["schedule"]
-    ids = [Schedules(desk.broker).run(1, "s", START) for _ in range(2)]
-    assert len(set(ids)) == 2
-    assert [message.id for message in made(desk)] == ids
+    ran = [Schedules(desk.broker).run(1, "s", START) for _ in range(2)]
+    assert [Accepted(message.id) for message in made(desk)] == ran
+    assert ran[0] != ran[1]
     assert desk.dump()["schedule"] == before
 
 
@@ -332,10 +335,10 @@ def test_a_schedule_that_cannot_be_decided_holds_up_no_other(desk: Desk, monkeyp
         create(desk, new(name=name))
     real = recurring.decide
 
-    def failing(schedule: Schedule, now: Millis, window: Millis, *, busy: bool) -> recurring.Decision:
+    def failing(schedule: Schedule, now: Millis, window: Millis) -> recurring.Decision:
         if schedule.id == "bad":
             raise ZeroDivisionError
-        return real(schedule, now, window, busy=busy)
+        return real(schedule, now, window)
 
     monkeypatch.setattr(recurring, "decide", failing)
     assert Schedules(desk.broker).tick(START + MINUTE).fired == 2
@@ -346,8 +349,10 @@ def test_a_damaged_request_makes_no_message(desk: Desk) -> None:
     """Bytes that are not those that were accepted are never sent."""
     create(desk, new())
     desk.store._connection.execute("UPDATE schedule_request SET body = x'00'")
-    assert tick(desk, START + MINUTE) == 0
+    assert tick(desk, START + MINUTE) == 1
+    assert made(desk) == []
     assert stored(desk).due == START + 2 * MINUTE
+    assert stored(desk).last == Last(START + MINUTE, (), "the stored request is damaged", failed=1)
 
 
 @pytest.mark.promise("P-88")

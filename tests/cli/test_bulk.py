@@ -103,7 +103,10 @@ def test_many_are_counted_and_nobody_is_taken_for_a_yes(endpoint: Endpoint, shel
     assert shell.run("messages", "cancel", "--label", "many", "--dry-run").startswith("5 messages to cancel\n")
     assert {state(shell, message) for message in ids} == {"CREATED"}
 
-    assert shell.run("messages", "cancel", "--label", "many", "--limit", "2", "--yes") == "cancelled 2\n"
+    limited = ("messages", "cancel", "--label", "many", "--limit", "2")
+    assert [line.split()[0] for line in shell.run(*limited, "--dry-run").splitlines()] == ["2", *ids[:-3:-1]]
+    assert shell.run(*limited, "--yes") == "cancelled 2\n"
+    assert [state(shell, message) for message in ids[-2:]] == ["CANCELED", "CANCELED"], "those that were shown"
     assert shell.run("messages", "cancel", "--label", "many", "--yes") == "cancelled 3\n"
     assert shell.run("messages", "cancel", "--label", "many") == ""
     assert shell.err == "0 messages to cancel\n"

@@ -31,9 +31,7 @@ def test_queue_with_messages_is_not_deleted_unasked(endpoint: Endpoint, shell: S
     """Its messages go with it; a script must say that this is meant."""
     message = shell.run("enqueue", "cli-full", endpoint.url, "--delay", "1h").strip()
 
-    assert "1 messages in cli-full would be cancelled" in shell.refused(
-        "queues", "delete", "cli-full", code=exits.USAGE
-    )
+    assert "1 message of cli-full would be cancelled" in shell.refused("queues", "delete", "cli-full", code=exits.USAGE)
     assert shell.json("messages", "get", message)["state"] == "CREATED"
 
     shell.run("queues", "delete", "cli-full", "--yes")
@@ -78,7 +76,7 @@ def test_key_is_pinned_paused_reset_and_unpinned(endpoint: Endpoint, shell: Shel
 
 def test_key_that_is_not_there_and_limits_that_cannot_be_are_refused(shell: Shell) -> None:
     """With what was expected."""
-    assert "flow-control key nobody not found" in shell.refused("flow", "resume", "nobody")
+    assert "flow-control key nobody not found" in shell.refused("flow", "get", "nobody")
     assert "expected at least one of" in shell.refused("flow", "pin", "nobody")
     assert "period: expected" in shell.refused("flow", "pin", "nobody", "--rate", "1", "--period", "soon")
     assert "''" in shell.refused("flow", "get", "", code=exits.USAGE)

@@ -32,6 +32,7 @@ from typing import Any, NamedTuple, TypeAlias
 import apsw
 from tests.support.poll import PATIENCE_S, until
 
+from lateron.broker.enrol import MARK
 from lateron.config import load
 from lateron.config.dev_users import DEV_USERS, DevUser
 from lateron.core.values import EventKind, Millis
@@ -128,14 +129,18 @@ class House:
             raise
 
     def dump(self) -> Dump:
-        """Return every row of every table, read through a connection that cannot write."""
+        """Return every row of every table, read through a connection that cannot write.
+
+        But for how far schedules have been reckoned: the server notes that by itself, soon after its start.
+        """
         run = self._eye.execute
         run("BEGIN")
         try:
             tables = [str(name) for (name,) in run("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name")]
-            return {name: sorted(run('SELECT * FROM "' + name + '"'), key=repr) for name in tables}
+            rows = {name: sorted(run('SELECT * FROM "' + name + '"'), key=repr) for name in tables}
         finally:
             run("COMMIT")
+        return {**rows, "setting": [row for row in rows["setting"] if row[0] != MARK]}
 
     def columns(self) -> dict[str, list[str]]:
         """Return the names of the columns of every table."""

@@ -125,6 +125,7 @@ TABLE: Final[dict[str, list[Row]]] = {
     "POST /v2/queues/{queueName}/resume": [Row("/v2/queues/<queue>/resume", 404)],
     "POST /v2/schedules/{destination}": [
         Row("/v2/schedules/https://example.com/x", 201, "x", own=True, headers=OVERWRITE),
+        Row("/v2/schedules/<group>", 404, "x", headers=OVERWRITE),
     ],
     "GET /v2/schedules": [Row("/v2/schedules", 200)],
     "GET /v2/schedules/{scheduleId}": [Row("/v2/schedules/<schedule>", 404)],
@@ -142,11 +143,11 @@ TABLE: Final[dict[str, list[Row]]] = {
     ],
     "GET /v2/flowControl/{flowControlKey}": [Row("/v2/flowControl/<key>", 404)],
     "POST /v2/flowControl/{flowControlKey}/pause": [Row("/v2/flowControl/<key>/pause", 200, own=True)],
-    "POST /v2/flowControl/{flowControlKey}/resume": [Row("/v2/flowControl/<key>/resume", 404)],
+    "POST /v2/flowControl/{flowControlKey}/resume": [Row("/v2/flowControl/<key>/resume", 200, own=True)],
     "POST /v2/flowControl/{flowControlKey}/pin": [Row("/v2/flowControl/<key>/pin?rate=1", 200, own=True)],
-    "POST /v2/flowControl/{flowControlKey}/unpin": [Row("/v2/flowControl/<key>/unpin?rate=true", 404)],
-    "POST /v2/flowControl/{flowControlKey}/resetRate": [Row("/v2/flowControl/<key>/resetRate", 404)],
-    "POST /v2/flowControl/{flowControlKey}/reset": [Row("/v2/flowControl/<key>/reset", 404)],
+    "POST /v2/flowControl/{flowControlKey}/unpin": [Row("/v2/flowControl/<key>/unpin?rate=true", 200, own=True)],
+    "POST /v2/flowControl/{flowControlKey}/resetRate": [Row("/v2/flowControl/<key>/resetRate", 200, own=True)],
+    "POST /v2/flowControl/{flowControlKey}/reset": [Row("/v2/flowControl/<key>/reset", 200, own=True)],
     "GET /v2/globalParallelism": [Row("/v2/globalParallelism", 200)],
     "GET /lateron/v1/destinations": [
         Row("/lateron/v1/destinations", 200),

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from lateron.core.quota import QUOTAS, Quota
+from lateron.core.recurring import NewSchedule
 from lateron.core.values import Message, MessageId, Publication, Request, State
 from lateron.core.wire import GroupPublication, ItemError, PublishContext, parse_batch, parse_publish
 from lateron.errors import RequestError
@@ -16,7 +17,7 @@ from lateron.errors import RequestError
 NOW = 1_700_000_000_000
 URL = "https://example.com"
 ID = MessageId(bytes(range(16)))
-Item: TypeAlias = Publication | GroupPublication | ItemError
+Item: TypeAlias = Publication | GroupPublication | NewSchedule | ItemError
 ID_TEXT = "msg_000102030405060708090a0b0c0d0e0f"
 
 

@@ -1,16 +1,18 @@
-"""When a schedule ticks: compared with a walk that looks at every minute, and with what strangers may send."""
+"""When a schedule ticks: what each form means, and what strangers may send; zones have a file of their own."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
-from importlib.resources import files
-from zoneinfo import ZoneInfo
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, date, datetime
+from functools import partial
 
 import pytest
+from cronsim import CronSim
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lateron.core import schedule
 from lateron.core.schedule import (
     COUNTED,
     MAX_TEXT,
@@ -23,139 +25,9 @@ from lateron.core.schedule import (
 )
 from lateron.core.values import DAY, HOUR, MINUTE, SECOND, Millis
 
-YEARS = range(2020, 2041)
-# All kinds of changes: whole and half hours, at midnight, both halves of the year, negative daylight saving, Ramadan,
-# a change of the zone itself, none at all.
-SAMPLE = (
-    "America/New_York",
-    "America/Sao_Paulo",
-    "America/Santiago",
-    "America/St_Johns",
-    "America/Havana",
-    "America/Asuncion",
-    "Europe/Berlin",
-    "Europe/Dublin",
-    "Europe/Lisbon",
-    "Africa/Casablanca",
-    "Africa/Cairo",
-    "Africa/Juba",
-    "Asia/Beirut",
-    "Asia/Tehran",
-    "Asia/Gaza",
-    "Asia/Kolkata",
-    "Asia/Amman",
-    "Antarctica/Troll",
-    "Antarctica/Casey",
-    "Australia/Lord_Howe",
-    "Pacific/Apia",
-    "Pacific/Norfolk",
-    "Pacific/Easter",
-    "America/Nuuk",
-    "UTC",
-)
-FIXED = (
-    ({30}, {1, 2}),
-    ({0}, {0}),
-    ({15, 45}, {0, 2, 3, 23}),
-    (set(range(60)), {2}),
-)
-ELAPSED = (
-    ({0}, set(range(24))),
-    ({0, 15, 30, 45}, {1, 2}),
-    (set(range(0, 60, 7)), set(range(24))),
-)
-
-
-def texts(minutes: set[int], hours: set[int], *, elapsed: bool) -> str:
-    minute = ",".join(map(str, sorted(minutes)))
-    hour = ",".join(map(str, sorted(hours)))
-    if elapsed and len(hours) == 24:
-        return f"{minute} * * * *"
-    if elapsed:
-        return f"*/15 {hour} * * *"
-    return f"{minute} {hour} * * *"
-
-
-def zone_of(name: str) -> ZoneInfo:
-    """From the package we use: the system's may be of another year, with other rules."""
-    with files("tzdata").joinpath("zoneinfo", *name.split("/")).open("rb") as file:
-        return ZoneInfo.from_file(file, name)
-
 
 def ms(moment: datetime) -> Millis:
     return int(moment.timestamp()) * SECOND
-
-
-def changes(zone: ZoneInfo) -> Iterator[datetime]:
-    """Every hour of these years at whose end the zone has another offset; by looking at all of them."""
-    at = datetime(YEARS.start, 1, 1, tzinfo=UTC)
-    end = datetime(YEARS.stop, 1, 1, tzinfo=UTC)
-    before = at.astimezone(zone).utcoffset()
-    while at < end:
-        at += timedelta(hours=6)
-        offset = at.astimezone(zone).utcoffset()
-        if offset != before:
-            yield at
-        before = offset
-
-
-def walked(zone: ZoneInfo, start: datetime, end: datetime, minutes: set[int], hours: set[int]) -> set[datetime]:
-    """Instants in [start, end) whose wall clock matches, minute by minute."""
-    found, at = set(), start
-    while at < end:
-        local = at.astimezone(zone)
-        if local.minute in minutes and local.hour in hours and local.second == 0:
-            found.add(at)
-        at += timedelta(minutes=1)
-    return found
-
-
-def appointments(zone: ZoneInfo, start: datetime, end: datetime, minutes: set[int], hours: set[int]) -> set[datetime]:
-    """The instants of fixed times: for every wall minute, the first instant at which the clock shows it or more."""
-    found = set()
-    wall = start.astimezone(zone).replace(tzinfo=None) - timedelta(hours=4)
-    while wall < end.astimezone(zone).replace(tzinfo=None) + timedelta(hours=4):
-        if wall.minute in minutes and wall.hour in hours:
-            instant = first_showing(zone, wall)
-            if start <= instant < end:
-                found.add(instant)
-        wall += timedelta(minutes=1)
-    return found
-
-
-def first_showing(zone: ZoneInfo, wall: datetime) -> datetime:
-    early = wall.replace(tzinfo=zone, fold=0).astimezone(UTC)
-    if early.astimezone(zone).replace(tzinfo=None) == wall:
-        return early
-    at = wall.replace(tzinfo=zone, fold=1).astimezone(UTC)  # In a gap: this lies before it, so walk.
-    while at.astimezone(zone).replace(tzinfo=None) < wall:
-        at += timedelta(minutes=1)
-    return at
-
-
-def ticks(text: str, start: datetime, end: datetime) -> set[datetime]:
-    timing, found, at = parse_cron(text), set(), ms(start) - 1
-    while (following := next_after(timing, at)) is not None and following < ms(end):
-        assert following > at
-        found.add(datetime.fromtimestamp(following / 1000, UTC))
-        at = following
-    return found
-
-
-@pytest.mark.promise("P-80", "P-84", "F-21")
-@pytest.mark.parametrize("name", SAMPLE)
-def test_ticks_around_every_change_of_a_zone_are_those_of_a_walk(name: str) -> None:
-    """The rule is ours, so nothing else can tell; the walk knows neither cronsim nor segments."""
-    zone = zone_of(name)
-    for change in list(changes(zone)) or [datetime(2030, 6, 1, tzinfo=UTC)]:
-        start = (change - timedelta(hours=20)).replace(minute=0)
-        end = change + timedelta(hours=14)
-        minutes, hours = FIXED[change.year % len(FIXED)]
-        text = f"CRON_TZ={name} {texts(minutes, hours, elapsed=False)}"
-        assert ticks(text, start, end) == appointments(zone, start, end, minutes, hours), (change, text)
-        minutes, hours = ELAPSED[change.year % len(ELAPSED)]
-        text = f"CRON_TZ={name} {texts(minutes, hours, elapsed=True)}"
-        assert ticks(text, start, end) == walked(zone, start, end, minutes, hours), (change, text)
 
 
 @pytest.mark.promise("P-84")
@@ -324,24 +196,88 @@ def test_any_text_is_a_schedule_or_a_value_error(text: str) -> None:
     assert next_after(timing, 1_800_000_000_000, 1_800_000_000_000) is not None
 
 
+class Steps:
+    """Counts the work of computing ticks: searches, and days looked at by them; times are another machine's."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.searches = self.days = 0
+        search, match = schedule._search, CronSim.match_day
+
+        def counted_search(fields: str, wall: datetime) -> datetime | None:
+            self.searches += 1
+            return search(fields, wall)
+
+        def counted_match(simulation: CronSim, day: date) -> bool:
+            self.days += 1
+            return match(simulation, day)
+
+        monkeypatch.setattr(schedule, "_search", counted_search)
+        monkeypatch.setattr(CronSim, "match_day", counted_match)
+
+    def of(self, work: Callable[[], object]) -> tuple[int, int]:
+        """Return (searches, days) of some work."""
+        self.searches = self.days = 0
+        with suppress(ValueError):
+            work()
+        return self.searches, self.days
+
+
+RARE = (
+    "0 0 29 2 */7",  # Once in 28 years, and not for 40 around 2100.
+    "59 59 23 29 2 6",
+    "* * 29 2 */7",
+    "0 0 */31 * MON#5",  # Never.
+    "0 0 LW 2 */7",
+    "0 0 31 12 SUN#5",
+    "0 0 */30 2 7L",
+    "*/59 */59 */23 */31 */12 */7",
+)
+
+
+@pytest.mark.promise("P-85", "F-45")
+@pytest.mark.parametrize("zone", ["", "CRON_TZ=Africa/Casablanca ", "CRON_TZ=America/New_York "])
+@pytest.mark.parametrize("cron", RARE)
+def test_the_rarest_schedules_are_computed_in_bounded_work(
+    cron: str, zone: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Looking at 3,000 days takes a few milliseconds anywhere: no expression that is accepted takes longer."""
+    steps = Steps(monkeypatch)
+    parse_cron.cache_clear()
+    searches, days = steps.of(lambda: parse_cron(zone + cron))
+    assert (searches, days <= 3000) == (0, True)
+    with suppress(ValueError):
+        timing = parse_cron(zone + cron)
+        for year in range(2020, 2110, 3):
+            searches, days = steps.of(partial(next_after, timing, ms(datetime(year, 3, 1, tzinfo=UTC))))
+            assert searches <= 4
+            assert days <= 3000
+
+
+@pytest.mark.promise("P-85", "F-45")
+@given(expressions, instants, st.sampled_from(["latest", "skip", "all"]))
+def test_no_expression_costs_more(cron: str, now: Millis, missed: str) -> None:
+    """Also not after ten years of silence: a tick is looked for backwards, and not walked to."""
+    with pytest.MonkeyPatch.context() as patch, suppress(ValueError):
+        steps = Steps(patch)
+        timing = parse_cron(cron)
+        searches, days = steps.of(lambda: next_after(timing, now))
+        assert searches <= 4
+        assert days <= 3000
+        first = next_after(timing, now)
+        later = now + 3652 * DAY
+        if first is not None and first <= later:
+            searches, _ = steps.of(lambda: due_ticks(timing, first, later, missed, MINUTE))
+            assert searches <= 4 * (2 * COUNTED + (40 if missed != "all" else 10 * COUNTED))
+
+
 @pytest.mark.promise("P-85")
-def test_the_rarest_schedules_are_computed_in_bounded_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A 29 February that is a Sunday, from 2060 on, and one in a leap year that is none: a few searches, no walk."""
-    from lateron.core import schedule
-
-    searches = 0
-    real = schedule._search
-
-    def counting(fields: str, wall: datetime) -> datetime | None:
-        nonlocal searches
-        searches += 1
-        return real(fields, wall)
-
-    timing = parse_cron("CRON_TZ=Europe/Berlin * * 29 2 */7")
-    monkeypatch.setattr(schedule, "_search", counting)
+def test_a_zone_is_read_for_the_years_of_the_tick_only() -> None:
+    """Forty years of a zone's changes would be most of the work of a tick that is forty years away."""
+    timing = parse_cron("CRON_TZ=Europe/Berlin 0 0 29 2 */7")
+    schedule._segments.cache_clear()
     at = next_after(timing, ms(datetime(2088, 3, 1, tzinfo=UTC)))
     assert at == ms(datetime(2128, 2, 28, 23, tzinfo=UTC))
-    assert searches <= 3
+    assert schedule._segments.cache_info().misses <= 3
 
 
 def test_an_interval_is_counted_from_its_beginning() -> None:

@@ -1,14 +1,6 @@
 """Judges a run by what others saw of it.
 
-Three witnesses are compared. None of them is believed for being ours::
-
-    C  the publisher's log   each call with start, end and verdict
-    R  the receiver's log    each request, and what the receiver chose to answer
-    E  the engine's events   what the server says of each message; the third thing under test, not the evidence
-
-A call has one of three verdicts. ``UNKNOWN`` is the important one: a 5xx, a timeout, a reset and half an
-answer say nothing about what happened, and a checker without that verdict calls a correct server wrong, or
-takes a wrong one for correct.
+The witnesses are those of ``history``; the rules about order, limits, groups and schedules stand in ``lanes``.
 
 What it supposes of the run, so that every rule below can be exact: all times but the server's are those of
 one monotonic clock; each publication has a body of its own, and is repeated, if at all, with the same
@@ -21,14 +13,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from enum import Enum
 from itertools import pairwise
+
+from tests.crash import lanes
+from tests.crash.history import LOST, Arrival, Case, History, Publish, Report, Verdict, Violation
 
 EARLY_S = 0.25  # By how much clocks may differ: the server counts a delay by its own.
 
 FINAL = frozenset({"DELIVERED", "FAILED", "CANCELED"})
-LOST = "LOST"
 FOLLOWERS: Mapping[str, frozenset[str]] = {
     "": frozenset({"CREATED"}),
     "CREATED": frozenset({"ACTIVE", "CANCEL_REQUESTED"}),
@@ -38,138 +30,6 @@ FOLLOWERS: Mapping[str, frozenset[str]] = {
     "RETRY": frozenset({"ACTIVE", "CANCEL_REQUESTED"}),
     "CANCEL_REQUESTED": frozenset({"DELIVERED", "ERROR", LOST, "CANCELED"}),
 }
-
-
-class Verdict(Enum):
-    """What a client knows of its call."""
-
-    OK = "ok"  # It read a complete 2xx.
-    FAIL = "fail"  # It read a complete 4xx: nothing happened.
-    UNKNOWN = "unknown"  # Anything else: all of it happened, or nothing.
-
-
-@dataclass(frozen=True, slots=True)
-class Publish:
-    """One call that publishes (C)."""
-
-    body: str  # Digest.
-    start: float  # Seconds of the monotonic clock, as all times here.
-    end: float
-    verdict: Verdict
-    id: str | None = None  # Of the message, as answered; None unless ok.
-    duplicate: bool = False  # The answer says that an earlier call has created it.
-    dedup: str | None = None
-    retries: int = 0
-    delay: float = 0.0  # Seconds that were asked for.
-    callback: bool = False
-    failure_callback: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Cancel:
-    """One call that cancels a message (C)."""
-
-    id: str
-    start: float
-    end: float
-    verdict: Verdict
-
-
-@dataclass(frozen=True, slots=True)
-class Arrival:
-    """One request of a message (R)."""
-
-    id: str
-    retried: int
-    body: str  # Digest.
-    at: float
-    status: int  # What the receiver chose; whether it was read is not for the receiver to know.
-
-    @property
-    def accepted(self) -> bool:
-        """Whether the receiver took the message."""
-        return 200 <= self.status <= 299
-
-
-@dataclass(frozen=True, slots=True)
-class Callback:
-    """One request that reports on a message (R)."""
-
-    id: str  # Of the callback, which is a message itself.
-    source: str  # The message it reports on.
-    dead_letter: str | None = None  # Named by a failure callback, and by no other.
-
-
-@dataclass(frozen=True, slots=True)
-class Life:
-    """What the engine says of one message (E)."""
-
-    states: tuple[str, ...]  # Oldest first. ``LOST`` stands for an ERROR without an answer, its node gone.
-    body: str  # Digest.
-    source: str | None = None  # The message that a callback reports on.
-    dead_letters: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class History:
-    """A whole run. Sequences are in the order of time."""
-
-    publishes: Sequence[Publish] = ()
-    cancels: Sequence[Cancel] = ()
-    arrivals: Sequence[Arrival] = ()
-    callbacks: Sequence[Callback] = ()
-    lives: Mapping[str, Life] = field(default_factory=dict)  # By id; every message the engine knows.
-    crashes: Sequence[float] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Violation:
-    """A promise that was not kept."""
-
-    promise: str
-    subject: str  # The id of a message, or the digest of a body.
-    what: str
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What the checker found."""
-
-    violations: tuple[Violation, ...]
-    repeats: int  # Attempts made again after a crash. Not wrong, but without crashes there are none.
-
-    def __str__(self) -> str:
-        lines = [f"{v.promise} {v.subject}: {v.what}" for v in self.violations[:20]]
-        return "\n".join([f"{len(self.violations)} violations, {self.repeats} repeats", *lines])
-
-
-@dataclass(slots=True)
-class Case:
-    """All that is known of one message, from all witnesses."""
-
-    id: str
-    calls: list[Publish] = field(default_factory=list)  # Those that answered its id.
-    owners: list[Publish] = field(default_factory=list)  # Those that may have created it.
-    cancels: list[Cancel] = field(default_factory=list)
-    arrivals: list[Arrival] = field(default_factory=list)
-    callbacks: list[Callback] = field(default_factory=list)  # That report on it.
-    life: Life | None = None
-
-    @property
-    def states(self) -> tuple[str, ...]:
-        """Return what the engine says of it."""
-        return self.life.states if self.life else ()
-
-    @property
-    def dead_letters(self) -> tuple[str, ...]:
-        """Return its records among the dead letters."""
-        return self.life.dead_letters if self.life else ()
-
-    @property
-    def delivered(self) -> bool:
-        """Whether the receiver has taken it, at least once."""
-        return any(arrival.accepted for arrival in self.arrivals)
-
 
 Found = Iterator[tuple[str, str]]  # Promise, and what is wrong.
 
@@ -183,7 +43,7 @@ def check(history: History) -> Report:
         for rule in (lost, invented, attempts, story, outcomes, calls_back, cancelled, early)
         for promise, what in rule(case, history)
     ]
-    for whole in (refused, multiplied, doubled):
+    for whole in (refused, multiplied, doubled, *lanes.RULES):
         found += whole(history, cases)
     return Report(tuple(found), sum(len(repeats(case)) for case in cases))
 

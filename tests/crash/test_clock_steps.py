@@ -14,7 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.crash.checker import Verdict, check
+from tests.crash.checker import check
+from tests.crash.history import Verdict
 from tests.crash.tracing import Changed
 from tests.crash.traffic import Kind, Traffic
 from tests.support.poll import until

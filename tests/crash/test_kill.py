@@ -14,7 +14,8 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from tests.crash.checker import Verdict, check
+from tests.crash.checker import check
+from tests.crash.history import Verdict
 from tests.crash.tracing import Changed, Traced, require_strace
 from tests.crash.traffic import Traffic
 from tests.serving import ended
@@ -37,17 +38,27 @@ CRASH_POINTS = (
     ("fdatasync", 25),
 )
 
-# A crash costs a retry; everything else is as it should be.
-FAULT = """
+# One fault each, everything else is as it should be; with the promise that is then broken.
+COSTS_A_RETRY = """
 from msgspec.structs import replace
 import lateron.core.message as life
 lose = life.lose
 life.lose = lambda message, now: lose(replace(message, retried=message.retried + 1), now)
 """
+HAS_A_PLACE_TOO_MANY = """
+import lateron.core.queue as queues
+free = queues.free
+queues.free = lambda queue: free(queue) + 1
+"""
+FAULTS = {
+    "a crash costs a retry": (COSTS_A_RETRY, "P-22"),
+    "a queue has a place too many": (HAS_A_PLACE_TOO_MANY, "P-61"),
+}
 
 
 @pytest.mark.promise("P-1", "P-2", "P-3", "P-4", "P-20", "P-21", "P-22", "P-23", "P-28", "P-30", "P-40", "P-41",
-                     "P-50", "P-51", "P-52", "P-95", "P-120", "F-1")  # fmt: skip
+                     "P-50", "P-51", "P-52", "P-60", "P-61", "P-62", "P-70", "P-80", "P-81", "P-90", "P-95", "P-120",
+                     "F-1")  # fmt: skip
 def test_a_server_that_is_killed_at_any_moment_keeps_its_promises(tmp_path: Path) -> None:
     """Every moment of a kill is counted from the last start: none, or so many, answers or requests after it."""
     chance = random.Random(1)
@@ -105,7 +116,7 @@ def test_a_server_that_dies_at_a_system_call_keeps_its_promises(tmp_path: Path) 
 
 
 @pytest.mark.promise("P-1", "P-2", "P-3", "P-20", "P-21", "P-22", "P-23", "P-28", "P-30", "P-40", "P-41", "P-51",
-                     "P-95", "P-120")  # fmt: skip
+                     "P-60", "P-61", "P-62", "P-70", "P-80", "P-81", "P-90", "P-95", "P-120")  # fmt: skip
 def test_a_healthy_run_has_no_violations_and_no_duplicates(tmp_path: Path) -> None:
     """At least once is for faults; where nothing goes wrong it is exactly once."""
     with Server(tmp_path / "data") as server, Traffic(server, seed=2) as traffic:
@@ -141,13 +152,14 @@ def test_a_server_that_stood_still_goes_on_as_if_nothing_had_been(tmp_path: Path
     assert not traffic.endings, "a call was cut off"
 
 
-def test_a_fault_of_the_server_is_seen_in_such_a_run(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("code", "promise"), FAULTS.values(), ids=list(FAULTS))
+def test_a_fault_of_the_server_is_seen_in_such_a_run(code: str, promise: str, tmp_path: Path) -> None:
     """The control: what the checker finds in hand-made logs, it finds in the logs of a real run."""
     server = Changed(tmp_path / "data")
-    server.code = FAULT
+    server.code = code
     with server, Traffic(server, seed=5) as traffic:
-        traffic.wait(lambda: traffic.holding > 0, "an open attempt")
+        traffic.wait(lambda: traffic.acknowledged >= HEALTHY_ANSWERS and traffic.holding > 0, "an open attempt")
         traffic.crash()
         history = traffic.finish()
 
-    assert "P-22" in {violation.promise for violation in check(history).violations}
+    assert promise in {violation.promise for violation in check(history).violations}

@@ -17,7 +17,8 @@ from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
-from tests.crash.checker import Verdict, check
+from tests.crash.checker import check
+from tests.crash.history import Verdict
 from tests.crash.traffic import Traffic
 from tests.serving import accepts, ended, publish, states
 from tests.support.poll import PATIENCE_S, until

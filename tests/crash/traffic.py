@@ -9,8 +9,10 @@ requests since it came back), never in time.
     /once    500 to the first attempt, then 200
     /dead    500, until it is a dead letter
     /slow    silence, until the receiver is told to let go; 200 if it is attempted again
+    /tick    200; of the schedules, which tick every second
 
-A message to ``/slow`` stands for an attempt that is open whenever the server dies.
+A message to ``/slow`` stands for an attempt that is open whenever the server dies. Some messages stand in a queue or
+behind an ordering key, some share a flow-control key, and some go to a group of ``/ok`` and ``/once``.
 """
 
 from __future__ import annotations
@@ -21,15 +23,16 @@ import threading
 import time
 from base64 import b64decode
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from http.client import HTTPConnection, HTTPException
 from itertools import count
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import urlsplit
 
-from tests.crash.checker import LOST, Arrival, Callback, Cancel, History, Life, Publish, Verdict
+from tests.crash.history import LOST, Arrival, Callback, Cancel, History, Life, Publish, Ticking, Verdict
 from tests.support.poll import PATIENCE_S, until
 from tests.support.receiver import Answer, Endpoint, Received, Receiver
 from tests.support.server import Server
@@ -44,9 +47,9 @@ BACK_OFF_S = 0.02  # Of a publisher that was answered 5xx: the server is in trou
 class Kind:
     """One kind of publication."""
 
-    path: str = "/ok"
+    path: str = "/ok"  # Or the name of the group.
     retries: int = 3
-    share: int = 1  # How often it is drawn, beside the others.
+    share: float = 1  # How often it is drawn, beside the others.
     delay: float = 0.0
     dedup: bool = True
     valid: bool = True
@@ -54,8 +57,15 @@ class Kind:
     failure_callback: bool = False
     cancelled: bool = False  # By the publisher, at once.
     body_bytes: int = 64
+    queue: str | None = None
+    order: str | None = None  # An ordering key.
+    key: str | None = None  # A flow-control key.
 
 
+GROUP = "both"
+MEMBERS = ("/ok", "/once")
+LINES = {"single": 1, "wide": 3, "order": 1}  # Two queues and an ordering key: how many messages may hold each.
+KEYS = {"scarce": 2}  # How many attempts of each may be open.
 KINDS = (
     Kind(share=8),
     Kind(share=2, body_bytes=40_000),  # Larger than a page of the store.
@@ -68,7 +78,24 @@ KINDS = (
     Kind(share=2, delay=1.0),
     Kind(share=2, delay=3600.0, cancelled=True),
     Kind(share=2, valid=False),
+    Kind(share=0.4, queue="single"),
+    Kind("/once", share=0.2, queue="single", callback=True),
+    Kind("/dead", share=0.1, retries=1, queue="single", failure_callback=True),
+    Kind("/slow", share=0.1, queue="single"),
+    Kind(share=0.4, queue="wide", dedup=False),
+    Kind("/once", share=0.4, queue="wide", callback=True, key="scarce"),
+    Kind("/slow", share=0.2, queue="wide"),
+    Kind(share=0.4, order="order"),
+    Kind("/once", share=0.2, order="order"),
+    Kind(share=1, key="scarce"),
+    Kind("/slow", share=0.2, key="scarce"),
+    Kind(GROUP, share=1),
+    Kind(GROUP, share=0.4, dedup=False, queue="wide"),
 )
+# Schedules by their id: cron, queue. Each tick is a message of its own, however late.
+SCHEDULES = {"often": ("@every 1s", ""), "queued": ("* * * * * *", "wide")}
+TICK = b"tick"
+SECOND_MS = 1000
 
 
 class Traffic:
@@ -98,12 +125,14 @@ class Traffic:
             for i in range(publishers)
         ]
         self._failed: list[BaseException] = []
-        self._endpoints = {path: self._endpoint(path) for path in ("/ok", "/once", "/dead", "/slow")}
+        self._answered: dict[int, float] = {}  # By the place among the arrivals: when one that was held was let go.
+        self._endpoints = {path: self._endpoint(path) for path in ("/ok", "/once", "/dead", "/slow", "/tick")}
         for path in ("/callback", "/failure"):
             self._endpoint(path).answer_by(self._called_back)
 
     def __enter__(self) -> Self:
         self._receiver.__enter__()
+        self._arrange()
         self._up.set()
         for thread in self._threads:
             thread.start()
@@ -182,19 +211,47 @@ class Traffic:
         if self._failed:
             raise self._failed[0]
 
+        schedules = tuple(self._end_schedule(name) for name in SCHEDULES)
+
         def at_rest() -> bool:
             self.let_go()
             return not self._server.call("GET", "/v2/messages?count=1").json["messages"]
 
         until(at_rest, "all messages to come to rest")
+        told = lives(self._server)
         return History(
-            publishes=tuple(self._publishes),
+            publishes=(*self._publishes, *ticks(told)),
             cancels=tuple(self._cancels),
-            arrivals=tuple(self._arrivals),
+            arrivals=tuple(replace(one, until=self._answered.get(n)) for n, one in enumerate(self._arrivals)),
             callbacks=tuple(self._callbacks),
-            lives=lives(self._server),
+            lives=told,
             crashes=tuple(self._crashes),
+            lines=LINES,
+            keys=KEYS,
+            schedules=schedules,
         )
+
+    def _arrange(self) -> None:
+        """Make the queues, the group and the schedules."""
+        endpoints = [{"url": self._endpoints[path].url} for path in MEMBERS]
+        self._must("POST", f"/v2/topics/{GROUP}/endpoints", json.dumps({"endpoints": endpoints}))
+        for name in ("single", "wide"):
+            self._must("POST", "/v2/queues", json.dumps({"queueName": name, "parallelism": LINES[name]}))
+        for name, (cron, queue) in SCHEDULES.items():
+            headers = {"Upstash-Cron": cron, "Upstash-Schedule-Id": name, "Lateron-Missed": "all"}
+            headers |= {"Upstash-Queue-Name": queue} if queue else {}
+            self._must("POST", f"/v2/schedules/{self._endpoints['/tick'].url}", TICK.decode(), headers)
+
+    def _end_schedule(self, name: str) -> Ticking:
+        """Let a schedule tick no more, and return what it owes."""
+        self._must("POST", f"/v2/schedules/{name}/pause")
+        shown = self._server.call("GET", f"/v2/schedules/{name}").json
+        begin = shown["createdAt"] if name == "often" else shown["createdAt"] // SECOND_MS * SECOND_MS
+        return Ticking(name, begin, SECOND_MS, shown.get("lastScheduleTime", begin))
+
+    def _must(self, method: str, path: str, body: str = "", headers: Mapping[str, str] | None = None) -> None:
+        reply = self._server.call(method, path, body.encode(), tuple((headers or {}).items()))
+        assert reply.status < 300, reply.text
 
     # The receiver.
 
@@ -209,10 +266,11 @@ class Traffic:
         status, hold = 200, None
         if request.target == "/dead" or (request.target == "/once" and retried == 0):
             status = 500
+        body = digest(request.body) + (request.target if request.has("Upstash-Topic-Name") else "")
         with self._changed:
             if request.target == "/slow" and all(arrival.id != name for arrival in self._arrivals):
-                hold = _Held(self, self._let_go)
-            self._arrivals.append(Arrival(name, retried, digest(request.body), time.monotonic(), status))
+                hold = _Held(self, self._let_go, len(self._arrivals))
+            self._arrivals.append(Arrival(name, retried, body, time.monotonic(), status))
             self._changed.notify_all()
         return Answer(status, hold=hold)
 
@@ -221,7 +279,7 @@ class Traffic:
         letter = report["dlqId"] if request.target == "/failure" else None
         with self._changed:
             name = request.header("Upstash-Message-Id")
-            self._callbacks.append(Callback(name, report["sourceMessageId"], letter))
+            self._callbacks.append(Callback(name, report["sourceMessageId"], letter, time.monotonic()))
         return Answer()
 
     def _drain_receiver(self) -> None:
@@ -259,29 +317,18 @@ class Traffic:
             name = f"message {next(self._names)}"
         body = name.encode() + b"." * kind.body_bytes
         headers = self._headers(kind, name)
-        dedup = name if kind.dedup else None
-        target = f"/v2/publish/{self._endpoints[kind.path].url}"
+        destination = kind.path if kind.path == GROUP else self._endpoints[kind.path].url
+        target = f"/v2/enqueue/{kind.queue}/{destination}" if kind.queue else f"/v2/publish/{destination}"
         for start, status, answer in client.calls("POST", target, headers, body):
             verdict = judge(status)
-            publish = Publish(
-                body=digest(body),
-                start=start,
-                end=time.monotonic(),
-                verdict=verdict,
-                id=answer["messageId"] if verdict is Verdict.OK else None,
-                duplicate=verdict is Verdict.OK and bool(answer.get("deduplicated")),
-                dedup=dedup,
-                retries=kind.retries,
-                delay=kind.delay,
-                callback=kind.callback,
-                failure_callback=kind.failure_callback,
-            )
-            self._note(self._publishes, publish)
+            made = seen(kind, name, digest(body), answer if verdict is Verdict.OK else None)
+            for one in made:
+                self._note(self._publishes, replace(one, start=start, end=time.monotonic(), verdict=verdict))
             assert (verdict is Verdict.FAIL) <= (not kind.valid), f"refused: {status} {answer}"
             if verdict is not Verdict.UNKNOWN or not kind.dedup:
                 break
-        if publish.id is not None and kind.cancelled:
-            self._cancel(client, publish.id)
+        if made[0].id is not None and kind.cancelled:
+            self._cancel(client, made[0].id)
 
     def _cancel(self, client: _Client, message: str) -> None:
         for start, status, _ in client.calls("DELETE", f"/v2/messages/{message}", {}, None):
@@ -296,6 +343,11 @@ class Traffic:
         }
         if kind.dedup:
             headers["Upstash-Deduplication-Id"] = name
+        if kind.order:
+            headers["Lateron-Order-Key"] = kind.order
+        if kind.key:
+            headers["Upstash-Flow-Control-Key"] = kind.key
+            headers["Upstash-Flow-Control-Value"] = f"parallelism={KEYS[kind.key]}"
         if kind.delay:
             headers["Upstash-Delay"] = f"{kind.delay:g}s"
         if kind.callback:
@@ -311,11 +363,11 @@ class Traffic:
 
 
 class _Held(threading.Event):
-    """Waits for the receiver to let go, and counts meanwhile."""
+    """Waits for the receiver to let go, counts meanwhile, and notes when that was."""
 
-    def __init__(self, traffic: Traffic, let_go: threading.Event) -> None:
+    def __init__(self, traffic: Traffic, let_go: threading.Event, place: int) -> None:
         super().__init__()
-        self._traffic, self._gone = traffic, let_go
+        self._traffic, self._gone, self._place = traffic, let_go, place
         traffic._holding += 1
 
     def wait(self, timeout: float | None = None) -> bool:
@@ -323,6 +375,7 @@ class _Held(threading.Event):
             return self._gone.wait(timeout)
         finally:
             with self._traffic._changed:
+                self._traffic._answered[self._place] = time.monotonic()
                 self._traffic._holding -= 1
                 self._traffic._changed.notify_all()
 
@@ -397,6 +450,46 @@ class _OverError(Exception):
     """The test has ended while a publisher waited for the server."""
 
 
+def seen(kind: Kind, name: str, body: str, answer: Any) -> list[Publish]:
+    """Return what a publisher notes of a call: one entry, or for a group one for each endpoint.
+
+    Args:
+        kind: What is published.
+        name: Of the publication; its calls share it.
+        body: Digest.
+        answer: As read; None if it is unknown or a refusal.
+    """
+    paths = MEMBERS if kind.path == GROUP else ("",)
+    answers = [None] * len(paths) if answer is None else answer if kind.path == GROUP else [answer]
+    return [
+        Publish(
+            body=body + path,
+            start=0,
+            end=0,
+            verdict=Verdict.UNKNOWN,
+            id=None if one is None else one["messageId"],
+            duplicate=one is not None and bool(one.get("deduplicated")),
+            dedup=name + path if kind.dedup else None,
+            retries=kind.retries,
+            delay=kind.delay,
+            callback=kind.callback,
+            failure_callback=kind.failure_callback,
+            line=kind.queue or kind.order,
+            key=kind.key,
+            fan=name if kind.path == GROUP else None,
+        )
+        for path, one in zip(paths, answers, strict=True)
+    ]
+
+
+def ticks(told: Mapping[str, Life]) -> Iterator[Publish]:
+    """Yield the calls that nobody made: for each message of a schedule the one that it stands for."""
+    for name, life in told.items():
+        if life.schedule is not None:
+            line = SCHEDULES[life.schedule][1] or None
+            yield Publish(digest(TICK), 0, 0, Verdict.OK, name, retries=3, line=line)
+
+
 def digest(body: bytes) -> str:
     """Return what a log keeps of a body."""
     return sha256(body).hexdigest()[:16]
@@ -411,24 +504,33 @@ def judge(status: int) -> Verdict:
 
 def lives(server: Server) -> dict[str, Life]:
     """Ask the engine what it says of every message."""
-    states: dict[str, list[str]] = {}
+    states: dict[str, list[tuple[str, int]]] = {}
     about: dict[str, dict[str, Any]] = {}
     for event in pages(server, "/v2/events", "events", 1000):
         gone = event["state"] == "ERROR" and event.get("error", "").startswith(GONE)
-        states.setdefault(event["messageId"], []).append(LOST if gone else event["state"])
+        states.setdefault(event["messageId"], []).append((LOST if gone else event["state"], event["time"]))
         about[event["messageId"]] = event
     letters: dict[str, list[str]] = {}
     for letter in pages(server, "/v2/dlq", "messages", 100):
         letters.setdefault(letter["messageId"], []).append(letter["dlqId"])
     return {
         name: Life(
-            states=tuple(reversed(told)),
-            body=digest(b64decode(about[name]["body"])),
+            states=tuple(state for state, _ in reversed(told)),
+            times=tuple(at for _, at in reversed(told)),
+            body=digest(b64decode(about[name]["body"])) + path_in_group(about[name]),
+            schedule=about[name].get("scheduleId") if "parentMessageId" not in about[name] else None,
             source=about[name].get("parentMessageId"),
             dead_letters=tuple(letters.get(name, ())),
         )
         for name, told in states.items()
     }
+
+
+def path_in_group(event: dict[str, Any]) -> str:
+    """Return what tells the messages of one publish to a group apart; callbacks of theirs are no such messages."""
+    if "topicName" not in event or "parentMessageId" in event:
+        return ""
+    return str(urlsplit(event["url"]).path)
 
 
 def pages(server: Server, path: str, name: str, size: int) -> list[dict[str, Any]]:

@@ -230,8 +230,8 @@ class Work:
         request = Request("http://one/", "POST", (), b"tick", Options(queue_name=self.chance.choice([None, "q"])))
         new = NewSchedule(1, name, "@every 1s", Rules(missed="all"), request)
         verbs: list[Callable[[], object]] = [
-            lambda: schedules.create(new, QUOTA, self.now),
-            lambda: schedules.create(new, QUOTA, self.now),
+            lambda: schedules.create(new, self.now),
+            lambda: schedules.create(new, self.now),
             lambda: schedules.pause(1, name, self.now),
             lambda: schedules.resume(1, name, self.now),
             lambda: schedules.run(1, name, self.now),

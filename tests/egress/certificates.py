@@ -84,7 +84,10 @@ def weakly_signed(directory: Path, name: str) -> tuple[Path, ssl.SSLContext]:
     for command in (
         "req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.pem -subj /CN=weak -days 30 -sha256",
         f"req -newkey rsa:2048 -nodes -keyout weak.key -out weak.csr -subj /CN={name}",
-        "x509 -req -in weak.csr -CA ca.pem -CAkey ca.key -set_serial 7 -sha1 -days 9 -extfile extensions -out weak.pem",
+        (
+            "x509 -req -in weak.csr -CA ca.pem -CAkey ca.key -CAcreateserial -sha1 -days 30 -extfile extensions"
+            " -out weak.pem"
+        ),
     ):
         subprocess.run(["openssl", *command.split()], cwd=directory, check=True, capture_output=True)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

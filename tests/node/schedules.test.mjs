@@ -83,6 +83,28 @@ test("states of the last tick", async () => {
   await schedules.delete(scheduleId);
 });
 
+test("a batch makes schedules, and a schedule calls a URL group", async () => {
+  const name = `node-${Date.now()}`;
+  const [first, second] = [receiver.endpoint(), receiver.endpoint()];
+  await client.urlGroups.addEndpoints({ name, endpoints: [{ url: first.url }, { url: second.url }] });
+  const [message, made] = await client.batch([
+    { url: receiver.endpoint().url, body: "message" },
+    { urlGroup: name, body: "run", headers: { "Upstash-Cron": "@every 1s", "Upstash-Schedule-Id": name } },
+  ]);
+  assert.match(message.messageId, /^msg_/);
+  assert.equal(made.scheduleId, name);
+
+  const states = await until(async () => {
+    const { lastScheduleStates } = await schedules.get(name);
+    return Object.keys(lastScheduleStates ?? {}).length === 2 && lastScheduleStates;
+  }, "a run with two messages");
+  for (const endpoint of [first, second]) assert.equal((await endpoint.waitFor(1))[0].text, "run");
+  assert.ok(Object.keys(states).every((id) => id.startsWith("msg_")));
+  assert.equal((await schedules.get(name)).destination, name);
+  await schedules.delete(name);
+  await client.urlGroups.delete(name);
+});
+
 test("a publish with a cron is a schedule", async () => {
   const endpoint = receiver.endpoint();
   const { scheduleId } = await client.publishJSON({
@@ -126,4 +148,24 @@ test("a schedule feeds a queue, with every limit of its messages", async () => {
     [name, scheduleId, "tick", name],
   );
   await client.queue({ queueName: name }).delete();
+});
+
+test("a schedule reaches a group, through a queue", async () => {
+  const name = `scheduled-group-${Date.now()}`;
+  const [one, two] = [receiver.endpoint(), receiver.endpoint()];
+  await client.urlGroups.addEndpoints({ name, endpoints: [{ url: one.url, name: "one" }, { url: two.url }] });
+  const { scheduleId } = await schedules.create({ destination: name, cron: "@every 1s", queueName: name, body: "b" });
+
+  assert.equal((await schedules.get(scheduleId)).destination, name);
+  for (const endpoint of [one, two]) {
+    const [request] = await endpoint.waitFor(1);
+    const message = await client.messages.get(request.headers["upstash-message-id"]);
+    assert.deepEqual([message.urlGroup, message.queueName, message.scheduleId], [name, name, scheduleId]);
+    assert.equal(message.endpointName, endpoint === one ? "one" : undefined);
+    assert.equal(request.headers["upstash-topic-name"], name);
+    assert.ok(await verify(request, endpoint.url));
+  }
+  await schedules.delete(scheduleId);
+  await client.queue({ queueName: name }).delete();
+  await client.urlGroups.delete(name);
 });

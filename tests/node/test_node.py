@@ -143,6 +143,12 @@ def test_javascript_reaches_options_of_ours(node: str, server: Server, tmp_path:
     run(node, "extensions", server, tmp_path)
 
 
+@pytest.mark.promise("P-28", "P-41", "P-90", "P-106")
+def test_javascript_of_guides_works_as_written(node: str, server: Server, tmp_path: Path) -> None:
+    """What people copy from a page and change a little."""
+    run(node, "guides", server, tmp_path)
+
+
 def test_every_call_of_javascript_is_driven(node: str, server: Server, tmp_path: Path) -> None:
     """By a test that is named for it, so that a new one is not forgotten."""
     run(node, "every-call", server, tmp_path)

@@ -47,6 +47,18 @@ def test_a_key_shows_all_its_figures_from_its_first_message_on(client: QStash, e
     assert info.rate_period_start > 1_700_000_000
 
 
+def test_a_verb_for_a_key_that_nobody_knows_is_no_error(client: QStash, endpoint: Endpoint) -> None:
+    """A deployment may resume, unpin and reset its keys whether or not they were ever used; it makes none."""
+    key = key_of(endpoint, "unknown")
+    client.flow_control.resume(key)
+    client.flow_control.reset_rate(key)
+    client.flow_control.unpin(key, {"rate": True})
+    client.flow_control.unpin(key, {})
+
+    with pytest.raises(QStashError, match="status: 404"):
+        client.flow_control.get(key)
+
+
 @pytest.mark.promise("P-75")
 def test_a_paused_key_keeps_its_messages_until_it_resumes(client: QStash, endpoint: Endpoint) -> None:
     """In order; the wait list shows them, and each says why it waits."""

@@ -14,7 +14,7 @@ from qstash.schedule import ScheduleState
 from tests.support.clients import story
 from tests.support.genuine import assert_genuine
 from tests.support.poll import until
-from tests.support.receiver import Answer, Endpoint
+from tests.support.receiver import Answer, Endpoint, Receiver
 from tests.support.server import Server
 
 
@@ -178,3 +178,48 @@ def test_what_django_qstash_does(client: QStash, endpoint: Endpoint) -> None:
     schedule = client.schedule.get(name)
     assert (schedule.timeout, schedule.retries, schedule.paused) == (60, 3, False)
     client.schedule.delete(name)
+
+
+@pytest.mark.promise("P-80", "P-90")
+def test_a_schedule_to_a_group_reaches_every_endpoint(client: QStash, endpoint: Endpoint, receiver: Receiver) -> None:
+    """One message for each at every run, all of them in the states of the run, and the log knows both names."""
+    other, name = receiver.endpoint(), f"scheduled-{time.time_ns()}"
+    client.url_group.upsert_endpoints(name, [{"url": endpoint.url, "name": "first"}, {"url": other.url}])
+    schedule_id = client.schedule.create(
+        destination=name, cron="@every 1s", body="tick", headers={"Lateron-Overlap": "queue", "X-Mine": "1"}
+    )
+    try:
+        for at in (endpoint, other):
+            request = at.wait_for(2)[0]
+            assert (request.text, request.header("X-Mine")) == ("tick", "1")
+            assert request.header("Upstash-Schedule-Id") == schedule_id
+            assert request.header("Upstash-Topic-Name") == name
+        schedule = client.schedule.get(schedule_id)
+        assert (schedule.destination, schedule.headers) == (name, {"X-Mine": ["1"]})
+        assert len(schedule.last_schedule_states or {}) == 2
+        client.url_group.delete(name)
+        until(lambda: client.schedule.get(schedule_id).error, "a run that fails")
+        assert client.schedule.get(schedule_id).error == f"topic {name} not found"
+    finally:
+        client.schedule.delete(schedule_id)
+    logs = client.log.list(filter={"schedule_id": schedule_id}).logs
+    assert {log.url_group for log in logs} == {name}
+    assert {log.endpoint for log in logs} == {"first", None}
+
+
+@pytest.mark.promise("P-61", "P-80")
+def test_runs_that_must_not_overlap_wait_for_retries(client: QStash, endpoint: Endpoint) -> None:
+    """A run that fails at first is repeated before the next one begins."""
+    endpoint.answers(Answer(500), Answer(200))
+    schedule_id = client.schedule.create(
+        destination=endpoint.url,
+        cron="@every 1s",
+        headers={"Lateron-Overlap": "queue", "Lateron-Retry-Delays": "2s"},
+    )
+    try:
+        first, again, following = endpoint.wait_for(3)[:3]
+    finally:
+        client.schedule.delete(schedule_id)
+    assert first.header("Upstash-Message-Id") == again.header("Upstash-Message-Id")
+    assert again.header("Upstash-Retried") == "1"
+    assert following.header("Upstash-Message-Id") != first.header("Upstash-Message-Id")

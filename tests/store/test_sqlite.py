@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 import subprocess
 import sys
@@ -19,7 +20,16 @@ from lateron.core.values import Filter, Options, Publication, Request
 from lateron.errors import StorageFull, StoreFailed, StoreLocked
 from lateron.runtime import id_maker
 from lateron.store import sqlite
-from lateron.store.sqlite import FILE, SqliteStore, file_system, is_network, lock_directory, open_file, open_reader
+from lateron.store.sqlite import (
+    FILE,
+    SqliteStore,
+    file_system,
+    is_network,
+    lock_directory,
+    open_file,
+    open_reader,
+    still_locked,
+)
 
 NOW = 1_700_000_000_000
 
@@ -144,3 +154,17 @@ def test_a_full_disk_is_told_apart_and_goes_by(store: SqliteStore) -> None:
 
     store._connection.pragma("max_page_count", 1 << 30)
     assert broker.turn(Turn(publishes=((big,),)), NOW).accepted
+
+
+@pytest.mark.promise("P-64")
+def test_a_lock_whose_file_was_removed_or_replaced_is_lost(tmp_path: Path) -> None:
+    """Another process would lock another file, and think itself alone."""
+    held = lock_directory(tmp_path)
+    assert still_locked(tmp_path, held)
+    (tmp_path / "lateron.lock").unlink()
+    assert not still_locked(tmp_path, held)
+    other = lock_directory(tmp_path)
+    assert not still_locked(tmp_path, held)
+    assert still_locked(tmp_path, other)
+    for descriptor in (held, other):
+        os.close(descriptor)

@@ -1,7 +1,8 @@
 """Flow control by call: keys, destinations, and the deliveries of the whole server.
 
-A key may be paused or pinned before its first message; every other verb needs a key that is known. Whatever a
-verb changed is its answer, so that nobody has to ask again.
+A key may be paused or pinned before its first message. Every other verb changes nothing of a key that is not
+known, and answers as for one without limits: QStash knows no 404 here, and its clients expect none. Whatever
+a verb changed is its answer, so that nobody has to ask again.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from lateron.core.filters import parse_query
 from lateron.core.flow import Lane, LaneName
 from lateron.core.flow_control import Listing
 from lateron.core.values import LaneKind, Millis, Tenant
-from lateron.errors import Forbidden
+from lateron.errors import Forbidden, NotFound
 from lateron.telemetry import Log
 
 log = Log("lateron.api")
@@ -110,8 +111,11 @@ async def resume_delivery(ports: Ports, call: Call) -> Answer:
 
 
 async def _change(ports: Ports, call: Call, change: Change, *, create: bool = False) -> Answer:
-    work = partial(_altered, call.who.tenant, _name(call), change, create)
-    view = await ports.writer.run(work)
+    tenant, name = call.who.tenant, _name(call)
+    try:
+        view = await ports.writer.run(partial(_altered, tenant, name, change, create))
+    except NotFound:
+        view = LaneView(Lane(name.id, tenant, name.kind, name.name), 0)
     return _key(view, ports.clock.wall())
 
 

@@ -185,7 +185,7 @@ def _publish_paths() -> Json:
                 {
                     201: (
                         "Stored. An array for a URL group.",
-                        {"anyOf": [_ref("Published"), _array("Published")]},
+                        {"anyOf": [_ref("Published"), _array("Published"), _ref("Scheduled")]},
                         {"messageId": _ID},
                     ),
                     202: (
@@ -493,21 +493,11 @@ def _schemas() -> Json:
         "phases": _object(_fields(number, "dns connect tls firstByte body total"), []),
     }
     story = {"attempts": _array("Attempt"), "events": _array("Line"), "retryDelays": {"type": "array", "items": number}}
-    batch = {
-        "destination": text,
-        "headers": {"type": "object", "additionalProperties": {"anyOf": [text, _strings()]}},
-        "body": {"description": "Text, or JSON that is sent as such."},
-        "callback": {"type": ["string", "null"]},
-        "failureCallback": {"type": ["string", "null"]},
-        "queue": {"type": ["string", "null"], "description": "The queue to go through."},
-    }
     return {
         "Error": _object({"error": text, "requestId": text}, ["error"]),
+        "Scheduled": _object({"scheduleId": text}, ["scheduleId"]),
         "Published": _object({"messageId": text, "url": text, "deduplicated": flag}, ["messageId"]),
-        "BatchItem": {
-            "anyOf": [_ref("Published"), _array("Published"), _object({"error": text, "status": number}, ["error"])]
-        },
-        "BatchMessage": _object(batch, ["destination"]),
+        **_batch_schemas(text, number),
         "Queue": QUEUE_SCHEMA,
         "Message": _object(message, [*always, "createdAt", "state"]),
         "Story": _object({**message, **story}, [*always, "createdAt", "state", "attempts", "events"]),
@@ -518,6 +508,22 @@ def _schemas() -> Json:
         **group_schemas(),
         **flow_schemas(),
         "Keys": _object({"current": text, "next": text}, ["current", "next"]),
+    }
+
+
+def _batch_schemas(text: Json, number: Json) -> Json:
+    batch = {
+        "destination": text,
+        "headers": {"type": "object", "additionalProperties": {"anyOf": [text, _strings()]}},
+        "body": {"description": "Text, or JSON that is sent as such."},
+        "callback": {"type": ["string", "null"]},
+        "failureCallback": {"type": ["string", "null"]},
+        "queue": {"type": ["string", "null"], "description": "The queue to go through."},
+    }
+    refused = _object({"error": text, "status": number}, ["error"])
+    return {
+        "BatchItem": {"anyOf": [_ref("Published"), _array("Published"), _ref("Scheduled"), refused]},
+        "BatchMessage": _object(batch, ["destination"]),
     }
 
 

@@ -75,17 +75,16 @@ def flow_paths() -> Json:
             "get": operation(_TAG, "getFlowControl", "Show a key", _FIGURES, key, one, (400, 401, 404, 429))
         },
         **_verb("pause", "Let no message of a key start", "The running period goes on and keeps its count.", key),
-        **_verb("resume", "Let messages of a key start again", "", key, (404,)),
+        **_verb("resume", "Let messages of a key start again", "", key),
         **_verb("pin", "Fix limits of a key", "What messages bring is ignored for these.", [*key, *pins], (412,)),
         **_verb(
             "unpin",
             "Let messages bring limits again",
             "Until one does, the old ones stay.",
             [*key, *unpins],
-            (404,),
         ),
-        **_verb("resetRate", "Begin a new rate period", "Its count is 0.", key, (404,)),
-        **_verb("reset", "Begin a new rate period (older name)", "Its count is 0.", key, (404,)),
+        **_verb("resetRate", "Begin a new rate period", "Its count is 0.", key),
+        **_verb("reset", "Begin a new rate period (older name)", "Its count is 0.", key),
         "/v2/globalParallelism": {
             "get": operation(_TAG, "getGlobalParallelism", "Show the server's limit", "", [], everything, (401, 429))
         },

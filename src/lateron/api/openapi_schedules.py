@@ -27,7 +27,7 @@ _OPTIONS: Final = (
     ("Upstash-Cron", "Five fields, six with seconds first, @daily or @every 10s; CRON_TZ=Area/City before.", "@daily"),
     ("Upstash-Schedule-Id", "Its id; a schedule that has it is replaced as a whole.", "daily-report"),
     ("Lateron-Missed", "What becomes of missed ticks: latest (inside the catch-up window), skip or all.", "latest"),
-    ("Lateron-Overlap", "A tick while the last one's message is not at rest: allow or skip.", "allow"),
+    ("Lateron-Overlap", "A tick while the last run is not over: allow, skip, or queue, one after another.", "allow"),
     ("Lateron-Start", "No tick is earlier: unix seconds, or a date and time with offset.", "2026-01-01T00:00:00Z"),
     ("Lateron-End", "No tick is later.", "2036-12-31T00:00:00Z"),
     ("Lateron-Most-Runs", "It ends after so many ticks.", "10"),
@@ -42,7 +42,7 @@ def schedule_paths() -> Json:
         {"name": name, "in": "header", "description": about, "schema": {"type": "string"}, "example": example}
         for name, about, example in _OPTIONS
     ]
-    destination = path_parameter("destination", "The URL to deliver to.", "https://example.com/report")
+    destination = path_parameter("destination", "A URL, or the name of a URL group.", "https://example.com/report")
     created = {201: ("Stored.", _NAMED, {"scheduleId": _ID})}
 
     return {
@@ -108,11 +108,17 @@ def _named_paths(one: list[Json]) -> Json:
             "post": operation(
                 "Schedules",
                 "runSchedule",
-                "Make a message of a schedule now",
-                "Its ticks stay as they are. An extension of ours.",
+                "Run a schedule now",
+                "Its ticks stay as they are. Of a URL group, an array of messages. An extension of ours.",
                 one,
-                {201: ("The message.", ref("Published"), {"messageId": "msg_019a8e7d5c0041c2b3d4e5f60718293a"})},
-                change,
+                {
+                    201: (
+                        "The message.",
+                        {"anyOf": [ref("Published"), {"type": "array", "items": ref("Published")}]},
+                        {"messageId": "msg_019a8e7d5c0041c2b3d4e5f60718293a"},
+                    )
+                },
+                (400, *change),
             )
         },
     }
@@ -161,7 +167,7 @@ def schedule_schema() -> Json:
              "callerIP", "callerIp", "retryDelayExpression", "label", "flowControlKey", "missed", "overlap", "error",
              "queueName")  # fmt: skip
     numbers = ("createdAt", "retries", "parallelism", "rate", "period", "lastScheduleTime", "nextScheduleTime",
-               "start", "end", "mostRuns", "runs", "missedRuns", "skippedRuns")  # fmt: skip
+               "start", "end", "mostRuns", "runs", "missedRuns", "skippedRuns", "failedRuns")  # fmt: skip
     return {
         "type": "object",
         "properties": {

@@ -17,12 +17,13 @@ from msgspec import Struct
 from lateron.api.auth import identify, require_change
 from lateron.api.call import COUNTED, Answer, Call, InFlight, at_most, failure, json_answer
 from lateron.api.ports import Ports
-from lateron.broker.schedules import Schedules
-from lateron.broker.views import Accepted, Answered, FannedOut
+from lateron.broker.views import Accepted, Answered, Enrolled, FannedOut, Item
 from lateron.core.batch import ItemError
-from lateron.core.publish import GroupPublication
+from lateron.core.options import Given
+from lateron.core.publish import is_url
 from lateron.core.quota import BATCH_BYTES, Quota
 from lateron.core.reach import Check, guard
+from lateron.core.recurring import NewSchedule
 from lateron.core.render import error_answer, publish_answer, publish_answer_json
 from lateron.core.values import Publication, Tenant
 from lateron.core.wire import CronGiven, PublishContext, incoming_hops, parse_batch, parse_publish, parse_schedule
@@ -38,19 +39,36 @@ _BIG: Final = 1 << 20  # Bytes of a batch from which on it is read beside the ev
 async def publish(ports: Ports, call: Call) -> Answer:
     """Store one message: ``POST /v2/publish/{destination}``."""
     body = await call.body(body_check(ports.quota))
+    return await store(ports, call, call.rest, body)
+
+
+async def store(ports: Ports, call: Call, target: bytes, body: bytes, queue: Given | None = None) -> Answer:
+    """Read, guard and store what a publish to ``target`` asks for: messages, or a schedule."""
+    reading = context(ports, call)
+    item: Item
     try:
-        publication = parse_publish(call.rest, call.headers, body, context(ports, call))
+        item = parse_publish(target, call.headers, body, reading, queue)
     except CronGiven:
-        return await _schedule(ports, call, body)
-    return await store(ports, publication)
+        item = parse_schedule(target, call.headers, body, reading, queue)
+    return await _store(ports, item)
 
 
-async def store(ports: Ports, publication: Publication | GroupPublication) -> Answer:
-    """Guard and store one message, or one for each endpoint of a group, and answer with the ids."""
-    if isinstance(publication, Publication):
-        guard(ports.check_destination, publication.request)
-    (accepted,) = await ports.writer.publish_any((publication,))
-    return _answer(accepted)
+async def schedule(ports: Ports, call: Call) -> Answer:
+    """Store a schedule: ``POST /v2/schedules/{destination}``."""
+    body = await call.body(body_check(ports.quota))
+    return await _store(ports, parse_schedule(call.rest, call.headers, body, context(ports, call)))
+
+
+async def _store(ports: Ports, item: Item) -> Answer:
+    _guard(ports.check_destination, item)
+    (accepted,) = await ports.writer.publish_any((item,))
+    return answered(accepted)
+
+
+def _guard(check: Check, item: Item) -> None:
+    """Refuse an item whose URLs must not be called; the endpoints of a group are judged when they are known."""
+    if isinstance(item, Publication) or (isinstance(item, NewSchedule) and is_url(item.request.url)):
+        guard(check, item.request)
 
 
 Reply: TypeAlias = Callable[[Answer, str], None]  # Given the answer and the id of the request.
@@ -144,11 +162,11 @@ class FastLane:
         self._ports.counters.add("api_clients_gone")
 
     def _done(self, size: int, reply: Reply, result: tuple[Answered, ...] | BaseException) -> None:
-        answered = result[0] if isinstance(result, tuple) else result
-        if isinstance(answered, BaseException):
-            self.refuse(answered, size, reply)
+        item = result[0] if isinstance(result, tuple) else result
+        if isinstance(item, BaseException):
+            self.refuse(item, size, reply)
         else:
-            self._end(_answer(answered), self._ports.request_id(), size, reply)
+            self._end(answered(item), self._ports.request_id(), size, reply)
 
     def _end(self, answer: Answer, call_id: str, size: int, reply: Reply) -> None:
         self._in_flight.give(size)
@@ -156,7 +174,7 @@ class FastLane:
         reply(answer, call_id)
 
 
-def _answer(accepted: Answered) -> Answer:
+def answered(accepted: Answered) -> Answer:
     """Return the answer to a publish: an object, or for a URL group an array of them.
 
     Raises:
@@ -167,21 +185,11 @@ def _answer(accepted: Answered) -> Answer:
     if isinstance(accepted, FannedOut):
         new = not all(one.duplicate for _, one in accepted.endpoints)
         return json_answer(_item_answer(accepted), CREATED if new else DUPLICATE)
+    if isinstance(accepted, Enrolled):
+        return json_answer(_item_answer(accepted), CREATED)
     if accepted.duplicate:
         return json_answer(publish_answer(accepted.id, duplicate=True), DUPLICATE)
     return Answer(CREATED, publish_answer_json(accepted.id))
-
-
-async def schedule(ports: Ports, call: Call) -> Answer:
-    """Store a schedule: ``POST /v2/schedules/{destination}``."""
-    return await _schedule(ports, call, await call.body(body_check(ports.quota)))
-
-
-async def _schedule(ports: Ports, call: Call, body: bytes) -> Answer:
-    new = parse_schedule(call.rest, call.headers, body, context(ports, call))
-    guard(ports.check_destination, new.request)
-    stored = await ports.writer.run(lambda broker, now: Schedules(broker).create(new, ports.quota, now))
-    return json_answer({"scheduleId": stored}, CREATED)
 
 
 async def batch(ports: Ports, call: Call) -> Answer:
@@ -203,8 +211,10 @@ async def batch(ports: Ports, call: Call) -> Answer:
     return json_answer(answers, CREATED if stored else 200)
 
 
-def _item_answer(answer: Accepted | FannedOut | ItemError) -> object:
+def _item_answer(answer: Accepted | FannedOut | Enrolled | ItemError) -> object:
     """Return what one item of a batch is answered; for a URL group, an array."""
+    if isinstance(answer, Enrolled):
+        return {"scheduleId": answer.id}
     if isinstance(answer, ItemError):
         return error_answer(answer.status, answer.error)
     if isinstance(answer, FannedOut):
@@ -228,13 +238,11 @@ def _reading(ports: Ports, tenant: Tenant, caller_ip: str | None, hops: int = 0)
     )
 
 
-def _guarded(
-    check: Check, index: int, item: Publication | GroupPublication | ItemError
-) -> Publication | GroupPublication | ItemError:
-    if not isinstance(item, Publication):  # The endpoints of a group are judged when they are known.
+def _guarded(check: Check, index: int, item: Item | ItemError) -> Item | ItemError:
+    if isinstance(item, ItemError):
         return item
     try:
-        guard(check, item.request)
+        _guard(check, item)
     except LateronError as error:
         return ItemError(error.status, f"message {index}: {error}")
     return item

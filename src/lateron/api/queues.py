@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from lateron.api.call import Answer, Call, decoded, json_answer
 from lateron.api.ports import Ports
-from lateron.api.publish import body_check, context, store
+from lateron.api.publish import body_check, store
 from lateron.broker.bulk import Broker
 from lateron.broker.history import History
 from lateron.core.options import Given
@@ -17,7 +17,6 @@ from lateron.core.queue import MOST, check_queue_name
 from lateron.core.quota import Quota
 from lateron.core.render import queue_object
 from lateron.core.values import Millis, Tenant
-from lateron.core.wire import parse_publish
 from lateron.errors import InvalidValue, RequestError
 
 
@@ -40,7 +39,7 @@ async def enqueue(ports: Ports, call: Call) -> Answer:
         raise InvalidValue("queue", repr(raw), "percent-encoded UTF-8")
     queue = Given("the path", check_queue_name("queue", name))
     target = destination + mark + query
-    return await store(ports, parse_publish(target, call.headers, body, context(ports, call), queue))
+    return await store(ports, call, target, body, queue)
 
 
 async def set_queue(ports: Ports, call: Call) -> Answer:

@@ -9,12 +9,12 @@ from typing import Any, Final
 
 from lateron.api.call import Answer, Call, encode, json_answer
 from lateron.api.ports import Ports
-from lateron.api.publish import CREATED
+from lateron.api.publish import answered
 from lateron.broker.history import History
 from lateron.broker.schedules import Schedules, ScheduleView
 from lateron.core import recurring
 from lateron.core.filters import parse_query
-from lateron.core.render import publish_answer, schedule_object
+from lateron.core.render import schedule_object
 from lateron.core.schedule import next_after, parse_cron
 from lateron.core.values import Millis
 from lateron.errors import InvalidValue, RequestError
@@ -62,10 +62,9 @@ async def resume(ports: Ports, call: Call) -> Answer:
 
 
 async def run(ports: Ports, call: Call) -> Answer:
-    """Make a message of a schedule now."""
+    """Run a schedule now: a message, or one for each endpoint of its group."""
     tenant, name = call.who.tenant, call.params["scheduleId"]
-    message = await ports.writer.run(lambda broker, now: Schedules(broker).run(tenant, name, now))
-    return json_answer(publish_answer(message), CREATED)
+    return answered(await ports.writer.run(lambda broker, now: Schedules(broker).run(tenant, name, now)))
 
 
 async def preview(ports: Ports, call: Call) -> Answer:
@@ -91,7 +90,7 @@ async def preview_cron(ports: Ports, call: Call) -> Answer:
 
 
 def _view(view: ScheduleView) -> dict[str, Any]:
-    return schedule_object(view.schedule, view.states)
+    return schedule_object(view.schedule, view.states, view.redact)
 
 
 def _count(given: dict[str, str]) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import count
+from typing import Final
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -33,7 +34,11 @@ from lateron.core.values import (
 )
 from lateron.store.sql import LAST, Verbs
 
+SWEPT: Final = "swept"  # The setting that says when.
+
 LAST_TIME: Millis = 1 << 62
+FIRST_LANE = -1  # Below every number of a lane.
+LANES = 5000  # Looked at in one piece of a sweep: a millisecond, also where a million keys are idle.
 NEWEST = LAST  # Where cancelling begins.
 
 
@@ -60,6 +65,8 @@ class Deleted(Struct, frozen=True):
 
 class Broker(GroupBroker, QueueBroker, LaneBroker):
     """All that changes messages: the hot verbs, those of groups, queues and lanes, and those for many at once."""
+
+    _swept = FIRST_LANE  # How far the sweep has looked through the lanes.
 
     def cancel(
         self, tenant: Tenant, selection: Filter, now: Millis, limit: int | None = None, before: bytes = NEWEST
@@ -154,6 +161,12 @@ class Broker(GroupBroker, QueueBroker, LaneBroker):
             letters, cursor = self._letters(tx, tenant, selection, before, limit)
             return Deleted(tx.delete_dead_letters(letters), cursor)
 
+    def last_sweep(self) -> Millis | None:
+        """Return when something was last deleted because of its age, or would have been."""
+        with self._store.transaction() as tx:
+            text = tx.setting(SWEPT)
+        return None if text is None else int(text)
+
     def sweep(self, now: Millis, *, over_size: bool = False) -> bool:
         """Delete one piece of what has passed its retention; never a message that does not rest.
 
@@ -168,6 +181,7 @@ class Broker(GroupBroker, QueueBroker, LaneBroker):
         history = now if over_size else now - limits.history_retention_ms
         letters = now - limits.dead_letter_retention_ms
         with self._store.transaction() as tx:
+            tx.save_setting(SWEPT, str(now))
             gone = [
                 *tx.ended_before(State.DELIVERED, min(history, now - limits.message_retention_ms), PAGE),
                 *tx.ended_before(State.CANCELED, min(history, now - limits.message_retention_ms), PAGE),
@@ -181,11 +195,12 @@ class Broker(GroupBroker, QueueBroker, LaneBroker):
             tx.expire_dedup(now, PAGE)
             tx.expire_ticks(now - limits.history_retention_ms, PAGE)
             # An idle key can be read as long as its last message.
-            tx.collect_lanes(now - limits.message_retention_ms, PAGE)
+            swept = tx.collect_lanes(now - limits.message_retention_ms, self._swept, LANES)
             tx.forget_nodes(now - limits.history_retention_ms)
             emptying = tx.deleted_queues(PAGE)
+        self._swept = FIRST_LANE if swept is None else swept
         more = [self.empty_queue(queue_id, now) for queue_id in emptying]
-        return len(gone) >= PAGE or any(more)
+        return len(gone) >= PAGE or swept is not None or any(more)
 
     def _open_page(self, tx: Verbs, tenant: Tenant, selection: Filter, before: bytes) -> list[Message]:
         """Read candidates: those named, or a page of all that do not rest."""

@@ -16,9 +16,10 @@ in pieces (``unseen``), and each looks again for itself.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Final
 
-from lateron.core.values import Millis
+from lateron.core.values import Millis, Tenant
 
 MOST: Final = 10_000  # Sleeping lanes that are remembered; the rest is found by search.
 
@@ -28,6 +29,7 @@ class Crowds:
 
     def __init__(self) -> None:
         self._crowds: dict[int, dict[int, Millis]] = {}  # Host: lanes in their order, each with when it came.
+        self._tenants: dict[int, Tenant] = {}  # Host: whose it is.
         self._before: dict[int, int] = {}  # Lane: the host before which it stands.
         self._stirred: set[int] = set()  # Hosts that may have room for their crowd.
         self._unseen: int | None = FROM_START  # Sleeping lanes behind this number are not known; None: all are.
@@ -45,14 +47,14 @@ class Crowds:
     def forget(self) -> None:
         """Know nothing, and search from the start."""
         self._crowds.clear()
+        self._tenants.clear()
         self._before.clear()
         self._stirred.clear()
         self._unseen, self._unsettled = FROM_START, False
 
-    @property
-    def restless(self) -> bool:
-        """Whether a claim has to look here although no lane is due."""
-        return bool(self._stirred) or self.searching
+    def restless(self, full: Collection[Tenant] = ()) -> bool:
+        """Whether a claim has to look here although no lane is due; not for tenants that may open no more."""
+        return self.searching or any(self._tenants[host] not in full for host in self._stirred)
 
     @property
     def searching(self) -> bool:
@@ -68,8 +70,8 @@ class Crowds:
         """Note how far the store was searched; None: to its end."""
         self._unseen, self._unsettled = last, True
 
-    def join(self, host: int, lane: int, now: Millis) -> None:
-        """Put a lane at the end of a crowd; one that stands there keeps its place."""
+    def join(self, tenant: Tenant, host: int, lane: int, now: Millis) -> None:
+        """Put a lane of a tenant at the end of a crowd; one that stands there keeps its place."""
         if self._before.get(lane) == host:
             return
         self.leave(lane)
@@ -78,6 +80,7 @@ class Crowds:
             self._unseen = self.unseen
             return
         self._crowds.setdefault(host, {})[lane] = now
+        self._tenants[host] = tenant
         self._before[lane] = host
 
     def leave(self, lane: int) -> None:
@@ -92,7 +95,7 @@ class Crowds:
             # Whoever left may have been called, and what it did not need is for the others.
             self._stirred.add(host)
         else:
-            del self._crowds[host]
+            del self._crowds[host], self._tenants[host]
             self._stirred.discard(host)
 
     def stir(self, host: int) -> None:

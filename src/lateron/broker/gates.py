@@ -31,7 +31,7 @@ class Gates:
         self._lanes: dict[int, Lane] = {}
         self._first: dict[int, str | None] = {}  # Where the first message of a lane goes.
         self._halted: bool | None = None
-        self._full: bool | None = None
+        self._scarce: str | None = None
 
     def hold(self, lanes: Iterable[int]) -> None:
         """Read lanes, all at once."""
@@ -46,7 +46,7 @@ class Gates:
         if self._is_halted():
             return Waiting("server_paused")
         place = 1 + self._tx.ahead(message, PLACES)
-        waiting = self._before(message, request, place) or Waiting("global_parallelism" if self._is_full() else "node")
+        waiting = self._before(message, request, place) or Waiting(self._places())
         return replace(waiting, place=place)
 
     def _before(self, message: Message, request: Request, place: int) -> Waiting | None:
@@ -68,14 +68,29 @@ class Gates:
             self._halted = self._tx.setting(HALTED) is not None
         return self._halted
 
-    def _is_full(self) -> bool:
-        most = self._limits.global_parallelism
-        if self._full is None:
-            self._full = most is not None and self._tx.open_attempts(self._tenant)[0] >= most
-        return self._full
+    def _places(self) -> str:
+        """Say whose places are taken: those of the server, of this user, or of the node, which may have some."""
+        if self._scarce is None:
+            limits = self._limits
+            everybody, own = self._tx.open_attempts(self._tenant)
+            if limits.global_parallelism is not None and everybody >= limits.global_parallelism:
+                self._scarce = "global_parallelism"
+            elif (
+                limits.tenant_parallelism is not None
+                and own >= limits.tenant_parallelism
+                and len(self._tx.tenants()) > 1
+            ):
+                self._scarce = "user_parallelism"
+            else:
+                self._scarce = "node"
+        return self._scarce
 
     def _capped(self, lane: Lane) -> Lane:
-        return replace(lane, parallelism=self._limits.host_parallelism) if lane.kind is LaneKind.HOST else lane
+        """Return a lane with the operator's cap of today; a full one has been looked at today, and shows it itself."""
+        full = lane.parallelism is not None and 0 < lane.parallelism <= lane.active
+        if lane.kind is not LaneKind.HOST or full:
+            return lane
+        return replace(lane, parallelism=self._limits.host_parallelism)
 
     def _at_host(self, url: str | None) -> Waiting | None:
         """Say whether the host of a key's message is full or paused: the second gate such a message has."""

@@ -6,20 +6,21 @@ means the endpoints before a change or those after it, never some of each.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
-from lateron.broker.views import Accepted, Answered, FannedOut
+from lateron.broker.views import Accepted, Answered, Enrolled, FannedOut, Item
 from lateron.core import groups
 from lateron.core.groups import Endpoint, Group, Target
-from lateron.core.publish import GroupPublication
 from lateron.core.quota import Quota
 from lateron.core.reach import Check
+from lateron.core.recurring import NewSchedule, Schedule
 from lateron.core.values import Headers, Millis, Publication, Tenant
-from lateron.errors import LateronError, NotFound
+from lateron.errors import LateronError, NotFound, NotSupported, RequestError
 from lateron.store.sql import Store, Verbs
 
-_Shape: TypeAlias = tuple[Publication, ...] | LateronError | None  # None: it was no publish to a group.
+# None: a publish to a URL.
+_Shape: TypeAlias = tuple[Publication, ...] | Enrolled | LateronError | None
 
 
 class GroupBroker:
@@ -104,18 +105,33 @@ def _known(tx: Verbs, tenant: Tenant, name: str) -> Group:
 class FanOut:
     """The requests of a turn with one publication per endpoint, and how their answers belong together.
 
-    A turn without a publish to a group passes through as it is.
+    Schedules among their items are stored here. A turn of publishes to URLs passes through as it is.
+
+    Args:
+        tx: The transaction of the turn.
+        requests: Of the turn.
+        check: Judges the URLs of endpoints.
+        enrol: Stores a schedule.
     """
 
-    def __init__(self, tx: Verbs, requests: Sequence[tuple[Publication | GroupPublication, ...]], check: Check) -> None:
+    def __init__(
+        self,
+        tx: Verbs,
+        requests: Sequence[tuple[Item, ...]],
+        check: Check,
+        enrol: Callable[[NewSchedule], Schedule],
+    ) -> None:
         self.publishes: list[tuple[Publication, ...]] = []
-        self._shapes: dict[int, list[_Shape]] = {}  # Of the requests that publish to groups, by their place.
-        known: dict[tuple[Tenant, str], Group | None] = {}
+        self._tx = tx
+        self._check = check
+        self._enrol = enrol
+        self._shapes: dict[int, list[_Shape]] = {}  # Of the requests with other things than publishes, by their place.
+        self._known: dict[tuple[Tenant, str], Group | None] = {}
         for place, items in enumerate(requests):
-            if not any([type(item) is GroupPublication for item in items]):  # noqa: C419 # A list is faster.
+            if not any([type(item) is not Publication for item in items]):  # noqa: C419 # A list is faster.
                 self.publishes.append(items)  # type: ignore[arg-type]
                 continue
-            shapes = list(_shapes(tx, items, check, known))
+            shapes = self._shaped(items)
             self._shapes[place] = shapes
             flat: list[Publication] = []
             for item, shape in zip(items, shapes, strict=True):
@@ -134,30 +150,31 @@ class FanOut:
             for place, answers in enumerate(accepted)
         )
 
+    def _shaped(self, items: Sequence[Item]) -> list[_Shape]:
+        """Expand the items of one request; one that cannot be is an error in its place."""
+        shapes: list[_Shape] = []
+        messages = size = 0
+        for item in items:
+            if isinstance(item, Publication):
+                shapes.append(None)
+                continue
+            try:
+                if isinstance(item, NewSchedule):
+                    shapes.append(Enrolled(self._enrol(item).id))
+                    continue
+                made = groups.expand(item, self._group(item.tenant, item.group), self._check)
+                groups.check_size(messages + len(made), size + len(made) * len(item.body or b""))
+            except (RequestError, NotSupported) as error:  # Trouble of the store is not this item's: it ends the turn.
+                shapes.append(error)
+                continue
+            messages, size = messages + len(made), size + len(made) * len(item.body or b"")
+            shapes.append(made)
+        return shapes
 
-def _shapes(
-    tx: Verbs,
-    items: Sequence[Publication | GroupPublication],
-    check: Check,
-    known: dict[tuple[Tenant, str], Group | None],
-) -> Iterator[_Shape]:
-    """Expand the items of one request; one that cannot be is an error in its place."""
-    messages = size = 0
-    for item in items:
-        if isinstance(item, Publication):
-            yield None
-            continue
-        key = (item.tenant, item.group)
-        if key not in known:
-            known[key] = tx.group(*key)
-        try:
-            made = groups.expand(item, known[key], check)
-            groups.check_size(messages + len(made), size + len(made) * len(item.body or b""))
-        except LateronError as error:
-            yield error
-            continue
-        messages, size = messages + len(made), size + len(made) * len(item.body or b"")
-        yield made
+    def _group(self, tenant: Tenant, name: str) -> Group | None:
+        if (tenant, name) not in self._known:
+            self._known[tenant, name] = self._tx.group(tenant, name)
+        return self._known[tenant, name]
 
 
 def _folded(answers: Sequence[Accepted | LateronError], shapes: Sequence[_Shape]) -> tuple[Answered, ...]:

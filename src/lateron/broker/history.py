@@ -42,7 +42,8 @@ from lateron.core.values import (
     Tenant,
 )
 from lateron.errors import InvalidValue, NotFound
-from lateron.store.sql import LAST, EventKey, Store, StoredRequest, Verbs
+from lateron.store.rows import StoredRequest
+from lateron.store.sql import LAST, EventKey, Store, Verbs
 
 PAGE_BYTES = 8 << 20  # Of bodies on one page.
 LISTED_BODY = 64 << 10  # A larger body is left out of lists, so it does not count.
@@ -331,7 +332,7 @@ def _events(
 
 
 def _events_of(tx: Verbs, tenant: Tenant, message: Message) -> list[Event]:
-    """Return the log of one message.
+    """Return the log of one message, in the order in which it happened, whatever the clock showed meanwhile.
 
     The log is clustered by time; when something happened to a message stands in its own row and in its
     attempts, so no second index is needed.
@@ -340,7 +341,7 @@ def _events_of(tx: Verbs, tenant: Tenant, message: Message) -> list[Event]:
     for attempt in tx.attempts_of(message.id):
         times |= {attempt.started, attempt.ended}
     found = [e for time in times if time is not None for e in tx.events_of(tenant, time, message.id)]
-    return sorted(found, key=_key)
+    return sorted(found, key=lambda event: (event.attempt, event.kind))
 
 
 def _pages_of_open(tx: Verbs, tenant: Tenant, before: bytes) -> Iterator[list[Message]]:

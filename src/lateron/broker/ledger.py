@@ -246,7 +246,7 @@ class Ledger:
             if crowds.size(lane_id):
                 most = min(most, share or 0)
             if most < len(ready) and crowds.size(lane_id):
-                crowds.join(lane_id, lane_id, self.now)
+                crowds.join(lane.tenant, lane_id, lane_id, self.now)
             return ready[:most]
         for count, message in enumerate(ready):
             host = self._host(message)
@@ -255,8 +255,8 @@ class Ledger:
             pushes_in = crowds.size(host.id) and (before != host.id or not share)
             if pushes_in or flow.room(host, self.now) == 0:
                 if host.waiting and not crowds.size(host.id):
-                    crowds.join(host.id, host.id, self.now)
-                crowds.join(host.id, lane_id, self.now)
+                    crowds.join(host.tenant, host.id, host.id, self.now)
+                crowds.join(host.tenant, host.id, lane_id, self.now)
                 return ready[:count]
             if before == host.id and share:
                 share -= 1
@@ -334,7 +334,9 @@ class Ledger:
             self._crowds.stir(host.id)
         if message.queue is not None:
             message = self._in_queue(message)
-        self._lanes[lane.id] = flow.joined(lane, message.due) if message.state is State.WAITING else lane
+        self._lanes[lane.id] = lane
+        if message.state is State.WAITING:
+            self._join_again(message)
 
     def leave(self, before: Message, transition: Transition) -> None:
         """Record that a message which waited, in its lane or in front of it, waits no more and did not start."""
@@ -349,7 +351,7 @@ class Ledger:
         if before.state is State.WAITING:
             self._leave_lane(before)
         if after.state is State.WAITING:
-            self._lanes[after.lane] = flow.joined(self._lanes[after.lane], after.due)
+            self._join_again(after)
         if before.slot is not after.slot:
             assert after.queue is not None, f"{after.id.hex()}: a slot without a queue"
             count = queue.given if after.slot else queue.released
@@ -399,6 +401,14 @@ class Ledger:
         elif message.state is State.WAITING and message.slot and row.paused:
             message = self._saves[message.id] = life.hold(message)
         return message
+
+    def _join_again(self, message: Message) -> None:
+        """Let a message wait in its lane that is older than others there: it may come to stand before them."""
+        lane = flow.joined(self._lanes[message.lane], message.due)
+        if message.due <= self.now and self._crowds.asleep(lane.id):  # Perhaps its host has room.
+            self._crowds.leave(lane.id)
+            lane = flow.poke(lane, self.now)
+        self._lanes[lane.id] = lane
 
     def _leave_lane(self, message: Message) -> None:
         lane = flow.left(self._lanes[message.lane], 1)

@@ -14,16 +14,20 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 from lateron.broker.crowds import FROM_START, Crowds
+from lateron.broker.enrol import MARK, advance, enrol
 from lateron.broker.groups import FanOut
 from lateron.broker.ledger import Ledger
+from lateron.broker.pace import Pace
 from lateron.broker.views import Accepted, Answered, Limits, Prepared, Result, Turn, Turned
 from lateron.core import flow
 from lateron.core import message as life
 from lateron.core.flow import Lane, lane_of
 from lateron.core.queue import Queue, QueueName, queue_of
 from lateron.core.reach import Check, anywhere
+from lateron.core.recurring import NewSchedule, Schedule
 from lateron.core.values import (
     Claimed,
     Event,
@@ -41,6 +45,7 @@ from lateron.errors import LateronError, QuotaExceeded, ServiceError
 from lateron.store.sql import FIRST, Store, Verbs
 
 PAGE = 500  # Rows of one piece of bulk work.
+BACKLOG = 100  # More messages than that may wait at a start before it is paced.
 LARGEST = (1 << 63) - 1  # Number that a column takes.
 HALTED = "delivery-paused"  # The setting that is there while the whole server is paused.
 
@@ -121,8 +126,10 @@ class MessageBroker:
         self._alarm: Millis | None = 0
         # When the first schedule is due; as above.
         self.tick_alarm: Millis | None = 0
-        self._open = 0  # Attempts of this node that are open.
+        self.tick_mark: Millis = 0  # When a schedule was reckoned last; see ``enrol``.
+        self._open: Mapping[Tenant, int] = {}  # Attempts of this node that are open.
         self._halted = False  # The whole server is paused.
+        self._pace = Pace(0, 0)  # How far the caps are open after a start.
         self._crowds = Crowds()  # Who waits for room at a host.
 
     def open(self, label: str, now: Millis) -> None:
@@ -135,6 +142,7 @@ class MessageBroker:
             tx.insert_node(self._node, label, now)
             self._tenants = tuple(tx.tenants())
             self._halted = tx.setting(HALTED) is not None
+            self.tick_mark = int(tx.setting(MARK) or 0)
             others = tx.other_nodes(self._node)
         for other in others:
             while self._rescue_page(other, now):
@@ -144,7 +152,10 @@ class MessageBroker:
         with self._store.transaction() as tx:
             if not tx.sleeping_lanes(FROM_START, 1):
                 self._crowds.searched(None)
+            late = sum(lane.waiting for tenant in self._tenants for lane in tx.due_lanes(tenant, now, BACKLOG))
         self._crowds.settle()
+        if late > BACKLOG:
+            self._pace = Pace(now, self._limits.start_ramp_ms)
 
     def add_tenant(self, tenant: Tenant, name: str, now: Millis) -> None:
         """Make a tenant known; its lanes take their turns from here on."""
@@ -163,9 +174,16 @@ class MessageBroker:
             alarm = desk.write()
         self._noted(alarm)
 
-    def new_key(self, now: Millis) -> bytes:
-        """Return 16 bytes that nothing else is named by."""
-        return self._new_id(now)
+    def enrol(self, tx: Verbs, now: Millis, new: NewSchedule) -> Schedule:
+        """Store a schedule in a transaction that is open; errors are those of ``enrol.enrol``."""
+        schedule = enrol(tx, new, partial(self._new_id, now), self._check, now)
+        self.reckoned(tx, schedule.due, now)
+        return schedule
+
+    def reckoned(self, tx: Verbs, due: Millis | None, now: Millis) -> None:
+        """Note that a schedule was reckoned at ``now`` to be due at ``due``."""
+        self.tick_mark = advance(tx, self.tick_mark, now)
+        self.tick_alarm = earlier(self.tick_alarm, due)  # If the commit fails, a look too many.
 
     def turn(self, turn: Turn, now: Millis) -> Turned:
         """Settle results, publish, and claim what may start now.
@@ -217,8 +235,12 @@ class MessageBroker:
             ledger = self._ledger(tx, now)
             self._lock(tx, ledger, turn.results)
             ended, stale = self._decide(tx, ledger, turn.results, now)
-            room = min(turn.room, self._free(self._open - len(ended)))
-            fan_out = FanOut(tx, turn.publishes, self._check)
+            still_open = dict(self._open)
+            for transition in ended:
+                still_open[transition.message.tenant] -= 1
+            room = min(turn.room, self._free(still_open, now))
+            free = self._free_of_tenants(still_open)
+            fan_out = FanOut(tx, turn.publishes, self._check, partial(self.enrol, tx, now))
             refused = self._open_queues(tx, ledger, fan_out.publishes)
             accepted, made = self._accept(tx, fan_out.publishes, refused, ended, now)
             self._hold(ledger, ended, made)
@@ -226,39 +248,61 @@ class MessageBroker:
                 ledger.end(transition)
             for _, item in made:
                 # A message is not born ACTIVE while others are due: they have waited longer.
-                begun = ledger.enter(item, room=not due and room > len(claimed))
+                tenant = item[0].tenant
+                begun = ledger.enter(item, room=not due and room > len(claimed) and free.get(tenant, 1) > 0)
                 if begun is not None:
                     claimed.append(begun)
+                    if tenant in free:
+                        free[tenant] -= 1
             ledger.pass_on()
-            if room > len(claimed) and (due or self._crowds.restless or ledger.due()):
-                claimed += self._claim(tx, ledger, room - len(claimed))
+            if room > len(claimed) and (due or self._crowds.restless() or ledger.due()):
+                claimed += self._claim(tx, ledger, room - len(claimed), free)
                 due = True
+            for one in claimed:
+                still_open[one.message.tenant] = still_open.get(one.message.tenant, 0) + 1
             ledger.write()
             alarm = self._next_due(tx) if due else earlier(self._alarm, ledger.next_due())
-            if self._crowds.restless:
+            if self._crowds.restless():
                 alarm = now
-        still_open = self._open - len(ended) + len(claimed)
-        # Where no time that passes can open the server, there is nothing to wake up for.
-        wake = alarm if self._free(still_open) > 0 else None
+            alarm = earlier(alarm, self._pace.next_step(now))
+            wake = self._wake(tx, alarm, still_open, now)
         return Prepared(Turned(fan_out.fold(accepted), tuple(claimed), len(ended), stale, wake), alarm, still_open)
 
     def _ledger(self, tx: Verbs, now: Millis) -> Ledger:
         self._crowds.begin()
-        return Ledger(tx, self._node, self._limits.host_parallelism, now, self._crowds)
+        if self._pace.stepped(now):
+            self._crowds.forget()  # Whoever sleeps before a cap may find it wider.
+        return Ledger(tx, self._node, self._pace.cap(self._limits.host_parallelism, now), now, self._crowds)
 
     def _noted(self, alarm: Millis | None) -> None:
         """Remember what a transaction of cold work means for the next turn; call it after the commit."""
         self._alarm = earlier(self._alarm, alarm)
-        if self._crowds.restless:
+        if self._crowds.restless():
             self._alarm = 0
         self._crowds.settle()
 
-    def _free(self, still_open: int) -> int:
+    def _wake(self, tx: Verbs, alarm: Millis | None, still_open: Mapping[Tenant, int], now: Millis) -> Millis | None:
+        """Return when to look again; what no time that passes can open is nothing to wake up for."""
+        if not self._free(still_open, now):
+            return self._pace.next_step(now)
+        full = {tenant for tenant, free in self._free_of_tenants(still_open).items() if not free}
+        if not full or self._crowds.restless(full):
+            return alarm
+        return min((due for t in self._tenants if t not in full and (due := tx.next_due(t)) is not None), default=None)
+
+    def _free_of_tenants(self, still_open: Mapping[Tenant, int]) -> dict[Tenant, int]:
+        """Return how many attempts each tenant may open; empty if that is not bounded, as for a single one."""
+        most = self._limits.tenant_parallelism
+        if most is None or len(self._tenants) == 1:
+            return {}
+        return {tenant: max(0, most - still_open.get(tenant, 0)) for tenant in self._tenants}
+
+    def _free(self, still_open: Mapping[Tenant, int], now: Millis) -> int:
         """Return how many attempts the server as a whole lets this node open, ``still_open`` being open."""
         if self._halted:
             return 0
-        most = self._limits.global_parallelism
-        return flow.UNBOUNDED if most is None else max(0, most - still_open)
+        most = self._pace.cap(self._limits.global_parallelism, now)
+        return flow.UNBOUNDED if most is None else max(0, most - sum(still_open.values()))
 
     def _one_by_one(self, turn: Turn, now: Millis) -> Turned:
         """Run the items of a batch that could not be decided; answer the guilty one with an error."""
@@ -283,7 +327,7 @@ class MessageBroker:
             except Exception:
                 log.exception("a publication could not be decided")
                 accepted.append(Undecided("the publication could not be decided"))
-        wake = self._alarm if self._free(self._open) > 0 else None
+        wake = self._alarm if self._free(self._open, now) > 0 else self._pace.next_step(now)
         return Turned(tuple(accepted), tuple(claimed), settled, stale, wake)
 
     def _lock(self, tx: Verbs, ledger: Ledger, results: Sequence[Result]) -> None:
@@ -301,18 +345,18 @@ class MessageBroker:
         self, tx: Verbs, ledger: Ledger, results: Sequence[Result], now: Millis
     ) -> tuple[list[Transition], int]:
         """Decide how attempts ended; a result that came too late changes nothing."""
-        stored = tx.load_messages([r.claimed.message.id for r in results]) if results else {}
+        stored = tx.load_fences([r.claimed.message.id for r in results]) if results else {}
         ended, stale = list[Transition](), 0
         for result in results:
-            current = stored.get(result.claimed.message.id)
-            if current is None or life.stale(result.claimed, current):
+            # Popped: a second result for it is stale.
+            current = life.unmoved(result.claimed, stored.pop(result.claimed.message.id, None))
+            if current is None:
                 stale += 1
                 continue
             if result.outcome is None:
                 transition = life.give_back(current, now)
             else:
                 transition = life.settle(current, result.claimed.request, result.outcome, now)
-            stored[current.id] = transition.message  # A second result for it is stale.
             if result.claimed.request.options.flow is not None or not result.claimed.intact:
                 ledger.aim(current, result.claimed.request.url)
             ended.append(transition)
@@ -419,13 +463,13 @@ class MessageBroker:
         ledger.hold_hosts()
         ledger.limit((item[0].lane, publication) for publication, item in made)
 
-    def _claim(self, tx: Verbs, ledger: Ledger, room: int) -> list[Claimed]:
-        """Start what is due, tenants and lanes by turns, at most ``room``."""
+    def _claim(self, tx: Verbs, ledger: Ledger, room: int, free: Mapping[Tenant, int]) -> list[Claimed]:
+        """Start what is due, tenants and lanes by turns, at most ``room``, and of a tenant what it has ``free``."""
         ledger.write_messages()
         ledger.call(room)
         ledger.search(room)
-        lanes = self._due_lanes(tx, ledger, room)
-        granted = flow.shares([ledger.room(lane) for lane in lanes], room)
+        lanes = self._due_lanes(tx, ledger, [t for t in self._tenants if free.get(t, 1) > 0], room)
+        granted = flow.fair_shares([(lane.tenant, ledger.room(lane)) for lane in lanes], room, free)
         # One head more than may start says when to look again.
         heads = tx.take([(lane.id, n + 1) for lane, n in zip(lanes, granted, strict=True)]) if lanes else []
         by_lane: dict[int, list[tuple[MessageId, Millis]]] = {lane.id: [] for lane in lanes}
@@ -440,22 +484,24 @@ class MessageBroker:
             mine = by_lane[lane.id]
             ready = [messages[message_id] for message_id, due in mine[:n] if due <= ledger.now]
             following = mine[len(ready)][1] if len(mine) > len(ready) else None
-            free = ledger.admit(lane.id, ready)
-            if len(free) < len(ready):
+            admitted = ledger.admit(lane.id, ready)
+            if len(admitted) < len(ready):
                 # Who is behind one that is held back keeps his place; the lane sleeps until its host has room.
-                ready, following = free, None
+                ready, following = admitted, None
             if ready:
                 started += ledger.start(lane.id, ready, following)
             else:
                 ledger.rest(lane.id, following)
+        served = {message.tenant for message in started}
+        self._tenants = tuple(sorted(self._tenants, key=lambda tenant: tenant in served))
         return tx.claimed(started)
 
-    def _due_lanes(self, tx: Verbs, ledger: Ledger, limit: int) -> list[Lane]:
+    def _due_lanes(self, tx: Verbs, ledger: Ledger, tenants: Sequence[Tenant], limit: int) -> list[Lane]:
         """Return due lanes, tenants in turn, each tenant's longest due first; lanes in hand as they stand."""
-        for tenant in self._tenants:
+        for tenant in tenants:
             ledger.hold_lanes(tx.due_lanes(tenant, ledger.now, limit))
         in_hand = sorted(ledger.due(), key=lambda lane: (lane.next_due or 0, lane.id))
-        queues = [[lane for lane in in_hand if lane.tenant == tenant] for tenant in self._tenants]
+        queues = [[lane for lane in in_hand if lane.tenant == tenant] for tenant in tenants]
         turns = max((len(queue) for queue in queues), default=0)
         return [queue[i] for i in range(turns) for queue in queues if i < len(queue)][:limit]
 

@@ -2,27 +2,35 @@
 
 ``tick`` is where messages come from: for many due schedules at once it stores the ticks, their messages and
 the next instants together. A tick is a row of its own, unique per schedule and instant: whoever stores it makes
-the message, so no restart, second node or step of the clock makes two of one.
+the run, so no restart, second node or step of the clock makes two of one.
+
+When the clock has been set back, schedules may stand far off, at ticks that were reckoned by the wrong time. All are
+then looked at anew. What has fired by then has its row, and does not fire again; what was skipped still can.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Final
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from lateron.broker.messages import MessageBroker, earlier
+from lateron.broker.enrol import MARK, SET_BACK
+from lateron.broker.messages import LARGEST, MessageBroker, earlier
+from lateron.broker.views import Accepted, FannedOut
 from lateron.core import recurring
-from lateron.core.quota import Quota
-from lateron.core.recurring import PREFIX, Decision, Last, NewSchedule, Schedule
-from lateron.core.values import AT_REST, MINUTE, MessageId, Millis, State, Tenant
-from lateron.errors import LateronError, NotFound
+from lateron.core.groups import FAN_OUT_BYTES, MAX_FAN_OUT, Group
+from lateron.core.recurring import Decision, Last, NewSchedule, Schedule
+from lateron.core.schedule import COUNTED
+from lateron.core.values import AT_REST, MINUTE, MessageId, Millis, Publication, Redaction, State, Tenant
+from lateron.errors import LateronError, NotFound, RequestError
 from lateron.store.sql import Verbs
 
 TICKS: Final = 250  # Schedules of one transaction: other work waits for it.
+LOOKED_AT: Final = 5_000  # Schedules that are made due in one transaction, after the clock was set back.
 GUILTY_PAUSE: Final = MINUTE  # How long a schedule rests that could not be decided.
 
 log = logging.getLogger("lateron.broker.schedules")
@@ -32,13 +40,22 @@ class ScheduleView(Struct, frozen=True):
     """A schedule as a reader sees it."""
 
     schedule: Schedule
-    states: Mapping[MessageId, State]  # Of the messages of its last tick that are still kept.
+    states: Mapping[MessageId, State]  # Of the messages of its last run that are still kept.
+    redact: Redaction | None = None  # What of it is hidden.
+
+
+class Plan(Struct, frozen=True):
+    """What a schedule that is due wants to do."""
+
+    decision: Decision
+    messages: tuple[Publication, ...] = ()  # Of each run.
+    error: str | None = None  # Why a run makes none.
 
 
 class Ticked(Struct, frozen=True):
     """What one piece of ticking did."""
 
-    fired: int
+    fired: int  # Runs, those that failed included.
     missed: int
     more: bool  # There may be more that is due.
 
@@ -50,24 +67,16 @@ class Schedules:
         self._broker = broker
         self._window = catch_up_ms
 
-    def create(self, new: NewSchedule, quota: Quota, now: Millis) -> str:
+    def create(self, new: NewSchedule, now: Millis) -> str:
         """Store a schedule; one of the same id is replaced, whole, in the same transaction.
 
         Raises:
             QuotaExceeded: The tenant has as many as it may have.
-            RequestError: It would never tick.
+            NotFound: It goes to a URL group that does not exist.
+            RequestError: It would never tick, or its run could not be published.
         """
         with self._broker.publishing(now) as desk:
-            tx = desk.tx
-            old = None if new.id is None else tx.schedule(new.tenant, new.id)
-            key = self._broker.new_key(now) if old is None else old.key
-            if old is None:
-                quota.check("schedules", tx.count_schedules(new.tenant) + 1, quota.schedules)
-            schedule = recurring.begin(new, new.id or PREFIX + key.hex(), key, now)
-            tx.save_schedules([schedule])
-            tx.save_schedule_request(schedule)
-        self._wake(schedule)
-        return schedule.id
+            return self._broker.enrol(desk.tx, now, new).id
 
     def delete(self, tenant: Tenant, schedule_id: str, now: Millis) -> None:
         """Delete a schedule; messages that it has made stay.
@@ -96,18 +105,22 @@ class Schedules:
         with self._broker.publishing(now) as desk:
             schedule = recurring.resumed(known_schedule(desk.tx, tenant, schedule_id), now)
             desk.tx.save_schedules([schedule])
-        self._wake(schedule)
+            self._broker.reckoned(desk.tx, schedule.due, now)
 
-    def run(self, tenant: Tenant, schedule_id: str, now: Millis) -> MessageId:
-        """Make a message now, whatever the schedule says; its ticks stay as they are.
+    def run(self, tenant: Tenant, schedule_id: str, now: Millis) -> Accepted | FannedOut:
+        """Run now, whatever the schedule says; its ticks stay as they are.
 
         Raises:
-            NotFound: No schedule of this tenant has that id.
+            NotFound: No schedule of this tenant has that id, or its URL group is not there.
+            RequestError: Its group has defaults with which it cannot be published.
         """
         with self._broker.publishing(now) as desk:
             schedule = known_schedule(desk.tx, tenant, schedule_id)
-            (message,) = desk.create([recurring.publication(schedule, None)])
-        return message
+            messages = recurring.requested(schedule, _group(desk.tx, schedule, {}), now)
+            ids = desk.create(messages)
+        if schedule.group is None:
+            return Accepted(ids[0])
+        return FannedOut(tuple((m.request.url, Accepted(i)) for m, i in zip(messages, ids, strict=True)))
 
     def tick(self, now: Millis, limit: int = TICKS) -> Ticked:
         """Let schedules tick that are due, at most ``limit``.
@@ -116,6 +129,8 @@ class Schedules:
             StorageFull: Nothing was stored.
             StoreFailed: Unknown whether it is stored; the process must end.
         """
+        if set_back(self._broker, now):
+            return self._look_again(now)
         try:
             return self._tick(now, limit)
         except LateronError:
@@ -124,32 +139,57 @@ class Schedules:
             log.exception("deciding schedules failed; they are decided one by one")
             return self._one_by_one(now, limit)
 
+    def _look_again(self, now: Millis) -> Ticked:
+        """Make a piece of the schedules due that were reckoned by a clock which has been set back since."""
+        with self._broker.publishing(now) as desk:
+            more = desk.tx.look_again(now, LOOKED_AT) == LOOKED_AT
+            if not more:
+                desk.tx.save_setting(MARK, str(now))
+        if not more:
+            log.warning("the clock was set back by %d s; all schedules are decided anew",
+                        (self._broker.tick_mark - now) // 1000)  # fmt: skip
+            self._broker.tick_mark = now
+        self._broker.tick_alarm = earlier(self._broker.tick_alarm, now)
+        return Ticked(0, 0, more=True)
+
     def _tick(self, now: Millis, limit: int) -> Ticked:
         with self._broker.publishing(now) as desk:
             tx = desk.tx
             due = tx.due_schedules(now, limit)
+            plans = self._plans(tx, due, now)
+            ours = tx.insert_ticks([(p.decision.schedule.key, tick) for p in plans for tick in p.decision.fire])
             states = _states(tx, [schedule for schedule in due if schedule.rules.overlap == "skip"])
-            decisions = [self._decided(schedule, states, now) for schedule in due]
-            ours = tx.insert_ticks([(d.schedule.key, tick) for d in decisions for tick in d.fire])
-            ticks = [[tick for tick in d.fire if (d.schedule.key, tick) in ours] for d in decisions]
-            made = iter(
-                desk.create(
-                    [
-                        recurring.publication(d.schedule, t)
-                        for d, mine in zip(decisions, ticks, strict=True)
-                        for t in mine
-                    ]
-                )
-            )
-            tx.save_schedules(
-                [
-                    replace(d.schedule, last=Last(mine[-1], tuple(next(made) for _ in mine))) if mine else d.schedule
-                    for d, mine in zip(decisions, ticks, strict=True)
-                ]
-            )
+            taken = [[t for t in p.decision.fire if (p.decision.schedule.key, t) in ours] for p in plans]
+            runs = [_runs(plan, mine, states) for plan, mine in zip(plans, taken, strict=True)]
+            messages = [m for plan, mine in zip(plans, runs, strict=True) for m in _messages(plan, mine)]
+            made = iter(desk.create(messages))
+            moved = [_moved(tx, plan, mine, len(own), made) for plan, own, mine in zip(plans, taken, runs, strict=True)]
+            tx.save_schedules(moved)
             alarm = tx.next_schedule()
+            self._broker.reckoned(tx, None, now)
         self._broker.tick_alarm = alarm
-        return Ticked(len(ours), sum(d.missed for d in decisions), len(due) >= limit)
+        missed = sum(
+            schedule.missed - plan.decision.schedule.missed for plan, schedule in zip(plans, moved, strict=True)
+        )
+        return Ticked(sum(map(len, runs)), missed, more=bool(due) and alarm is not None and alarm <= now)
+
+    def _plans(self, tx: Verbs, due: Sequence[Schedule], now: Millis) -> list[Plan]:
+        """Decide about schedules, in order, until their messages are as many as one transaction should make."""
+        plans: list[Plan] = []
+        known: dict[tuple[Tenant, str], Group | None] = {}
+        messages, size = MAX_FAN_OUT, FAN_OUT_BYTES
+        for schedule in due:
+            plan = _plan(tx, recurring.decide(schedule, now, self._window), known, now)
+            each, length = len(plan.messages), len(schedule.request.body or b"")
+            runs = min(messages // max(each, 1), size // max(each * length, 1))
+            if runs < len(plan.decision.fire):
+                if plans:
+                    break
+                plan = replace(plan, decision=recurring.shortened(plan.decision, max(runs, 1)))
+            messages -= each * len(plan.decision.fire)
+            size -= each * length * len(plan.decision.fire)
+            plans.append(plan)
+        return plans
 
     def _one_by_one(self, now: Millis, limit: int) -> Ticked:
         """Decide schedules alone; one that cannot be decided is put off, so that it holds up no other."""
@@ -169,21 +209,71 @@ class Schedules:
                 break
         return Ticked(fired, missed, more=True)
 
-    def _decided(self, schedule: Schedule, states: Mapping[MessageId, State], now: Millis) -> Decision:
-        messages = schedule.last.messages if schedule.last else ()
-        busy = any(states.get(message, AT_REST) < AT_REST for message in messages)
-        decision = recurring.decide(schedule, now, self._window, busy=busy)
-        if decision.missed:
-            log.warning(
-                "schedule %s of tenant %d missed %d ticks since %d",
-                schedule.id, schedule.tenant, decision.missed, schedule.due,
-            )  # fmt: skip
-        if not schedule.intact:
-            log.error("the request of schedule %s is damaged; it makes no message", schedule.id)
-        return decision
 
-    def _wake(self, schedule: Schedule) -> None:
-        self._broker.tick_alarm = earlier(self._broker.tick_alarm, schedule.due)
+def set_back(broker: MessageBroker, now: Millis) -> bool:
+    """Whether the clock stands so far before what schedules were reckoned by that all must be looked at anew."""
+    return now < broker.tick_mark - SET_BACK
+
+
+def next_tick(broker: MessageBroker, now: Millis) -> Millis | None:
+    """Return when to tick next, ``now`` being the time; None if there is nothing to wait for."""
+    return now if set_back(broker, now) else broker.tick_alarm
+
+
+def _plan(tx: Verbs, decision: Decision, known: dict[tuple[Tenant, str], Group | None], now: Millis) -> Plan:
+    """Make the messages of a run, if there is one."""
+    if not decision.fire:
+        return Plan(decision)
+    try:
+        return Plan(decision, recurring.requested(decision.schedule, _group(tx, decision.schedule, known), now))
+    except RequestError as error:
+        return Plan(decision, error=str(error))
+
+
+def _runs(plan: Plan, ours: Sequence[Millis], states: Mapping[MessageId, State]) -> Sequence[Millis]:
+    """Return which of the ticks that are ours become runs."""
+    last = plan.decision.schedule.last
+    busy = any(states.get(message, AT_REST) < AT_REST for message in (last.messages if last else ()))
+    return recurring.runs_of(plan.decision, ours, busy=busy)
+
+
+def _messages(plan: Plan, runs: Sequence[Millis]) -> Iterator[Publication]:
+    """Return the messages of runs, in order."""
+    for tick in runs:
+        for message in plan.messages:
+            yield recurring.at(message, plan.decision.schedule, tick)
+
+
+def _moved(tx: Verbs, plan: Plan, runs: Sequence[Millis], ours: int, made: Iterator[MessageId]) -> Schedule:
+    """Return a schedule as it must be stored after its runs; ``made`` gives the ids of their messages."""
+    decision, schedule = plan.decision, plan.decision.schedule
+    last, missed = schedule.last, decision.missed
+    for tick in runs:
+        failed = (0 if last is None else last.failed) + (plan.error is not None)
+        last = Last(tick, tuple(islice(made, len(plan.messages))), plan.error, failed)
+    if runs and plan.error is not None:
+        log.error("schedule %s of tenant %d made no message: %s", schedule.id, schedule.tenant, plan.error)
+    if missed and decision.first is not None:
+        # What has fired before the clock was set back, and forth again, is not missed.
+        behind = decision.fire[0] if decision.fire else decision.following
+        until = LARGEST if behind is None else behind - 1
+        missed = max(0, missed - tx.count_ticks(schedule.key, decision.first, until, 2 * COUNTED))
+    if missed:
+        log.warning(
+            "schedule %s of tenant %d missed %d ticks since %s", schedule.id, schedule.tenant, missed, decision.first
+        )
+    skipped = ours - len(runs) if schedule.rules.overlap == "skip" else 0
+    return recurring.ticked(decision, len(runs), missed, skipped, last)
+
+
+def _group(tx: Verbs, schedule: Schedule, known: dict[tuple[Tenant, str], Group | None]) -> Group | None:
+    """Return the group that a schedule publishes to; ``known`` are those that this transaction has read."""
+    if schedule.group is None:
+        return None
+    key = (schedule.tenant, schedule.group)
+    if key not in known:
+        known[key] = tx.group(*key)
+    return known[key]
 
 
 def known_schedule(tx: Verbs, tenant: Tenant, schedule_id: str) -> Schedule:
@@ -199,10 +289,15 @@ def known_schedule(tx: Verbs, tenant: Tenant, schedule_id: str) -> Schedule:
 
 
 def schedule_views(tx: Verbs, schedules: Sequence[Schedule]) -> list[ScheduleView]:
-    """Join schedules with the states of the messages of their last ticks."""
+    """Join schedules with the states of the messages of their last runs."""
     states = _states(tx, schedules)
+    known: dict[tuple[Tenant, str], Group | None] = {}
     return [
-        ScheduleView(schedule, {m: states[m] for m in (schedule.last.messages if schedule.last else ()) if m in states})
+        ScheduleView(
+            schedule,
+            {m: states[m] for m in (schedule.last.messages if schedule.last else ()) if m in states},
+            recurring.redaction(schedule, _group(tx, schedule, known)),
+        )
         for schedule in schedules
     ]
 

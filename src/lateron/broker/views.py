@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Generic, TypeAlias, TypeVar
 
 from msgspec import Struct
 
 from lateron.core.flow import Lane
 from lateron.core.publish import GroupPublication
+from lateron.core.recurring import NewSchedule
 from lateron.core.values import (
     HOUR,
     MINUTE,
@@ -21,6 +23,7 @@ from lateron.core.values import (
     Outcome,
     Publication,
     Request,
+    Tenant,
 )
 from lateron.errors import LateronError
 
@@ -32,6 +35,8 @@ class Limits(Struct, frozen=True):
 
     host_parallelism: int | None = None  # Open attempts per destination host; None means no bound.
     global_parallelism: int | None = None  # Open attempts of the whole server; None means no bound.
+    tenant_parallelism: int | None = None  # Open attempts of one tenant while there are several; None: no bound.
+    start_ramp_ms: Millis = 0  # How long after a start with a backlog the two caps above open step by step.
     message_retention_ms: Millis = 10 * MINUTE  # How long a message can be read after its end.
     history_retention_ms: Millis = 72 * HOUR  # Requests, attempts and events after the end.
     dead_letter_retention_ms: Millis = 30 * 24 * HOUR
@@ -52,8 +57,15 @@ class FannedOut(Struct, frozen=True):
     endpoints: tuple[tuple[str, Accepted], ...]
 
 
-# To one item of a request: an error is that of a publish to a group, found in the transaction.
-Answered: TypeAlias = Accepted | FannedOut | LateronError
+class Enrolled(Struct, frozen=True):
+    """The answer to a schedule among the items of a batch."""
+
+    id: str
+
+
+# What a request can store, and the answer to it; an error is that of a group or a schedule, found in the transaction.
+Item: TypeAlias = Publication | GroupPublication | NewSchedule
+Answered: TypeAlias = Accepted | FannedOut | Enrolled | LateronError
 
 
 class Result(Struct, frozen=True):
@@ -66,7 +78,7 @@ class Result(Struct, frozen=True):
 class Turn(Struct, frozen=True):
     """What has come together while the last transaction was under way."""
 
-    publishes: tuple[tuple[Publication | GroupPublication, ...], ...] = ()  # By request; each is answered as a whole.
+    publishes: tuple[tuple[Item, ...], ...] = ()  # By request; each is answered as a whole.
     results: tuple[Result, ...] = ()
     room: int = 0  # How many attempts this node can open.
 
@@ -86,7 +98,7 @@ class Prepared(Struct, frozen=True):
 
     turned: Turned
     alarm: Millis | None = None  # When the first lane of the store is due.
-    open: int = 0  # Attempts of this node that are open then.
+    open: Mapping[Tenant, int] = {}  # Attempts of this node that are open then.
     committed: bool = False
 
 
@@ -101,7 +113,7 @@ class Waiting(Struct, frozen=True):
     """Why a message has not gone out yet, and until when if that is known."""
 
     # "delay", "retry", "server_paused", "flow_paused", "flow_parallelism", "flow_rate", "host_paused", "host_cap",
-    # "global_parallelism", "node", "queue_head", "queue_paused", "callback_of"
+    # "global_parallelism", "user_parallelism", "node", "queue_head", "queue_paused", "callback_of"
     reason: str
     until: Millis | None = None
     held_by: str | None = None  # The flow key, host or queue that holds it, or the message whose slot it waits for.

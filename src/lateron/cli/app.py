@@ -9,7 +9,7 @@ import typer
 
 import lateron
 from lateron.cli import exits
-from lateron.cli.commands import command, help_of
+from lateron.cli.commands import command, help_of, whole
 from lateron.cli.dlq import dlq_app
 from lateron.cli.flags import with_settings
 from lateron.cli.flow import flow_app
@@ -100,6 +100,29 @@ def why(remote: Remote, message: Annotated[str, typer.Argument(metavar="ID", hel
     from lateron.cli.show import show_message
 
     show_message(remote, message)
+
+
+@command(app, "lateron bench", "lateron bench -n 500 --connections 8 --json")
+def bench(
+    remote: Remote,
+    messages: Annotated[int, whole("--messages", "-n", said="How many.", least=1, most=1_000_000)] = 1000,
+    connections: Annotated[int, whole("--connections", said="That publish at once.", least=1, most=1000)] = 16,
+    size: Annotated[int, whole("--size", said="Bytes of each body.", least=64, most=1_000_000)] = 200,
+    patience: Annotated[int, whole("--patience", said="Seconds that the last may take to arrive.")] = 30,
+    listen: Annotated[str, typer.Option("--listen", metavar="ADDRESS", help="Where to receive.")] = "127.0.0.1",
+    reach: Annotated[
+        str | None, typer.Option("--reach", metavar="HOST", help="What the server calls that address.")
+    ] = None,
+) -> None:
+    """Publish messages to a receiver in this process, and print how fast they were stored and arrived.
+
+    The messages stay in the server's log. A server on another machine must be able to reach this one: see --listen
+    and --reach.
+    """
+    from lateron.cli.bench import Load
+    from lateron.cli.bench import bench as run
+
+    run(remote.client, Load(messages, connections, size, patience), listen, reach, as_json=remote.as_json)
 
 
 app.add_typer(publishing_app)

@@ -59,7 +59,7 @@ class Client:
         complete = {"Authorization": f"Bearer {self.token}", **(headers or {})}
         answer = self._send(method, path, body, complete, _PATIENCE_S if patient else _TIMEOUT_S)
         if not 200 <= answer.status < 300:
-            said = f"the server answered {answer.status}: {_reason(answer.content)}"
+            said = f"the server answered {answer.status}: {reason_of(answer.content)}"
             raise Failed(*((said, REFUSED) if method == "GET" or answer.is_refusal else (said + _WHETHER, UNKNOWN)))
         try:
             return json.loads(answer.content) if answer.content else None
@@ -146,7 +146,7 @@ def _is_local(host: str) -> bool:
         return False
 
 
-def _reason(content: bytes) -> str:
+def reason_of(content: bytes) -> str:
     """Return what an error answer says, in one line."""
     try:
         document = json.loads(content)

@@ -64,11 +64,9 @@ def cancel(
         remote.done(remote.call("DELETE", path("v2", "messages", named[0])), f"cancelled {named[0]}")
         return DONE
     chosen: Query = [("messageIds", name) for name in named] or query
-    if not named:
-        # Which ones a limit would leave is for the server to choose, so it gives no examples.
-        names = () if limit else ("messageId", "url")
-        if not agreed(remote, "message", "cancel", _pending(remote, query, limit), bulk, names):
-            return DONE
+    found = _pending(remote, query, limit)  # Newest first, as the server cancels.
+    if not named and not agreed(remote, "message", "cancel", found, bulk, ("messageId", "url")):
+        return DONE
     most: Query = [("count", limit)] if limit else []
     answer = remote.call("DELETE", "/v2/messages", [*chosen, *most], patient=True)
     remote.done(answer, f"cancelled {answer['cancelled']}")

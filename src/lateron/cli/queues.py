@@ -62,7 +62,7 @@ def delete(
     """Delete a queue and cancel its messages; if there are any, you are asked first."""
     where = path("v2", "queues", queue)
     if not yes and (waiting := remote.call("GET", where)["lag"]):
-        confirmed(f"{waiting} messages in {queue} would be cancelled. Delete it?")
+        confirmed(f"{waiting} message{'' if waiting == 1 else 's'} of {queue} would be cancelled. Delete it?")
     remote.done(remote.call("DELETE", where, patient=True), f"deleted {queue}")
 
 

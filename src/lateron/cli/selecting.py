@@ -148,7 +148,7 @@ def agreed(remote: Remote, what: str, verb: str, found: Iterable[Item], bulk: Bu
         verb: What would be done to them.
         found: The items; not more than ``COUNTED`` are looked at.
         bulk: What the user said beforehand.
-        names: Fields of an item that show which it is; without any, no examples are given.
+        names: Fields of an item that show which it is.
 
     Raises:
         Failed: Nobody can be asked, or the answer was no.
@@ -158,8 +158,8 @@ def agreed(remote: Remote, what: str, verb: str, found: Iterable[Item], bulk: Bu
     seen = list(islice(found, COUNTED + 1))
     many = len(seen) > COUNTED
     lines = [f"{f'more than {COUNTED}' if many else len(seen)} {what}{'' if len(seen) == 1 else 's'} to {verb}"]
-    lines += ["  " + "  ".join(str(item.get(name, "-")) for name in names) for item in seen[:EXAMPLES] if names]
-    lines += ["  ..."] if names and len(seen) > EXAMPLES else []
+    lines += ["  " + "  ".join(str(item.get(name, "-")) for name in names) for item in seen[:EXAMPLES]]
+    lines += ["  ..."] if len(seen) > EXAMPLES else []
     if bulk.dry_run:
         remote.done({"matching": min(len(seen), COUNTED), "more": many}, "\n".join(map(plain, lines)))
         return False

@@ -23,7 +23,8 @@ _REASONS: Final = {
     "queue_paused": "its queue is paused",
     "server_paused": "the whole server is paused",
     "global_parallelism": "as many deliveries are open as the server allows in all",
-    "node": "it is next; the server has no room for more open deliveries or is about to take it",
+    "user_parallelism": "as many deliveries are open as the server allows one user",
+    "node": "nothing else holds it; the server has no room for more open deliveries or is about to take it",
 }
 
 _PHASES: Final = ("dns", "connect", "tls", "firstByte", "body")

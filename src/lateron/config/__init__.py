@@ -214,7 +214,21 @@ SETTINGS: Final = (
         "host-parallelism",
         Count(0, 65536, none="0"),
         128,
-        "Deliveries open at once to one destination host; 0 for no bound of its own.",
+        "Deliveries open at once to one destination host, of one user; 0 for no bound of its own.",
+        _DELIVERY,
+    ),
+    Setting(
+        "user-parallelism",
+        Count(0, 65536, none="0"),
+        None,
+        "Deliveries open at once of one user while there are several; 0 for three quarters of all.",
+        _DELIVERY,
+    ),
+    Setting(
+        "start-ramp",
+        Duration(0, HOUR),
+        10 * SECOND,
+        "How long after a start with a backlog the bounds above open step by step; 0 for at once.",
         _DELIVERY,
     ),
     Setting(
@@ -337,6 +351,8 @@ class Settings:
     concurrency: int
     global_parallelism: int | None
     host_parallelism: int | None
+    user_parallelism: int | None
+    start_ramp: Millis
     catcher: bool
     quota: str
     max_body: int

@@ -18,6 +18,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 from lateron.core.headers import wire_text
 from lateron.core.options import MAX_HEADER_BYTES, MAX_HEADERS, Config, Given, WorkflowNotSupported, read_flag
 from lateron.core.publish import GroupPublication, PublishContext, build, forward_plain, is_url, name_queue, to_group
+from lateron.core.recurring import NewSchedule, read_schedule
 from lateron.core.values import Publication
 from lateron.errors import LateronError, RequestError
 
@@ -50,7 +51,7 @@ _decode_item = msgspec.json.Decoder(_Item).decode
 _decode_text = msgspec.json.Decoder(str).decode
 
 
-def parse_batch(body: bytes, context: PublishContext) -> list[Publication | GroupPublication | ItemError]:
+def parse_batch(body: bytes, context: PublishContext) -> list[Publication | GroupPublication | NewSchedule | ItemError]:
     """Read a batch, one result per item, in order.
 
     Args:
@@ -67,7 +68,7 @@ def parse_batch(body: bytes, context: PublishContext) -> list[Publication | Grou
         raise RequestError(f"body: expected a JSON array of messages ({error})") from None
     if len(items) > MAX_ITEMS:
         raise RequestError(f"body: a batch has at most {MAX_ITEMS} messages, this one {len(items)}")
-    results: list[Publication | GroupPublication | ItemError] = []
+    results: list[Publication | GroupPublication | NewSchedule | ItemError] = []
     for index, item in enumerate(items):
         try:
             results.append(_publication(item, context))
@@ -78,7 +79,7 @@ def parse_batch(body: bytes, context: PublishContext) -> list[Publication | Grou
     return results
 
 
-def _publication(raw: Raw, context: PublishContext) -> Publication | GroupPublication:
+def _publication(raw: Raw, context: PublishContext) -> Publication | GroupPublication | NewSchedule:
     try:
         item = _decode_item(raw)
     except _UNREADABLE as error:
@@ -93,12 +94,15 @@ def _publication(raw: Raw, context: PublishContext) -> Publication | GroupPublic
             config.given.setdefault(option, Given(field, _wire(field, value)))
     if item.queue:
         name_queue(config, Given("queue", _wire("queue", item.queue)))
-    if not is_url(item.destination):
-        body = _body(item.body, config)  # Before the configuration is read: it may name the body's type.
-        return to_group(item.destination, config, headers, body, context)
-    if "header-forward" in config.given and read_flag(config, "header-forward"):
+    to_url = is_url(item.destination)
+    if to_url and "header-forward" in config.given and read_flag(config, "header-forward"):
         forward_plain(config, headers)
-    return build(item.destination, config, _body(item.body, config), context)
+    body = _body(item.body, config)  # Before the configuration is read: it may name the body's type.
+    if "cron" in config.given:
+        return read_schedule(item.destination, config, headers, body, context)
+    if not to_url:
+        return to_group(item.destination, config, headers, body, context)
+    return build(item.destination, config, body, context)
 
 
 def gather(config: Config, headers: dict[str, str | list[str]]) -> list[tuple[str, str]]:

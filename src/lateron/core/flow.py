@@ -26,6 +26,7 @@ memory, and writes it once.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 from hashlib import blake2b
 from typing import Final
@@ -244,6 +245,26 @@ def shares(rooms: list[int], capacity: int) -> list[int]:
             capacity -= more
         open_lanes = [i for i in open_lanes if granted[i] < rooms[i]]
     return granted
+
+
+def fair_shares(rooms: list[tuple[Tenant, int]], capacity: int, free: Mapping[Tenant, int]) -> list[int]:
+    """Split ``capacity`` over tenants by turns, and what each gets over its lanes by turns.
+
+    Args:
+        rooms: Of each lane its tenant and what it could start; those to be served first stand first.
+        capacity: What this node can start in all.
+        free: What a tenant may start at most; one that is not named has no bound of its own.
+
+    Returns:
+        How many each lane may start.
+    """
+    lanes: dict[Tenant, list[int]] = {}
+    for tenant, room in rooms:
+        lanes.setdefault(tenant, []).append(room)
+    wanted = [min(sum(mine), free.get(tenant, UNBOUNDED)) for tenant, mine in lanes.items()]
+    granted = dict(zip(lanes, shares(wanted, capacity), strict=True))
+    split = {tenant: iter(shares(mine, granted[tenant])) for tenant, mine in lanes.items()}  # Each is used up once.
+    return [next(split[tenant]) for tenant, _ in rooms]
 
 
 def _blocked(lane: Lane) -> bool:

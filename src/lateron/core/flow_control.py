@@ -178,11 +178,9 @@ def parse_unpin(pairs: Sequence[tuple[str, str]]) -> Unpin:
     """Read what a call wants to unpin.
 
     Raises:
-        RequestError: It names nothing, or not with true or false.
+        RequestError: It names something else, or not with true or false.
     """
     given = _once(pairs, frozenset(("parallelism", "rate")))
-    if not given:
-        raise RequestError("unpin: expected parallelism=true, rate=true or both")
     return Unpin(bool(_switch(given, "parallelism")), bool(_switch(given, "rate")))
 
 

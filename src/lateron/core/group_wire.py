@@ -71,7 +71,7 @@ def check_group_name(name: str) -> str:
         InvalidValue: It cannot.
     """
     if not is_group_name(name):
-        raise InvalidValue("name", name, "1 to 256 letters, digits, '-', '.' or '_', and not 'api'")
+        raise InvalidValue("name", name, "1 to 256 letters, digits, '-', '.' or '_', and not 'api', '.' or '..'")
     return name
 
 

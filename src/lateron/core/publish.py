@@ -64,7 +64,10 @@ _SCHEMES: Final = (b"http:/", b"https:/")
 
 
 class CronGiven(NotSupported):
-    """What was read as a message asks for a schedule: right in a publish, and refused everywhere else."""
+    """What was read as a message asks for a schedule: right wherever one publishes, and refused elsewhere."""
+
+    def __init__(self, spelled: str) -> None:
+        super().__init__(f"{spelled}: no schedule can be made here")
 
 
 class PublishContext(Struct, frozen=True):
@@ -123,8 +126,8 @@ def parse_publish(
         name_queue(config, queue)
     if not is_url(destination):
         if "cron" in config.given:
-            raise NotSupported("schedules to a URL group are not supported yet")
-        return to_group(destination, config, _texts(headers), body or None, context)
+            raise CronGiven(config.given["cron"].spelled)
+        return to_group(destination, config, texts(headers), body or None, context)
     return build(destination, config, body or None, context)
 
 
@@ -143,11 +146,12 @@ def read_request(target: bytes, headers: Sequence[tuple[bytes, bytes]]) -> tuple
     if not is_url(destination):
         return destination, config  # A group takes all headers with it, and forwards them per endpoint.
     if "header-forward" in config.given and read_flag(config, "header-forward"):
-        forward_plain(config, _texts(headers))
+        forward_plain(config, texts(headers))
     return destination, config
 
 
-def _texts(headers: Sequence[tuple[bytes, bytes]]) -> list[tuple[str, str]]:
+def texts(headers: Sequence[tuple[bytes, bytes]]) -> list[tuple[str, str]]:
+    """Return headers as text whose characters are the bytes of the wire."""
     return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers]
 
 
@@ -352,8 +356,11 @@ def is_url(destination: str) -> bool:
 
 
 def is_group_name(name: str) -> bool:
-    """Whether a URL group can have this name; ``api`` is the place of the APIs that QStash hosts."""
-    return 0 < len(name) <= NAME_BYTES and _NAME.issuperset(name) and name != "api"
+    """Whether a URL group can have this name.
+
+    ``api`` is the place of the APIs that QStash hosts; a dot or two most clients resolve as a part of a path.
+    """
+    return 0 < len(name) <= NAME_BYTES and _NAME.issuperset(name) and name not in {"api", ".", ".."}
 
 
 def check_destination(destination: str) -> str:
@@ -376,7 +383,7 @@ def check_destination(destination: str) -> str:
 
 def _refuse_unbuilt(given: dict[str, Given]) -> None:
     if "cron" in given:
-        raise CronGiven(f"schedules are not supported here, only one by one: {given['cron'].spelled}")
+        raise CronGiven(given["cron"].spelled)
     for name in OF_SCHEDULES & given.keys():
         raise RequestError(f"{given[name].spelled}: an option of schedules, which need an Upstash-Cron")
 

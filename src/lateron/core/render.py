@@ -17,8 +17,8 @@ from typing import Any, Final, TypeAlias
 from lateron.core.headers import grouped, shown_text
 from lateron.core.ids import dlq_text, message_text
 from lateron.core.message import PARKED
-from lateron.core.queue import PLACES, Queue
-from lateron.core.recurring import Schedule
+from lateron.core.queue import PLACES, Queue, is_line
+from lateron.core.recurring import Schedule, forwarded
 from lateron.core.redact import both, hides_body, redact_headers, redacted
 from lateron.core.values import (
     SECOND,
@@ -215,12 +215,13 @@ def story_object(shown: Json, request: Request, attempts: Sequence[Attempt], eve
     return story
 
 
-def schedule_object(schedule: Schedule, states: Mapping[MessageId, State]) -> Json:
+def schedule_object(schedule: Schedule, states: Mapping[MessageId, State], redact: Redaction | None) -> Json:
     """Return a schedule as ``GET /v2/schedules/{id}`` shows it.
 
     Args:
         schedule: As stored, with its request.
-        states: Of the messages of its last tick, as far as they are still kept.
+        states: Of the messages of its last run, as far as they are still kept.
+        redact: What of it is hidden; the defaults of its group may hide more than it does itself.
     """
     request, rules, options = schedule.request, schedule.rules, schedule.request.options
     shown: Json = {
@@ -232,14 +233,14 @@ def schedule_object(schedule: Schedule, states: Mapping[MessageId, State]) -> Js
         "retries": options.retry.retries,
         "isPaused": schedule.paused,
     }
-    if request.headers:
-        shown["header"] = grouped(redact_headers(request.headers, options.redact))
-    _put_body(shown, "body", request.body, options.redact)
+    if headers := forwarded(schedule):
+        shown["header"] = grouped(redact_headers(headers, redact))
+    _put_body(shown, "body", request.body, redact)
     for name, callback in (("callback", options.callback), ("failureCallback", options.failure_callback)):
         if callback is not None:
             shown[name] = callback.url
             if callback.headers:
-                shown[f"{name}Header"] = _callback_headers(callback, options.redact)
+                shown[f"{name}Header"] = _callback_headers(callback, redact)
     _put(shown, "delay", _seconds(rules.delay_ms) if rules.delay_ms else None)
     _put(shown, "timeout", None if options.timeout_ms is None else _seconds(options.timeout_ms))
     for name in ("callerIP", "callerIp"):  # The SDKs' name, and the documentation's.
@@ -255,6 +256,8 @@ def schedule_object(schedule: Schedule, states: Mapping[MessageId, State]) -> Js
     if schedule.last is not None:
         shown["lastScheduleTime"] = schedule.last.time
         shown["lastScheduleStates"] = {message_text(i): _TICKED.get(s, "IN_PROGRESS") for i, s in states.items()}
+        _put(shown, "error", schedule.last.error)
+        _put(shown, "failedRuns", schedule.last.failed or None)
     _put(shown, "missed", rules.missed if rules.missed != "latest" else None)
     _put(shown, "overlap", rules.overlap if rules.overlap != "allow" else None)
     _put(shown, "start", rules.start)
@@ -292,7 +295,7 @@ def _common(message: Message, request: Request) -> Json:
     _put(shown, "topicName", options.topic)
     _put(shown, "endpointName", options.endpoint)
     _put(shown, "queueName", options.queue_name)
-    _put(shown, "orderKey", options.order_key)
+    _put(shown, "orderKey", None if is_line(options.order_key) else options.order_key)
     _put(shown, "callerIP", options.caller_ip)
     _put(shown, "retryDelayExpression", options.retry.expression)
     _put(shown, "timeout", options.timeout_ms)

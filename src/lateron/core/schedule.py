@@ -16,8 +16,9 @@ tick is always later than the instant it was asked for.
 
 from __future__ import annotations
 
+from calendar import monthrange
 from copy import copy
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from hashlib import sha256
 from importlib.resources import files
@@ -28,7 +29,7 @@ from cronsim import CronSim, CronSimError
 from msgspec import Struct
 
 from lateron.core.durations import parse_duration
-from lateron.core.values import DAY, SECOND, Millis
+from lateron.core.values import DAY, MINUTE, SECOND, Millis
 
 MAX_TEXT: Final = 256  # Characters.
 LONGEST_EVERY: Millis = 366 * DAY
@@ -46,6 +47,7 @@ _WORDS: Final = {
     "@hourly": "0 * * * *",
 }
 _CHARACTERS: Final = frozenset("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ*,-/#? ")
+_DAY: Final = 86_400  # Seconds.
 _EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001 - Wall time of no zone: what cronsim searches.
 
 
@@ -100,10 +102,10 @@ def parse_cron(text: str) -> Timing:
         raise ValueError(f"5 fields, or 6 with seconds first; there are {len(parts)}")
     timing = Timing(" ".join(parts), zone)
     try:
-        found = _search(timing.fields, _EPOCH + timedelta(days=55 * 365))
+        possible = _possible(_simulation(timing.fields))
     except CronSimError as error:
         raise ValueError(str(error)) from None
-    if found is None:
+    if not possible:
         raise ValueError("no date ever matches")
     return timing
 
@@ -124,18 +126,29 @@ def next_after(timing: Timing, instant: Millis, anchor: Millis = 0) -> Millis | 
     return None if seconds is None else seconds * SECOND
 
 
-def latest_until(timing: Timing, now: Millis, floor: Millis, anchor: Millis = 0) -> Millis:
-    """Return the last tick that is not later than ``now``, by halving; there is one after ``floor``."""
-    low, high = floor, now  # A tick lies in (low, now], none in (high, now].
-    while high - low > 1:
-        middle = (low + high) // 2
-        following = next_after(timing, middle, anchor)
-        if following is not None and following <= now:
-            low = middle
+def latest_until(timing: Timing, now: Millis, floor: Millis, anchor: Millis = 0, guess: Millis = MINUTE) -> Millis:
+    """Return the last tick that is not later than ``now``; there is one after ``floor``.
+
+    Looks back ever further until it meets a tick, then halves what lies between; the first look, ``guess`` ago, is the
+    last one where ticks are regular.
+    """
+    if timing.every_ms:
+        return anchor + (now - anchor) // timing.every_ms * timing.every_ms
+    found, low = None, now
+    while found is None or found > now:
+        assert low > floor, "no tick to be found"
+        low, guess = max(now - guess, floor), 4 * guess
+        found = next_after(timing, low)
+    following = next_after(timing, found)
+    high = now  # No tick is in (high, now]; ``found`` is one, and ``following`` the next.
+    while following is not None and following <= high:
+        found = following
+        middle = next_after(timing, (found + high) // 2)
+        if middle is not None and middle <= now:
+            found = middle
         else:
-            high = middle
-    found = next_after(timing, low, anchor)
-    assert found is not None
+            high = (found + high) // 2
+        following = next_after(timing, found)
     return found
 
 
@@ -158,10 +171,11 @@ def due_ticks(timing: Timing, first: Millis, now: Millis, missed: str, window: M
         window: With ``latest``, how old the one that fires may be.
         anchor: Where an interval is counted from.
     """
-    following = next_after(timing, now, anchor)
     most = 2 * COUNTED
-    ticks = _ticks(timing, first, now, anchor, most)
+    ticks, following = _ticks(timing, first, now, anchor, most)
     complete = len(ticks) < most
+    if not complete:
+        following = next_after(timing, now, anchor)
     if complete and now - first <= PUNCTUAL:
         return Due(tuple(ticks), 0, following)  # Nothing was missed, we are only a little late.
     if missed == "all":
@@ -180,23 +194,23 @@ def jitter(schedule: bytes, tick: Millis, most: Millis) -> Millis:
     return int.from_bytes(digest[:8]) % (most + 1)
 
 
-def _ticks(timing: Timing, first: Millis, now: Millis, anchor: Millis, most: int) -> list[Millis]:
-    """Return the ticks from ``first`` until ``now``, at most so many."""
+def _ticks(timing: Timing, first: Millis, now: Millis, anchor: Millis, most: int) -> tuple[list[Millis], Millis | None]:
+    """Return the ticks from ``first`` until ``now``, at most so many, and the one behind them."""
     ticks = [first]
-    while len(ticks) < most:
-        tick = next_after(timing, ticks[-1], anchor)
-        if tick is None or tick > now:
-            break
-        ticks.append(tick)
-    return ticks
+    following = next_after(timing, first, anchor)
+    while len(ticks) < most and following is not None and following <= now:
+        ticks.append(following)
+        following = next_after(timing, following, anchor)
+    return ticks, following
 
 
 def _latest_ticks(timing: Timing, first: Millis, now: Millis, anchor: Millis) -> list[Millis]:
-    found: list[Millis] = []
-    until = now
-    while len(found) < COUNTED:
-        found.append(latest_until(timing, until, first - 1, anchor))
-        until = found[-1] - 1
+    """Return the last ticks until ``now``, at most ``COUNTED``; ``first`` is one."""
+    found = [latest_until(timing, now, first - 1, anchor)]
+    gap = MINUTE
+    while len(found) < COUNTED and found[-1] > first:
+        found.append(latest_until(timing, found[-1] - 1, first - 1, anchor, gap))
+        gap = found[-2] - found[-1]
     return found[::-1]
 
 
@@ -223,6 +237,7 @@ def _zone(name: str) -> ZoneInfo:
         return ZoneInfo.from_file(file, name)
 
 
+@lru_cache(maxsize=4096)  # Many schedules have one cron, and are due at the same instant.
 def _next_second(timing: Timing, after: int) -> int | None:
     """Walk the segments of the zone from an instant on, until a matching wall time or a gap with one is met."""
     elapsed = timing.elapsed
@@ -235,6 +250,10 @@ def _next_second(timing: Timing, after: int) -> int | None:
     while found is not None:
         if found - segment.offset < segment.end:
             return found - segment.offset
+        near = found - 2 * _DAY
+        if near > max(segment.end, after + 2 * _DAY):
+            segment = _segment(timing.zone, near)  # No wall time matches before, whatever its clock did meanwhile.
+            continue
         following = _segment(timing.zone, segment.end)
         if not elapsed and found < segment.end + following.offset:
             return segment.end  # It lies in the gap.
@@ -264,7 +283,7 @@ def _segments(zone: str, year: int) -> tuple[Segment, ...]:
     info = _zone(zone)
     found: list[Segment] = []
     begin, before, offset = start, _offset(info, start - 1), _offset(info, start)
-    step = 24 * 3600  # No zone changes twice in a day; the tests compare all of them with another way to count.
+    step = _DAY  # No zone changes twice in a day; the tests compare all of them with another way to count.
     for at in range(start, end, step):
         until = min(at + step, end)
         if _offset(info, until) != offset and until < end:
@@ -316,6 +335,27 @@ def _search(fields: str, wall: datetime) -> datetime | None:
         return None
     assert found > wall
     return found
+
+
+def _possible(simulation: CronSim) -> bool:
+    """Whether a date ever matches, asked of each kind of month that there is: its length, and how its weeks lie."""
+    return any(
+        simulation.match_day(first.replace(day=day))
+        for first, length in _months()
+        if first.month in simulation.months
+        for day in range(1, length + 1)
+    )
+
+
+@lru_cache(maxsize=1)
+def _months() -> tuple[tuple[date, int], ...]:
+    """Return the first day and the length of one month of each kind; a leap year begins on each weekday in 28 years."""
+    kinds: dict[tuple[int, int, int], tuple[date, int]] = {}
+    for year in range(2000, 2028):
+        for month in range(1, 13):
+            weekday, length = monthrange(year, month)
+            kinds[month, weekday, length] = date(year, month, 1), length
+    return tuple(kinds.values())
 
 
 @lru_cache(maxsize=4096)

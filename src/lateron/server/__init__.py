@@ -37,13 +37,14 @@ from lateron.api.ports import Ports
 from lateron.broker.bulk import Broker
 from lateron.broker.history import History
 from lateron.broker.resources import Resources
+from lateron.broker.schedules import next_tick
 from lateron.broker.views import KeyPair
 from lateron.catcher import Catcher
 from lateron.config import InvalidSettings, Settings
 from lateron.core.values import SECOND, Tenant
 from lateron.dispatcher import Dispatcher
 from lateron.egress import Egress, Resolver
-from lateron.errors import StoreFailed
+from lateron.errors import StoreFailed, StoreLocked
 from lateron.runtime import Clock, SystemClock, id_maker
 from lateron.scheduler import Scheduler
 from lateron.server import rooms
@@ -77,6 +78,7 @@ class Server:
         self._directory = directory
         self._clock = clock or SystemClock()
         self._request_id = _request_ids()
+        self._lease: Callable[[], bool] = lambda: True
         self._ended = asyncio.Event()
         self._not_ready: str | None = "starting"
         self._closing = AsyncExitStack()  # What ``start`` opened, in reverse.
@@ -155,6 +157,8 @@ class Server:
             capacity=settings.concurrency,
             timeout_ms=rooms.quota_of(settings).timeout,
             region=settings.region,
+            lease=self._lease,
+            lost=partial(self._fail, StoreLocked("the lock file of the data directory was removed or replaced")),
         )
         ports = Ports(
             writer=writer,
@@ -182,7 +186,7 @@ class Server:
         self._closing.push_async_callback(writer.close)
         writer.attach(dispatcher.room, dispatcher.begin, self._fail)
         self._closing.push_async_callback(_cancelled, self._watched(scheduler.loop(), "scheduler"))
-        ticks = scheduler.ticks(lambda: broker.tick_alarm, settings.catch_up)
+        ticks = scheduler.ticks(partial(next_tick, broker), settings.catch_up)
         self._closing.push_async_callback(_cancelled, self._watched(ticks, "ticks of schedules"))
         self._watched(self._web.serve(self._sockets), "web server")
         await self._web.accepting.wait()
@@ -193,7 +197,9 @@ class Server:
         """Lock the directory and listen, so that a second server ends before it touches anything."""
         settings = self.settings
         if self._directory is not None:
-            self._closing.callback(os.close, sqlite.lock_directory(self._directory))
+            lock = sqlite.lock_directory(self._directory)
+            self._closing.callback(os.close, lock)
+            self._lease = partial(sqlite.still_locked, self._directory, lock)
             kind = sqlite.file_system(self._directory)
             if sqlite.is_network(kind) and not settings.allow_network_files:
                 raise InvalidSettings(

@@ -35,9 +35,12 @@ def quota_of(settings: Settings) -> Quota:
 
 def broker_limits(settings: Settings) -> Limits:
     """Return what the broker must know."""
+    places = settings.global_parallelism or settings.concurrency
     return Limits(
         host_parallelism=settings.host_parallelism,
-        global_parallelism=settings.global_parallelism or settings.concurrency,
+        global_parallelism=places,
+        tenant_parallelism=settings.user_parallelism or -(-places * 3 // 4),
+        start_ramp_ms=settings.start_ramp,
         message_retention_ms=settings.message_retention,
         history_retention_ms=settings.history_retention,
         dead_letter_retention_ms=quota_of(settings).dlq_retention,

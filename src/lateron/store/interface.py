@@ -113,15 +113,3 @@ def pieces(count: int) -> Iterator[tuple[int, int]]:
         while count - start >= size:
             yield start, size
             start += size
-
-
-def as_int(value: Value) -> int:
-    """Return a value that its column says is a number."""
-    assert isinstance(value, int)
-    return value
-
-
-def as_bytes(value: Value) -> bytes:
-    """Return a value that its column says is bytes."""
-    assert isinstance(value, bytes)
-    return value

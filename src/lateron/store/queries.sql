@@ -24,8 +24,9 @@ SELECT id, tenant, lane, state, due, created, retries, retried, attempt, rescues
   kind, parent, queue, seq, slot, root
 FROM message WHERE state = 1 AND node = ? AND id > ? ORDER BY id LIMIT ?;
 
--- ended_before: messages that came to rest in a state before a time, oldest first
-SELECT id FROM message WHERE state = ? AND ended < ? AND state >= 5 ORDER BY ended, id LIMIT ?;
+-- ended_before: messages that came to rest in a state before a time, oldest first; one that still holds the slot of its
+-- queue, because a callback of it does not rest, is needed
+SELECT id FROM message WHERE state = ? AND ended < ? AND state >= 5 AND slot = 0 ORDER BY ended, id LIMIT ?;
 
 -- read_message: without a lock, and only for its tenant
 SELECT id, tenant, lane, state, due, created, retries, retried, attempt, rescues, version, node, started, ended, cancel,
@@ -36,6 +37,9 @@ FROM message WHERE id = ? AND tenant = ?;
 SELECT id, tenant, lane, state, due, created, retries, retried, attempt, rescues, version, node, started, ended, cancel,
   kind, parent, queue, seq, slot, root
 FROM message WHERE id IN (@ids);
+
+-- load_fences
+SELECT id, state, version, node, cancel FROM message WHERE id IN (@ids) ORDER BY id {lock};
 
 -- read_lanes
 SELECT id, tenant, kind, name, parallelism, rate, period_ms, pinned_parallelism, pinned_rate, paused, active, waiting,
@@ -118,10 +122,14 @@ DELETE FROM dead_letter WHERE tenant = ? AND time = ? AND message = ? RETURNING 
 DELETE FROM dead_letter WHERE (tenant, time, message) IN
   (SELECT tenant, time, message FROM dead_letter WHERE tenant = ? AND time < ? ORDER BY tenant, time, message LIMIT ?);
 
--- collect_lanes: lanes that nobody is in or will come to from a queue, and that remember nothing
-DELETE FROM lane WHERE id IN (SELECT id FROM lane WHERE active = 0 AND waiting = 0 AND paused = 0
+-- lane_behind: the number of the lane so many places behind a number (after, places)
+SELECT id FROM lane WHERE id > ? ORDER BY id LIMIT 1 OFFSET ?;
+
+-- collect_lanes: lanes between two numbers (the second included) that nobody is in or will come to from a queue, and
+-- that remember nothing (after, last, now)
+DELETE FROM lane WHERE id IN (SELECT id FROM lane WHERE id > ? AND id <= ? AND active = 0 AND waiting = 0 AND paused = 0
   AND pinned_parallelism = 0 AND pinned_rate = 0 AND period_start + period_ms < ?
-  AND NOT EXISTS (SELECT 1 FROM message WHERE message.lane = lane.id AND message.state IN (2, 4)) ORDER BY id LIMIT ?);
+  AND NOT EXISTS (SELECT 1 FROM message WHERE message.lane = lane.id AND message.state IN (2, 4)));
 
 -- load_queues: to change them
 SELECT id, tenant, kind, name, parallelism, paused, deleted, held, lag, next_seq, created, updated
@@ -275,6 +283,13 @@ DELETE FROM schedule_request WHERE id = ?;
 -- insert_ticks: each instant of a schedule once
 INSERT INTO tick (schedule, time, bucket) VALUES @rows(3) ON CONFLICT (schedule, time) DO NOTHING
 RETURNING schedule, time;
+
+-- count_ticks: of a schedule, at most so many
+SELECT count(*) FROM (SELECT time FROM tick WHERE schedule = ? AND time BETWEEN ? AND ? LIMIT ?) AS taken;
+
+-- look_again: whose time was reckoned by a clock that has been set back since
+UPDATE schedule SET due = ? WHERE key IN (SELECT key FROM schedule WHERE due > ? ORDER BY due DESC LIMIT ?)
+RETURNING key;
 
 -- expire_ticks
 DELETE FROM tick WHERE (schedule, time) IN (SELECT schedule, time FROM tick WHERE time < ? ORDER BY time LIMIT ?);

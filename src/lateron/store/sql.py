@@ -15,55 +15,45 @@ from msgspec import Struct, msgpack
 from lateron.core.digest import request_digest
 from lateron.core.flow import Lane
 from lateron.core.groups import Endpoint, Group
-from lateron.core.recurring import Last, Rules, Schedule
 from lateron.core.values import (
     Attempt,
     Claimed,
     DeadLetter,
     Event,
     EventKind,
-    Headers,
+    Fence,
     Kind,
     LaneKind,
     Message,
     MessageId,
     Millis,
-    Options,
     Outcome,
     Request,
     State,
     Tenant,
 )
-from lateron.store.interface import Connection, Row
-from lateron.store.interface import as_bytes as _bytes
-from lateron.store.interface import as_int as _int
-from lateron.store.queue_verbs import QueueVerbs
+from lateron.store.interface import Row
+from lateron.store.queues import QueueVerbs
+from lateron.store.rows import BUCKETS, StoredRequest
+from lateron.store.rows import headers as _headers
+from lateron.store.rows import integer as _int
+from lateron.store.rows import octets as _bytes
+from lateron.store.rows import pack as _pack
+from lateron.store.rows import request_of as _request
+from lateron.store.schedules import ScheduleVerbs
 
-_pack = msgpack.Encoder().encode
-_headers = msgpack.Decoder(Headers).decode
-_options = msgpack.Decoder(Options).decode
 _endpoints = msgpack.Decoder(tuple[Endpoint, ...]).decode
 _outcome = msgpack.Decoder(Outcome).decode
-_rules = msgpack.Decoder(Rules).decode
-_last = msgpack.Decoder(Last).decode
 
 _STATES: Final = {state.value: state for state in State}
 _KINDS: Final = {kind.value: kind for kind in Kind}
 _EVENTS: Final = {kind.value: kind for kind in EventKind}
 _LANES: Final = {kind.value: kind for kind in LaneKind}
-_BUCKETS: Final = 63  # A bucket is the low bits of the lane; 64 of them.
 
 FIRST: Final = b""  # Sorts before every id.
 LAST: Final = b"\xff" * 17  # Sorts behind every id.
 
 EventKey = tuple[Millis, bytes, int, int]  # (time, message, attempt, kind) of the last event seen.
-
-
-class StoredRequest(Struct, frozen=True):
-    """A request as it was read, and whether its bytes are those that were written."""
-
-    request: Request
-    intact: bool
 
 
 class TokenRow(Struct, frozen=True):
@@ -75,20 +65,14 @@ class TokenRow(Struct, frozen=True):
     scope: str
 
 
-class Verbs(QueueVerbs):
+class Verbs(QueueVerbs, ScheduleVerbs):
     """The verbs of one transaction."""
-
-    def __init__(self, connection: Connection) -> None:
-        self.locks = connection.locks
-        self._run = connection.run
-        self._run_rows = connection.run_rows
-        self._run_ids = connection.run_ids
 
     # Messages and their requests.
 
     def insert_messages(self, messages: Sequence[Message]) -> None:
         """Store new messages."""
-        self._run_rows("insert_messages", [(*_message_row(m), m.lane & _BUCKETS) for m in messages])
+        self._run_rows("insert_messages", [(*_message_row(m), m.lane & BUCKETS) for m in messages])
 
     def insert_requests(self, requests: Sequence[tuple[Message, Request]]) -> None:
         """Store the requests of new messages, each with its digest."""
@@ -97,6 +81,10 @@ class Verbs(QueueVerbs):
     def load_messages(self, ids: Sequence[MessageId]) -> dict[MessageId, Message]:
         """Read messages that this transaction will change."""
         return {m.id: m for m in map(_message, self._run_ids("load_messages", ids))}
+
+    def load_fences(self, ids: Sequence[MessageId]) -> dict[MessageId, Fence]:
+        """Read and lock what says whether attempts are still those that were claimed."""
+        return {MessageId(_bytes(row[0])): _fence(row) for row in self._run_ids("load_fences", ids)}
 
     def save_messages(self, messages: Sequence[Message]) -> None:
         """Store what changed of messages that this transaction has read."""
@@ -197,9 +185,11 @@ class Verbs(QueueVerbs):
         rows = self._run("next_due", (tenant,))
         return _int(rows[0][0]) if rows else None
 
-    def collect_lanes(self, now: Millis, limit: int) -> None:
-        """Delete lanes that nobody is in and that remember nothing."""
-        self._run("collect_lanes", (now, limit))
+    def collect_lanes(self, now: Millis, after: int, count: int) -> int | None:
+        """Delete lanes that nobody is in and that remember nothing; return where to go on, None at the end."""
+        last = [_int(row[0]) for row in self._run("lane_behind", (after, count - 1))]
+        self._run("collect_lanes", (after, last[0] if last else (1 << 63) - 1, now))
+        return last[0] if last else None
 
     def slot_holders(self, queue: int, limit: int = 1 << 40) -> list[Message]:
         """Read the messages of a queue that hold a slot, in their order; those that rest wait for callbacks."""
@@ -291,60 +281,6 @@ class Verbs(QueueVerbs):
     def expire_dead_letters(self, tenant: Tenant, before: Millis, limit: int) -> None:
         """Delete dead letters older than ``before``."""
         self._run("expire_dead_letters", (tenant, before, limit))
-
-    # Schedules.
-
-    def save_schedules(self, schedules: Sequence[Schedule]) -> None:
-        """Store schedules, new ones too, without their requests."""
-        self._run_rows("save_schedules", [_schedule_row(s) for s in schedules])
-
-    def save_schedule_request(self, schedule: Schedule) -> None:
-        """Store the request of a schedule, with its digest."""
-        r = schedule.request
-        headers, options = _pack(r.headers), _pack(r.options)
-        digest = request_digest(r.url, r.method, headers, options, r.body)
-        self._run("save_schedule_request", (schedule.key, r.url, r.method, headers, options, digest, 0, r.body))
-
-    def schedule(self, tenant: Tenant, schedule_id: str) -> Schedule | None:
-        """Read one schedule with its request."""
-        found = self._with_requests(self._run("schedule", (tenant, schedule_id)))
-        return found[0] if found else None
-
-    def schedules(self, tenant: Tenant, after: str, limit: int) -> list[Schedule]:
-        """Read schedules of a tenant with their requests, by id."""
-        return self._with_requests(self._run("schedules", (tenant, after, limit)))
-
-    def due_schedules(self, now: Millis, limit: int) -> list[Schedule]:
-        """Read schedules that are due with their requests, those due longest first."""
-        return self._with_requests(self._run("due_schedules", (now, limit)))
-
-    def next_schedule(self) -> Millis | None:
-        """Return when the first schedule is due."""
-        rows = self._run("next_schedule")
-        return _int(rows[0][0]) if rows else None
-
-    def count_schedules(self, tenant: Tenant) -> int:
-        """Return how many schedules a tenant has."""
-        return _int(self._run("count_schedules", (tenant,))[0][0])
-
-    def delete_schedule(self, schedule: Schedule) -> None:
-        """Delete a schedule; its messages stay."""
-        self._run("delete_schedule", (schedule.key,))
-        self._run("delete_schedule_request", (schedule.key,))
-
-    def insert_ticks(self, ticks: Sequence[tuple[bytes, Millis]]) -> set[tuple[bytes, Millis]]:
-        """Take ticks, given (key of the schedule, instant); return those that nobody had taken."""
-        new = self._run_rows("insert_ticks", [(*tick, 0) for tick in ticks])
-        return {(_bytes(row[0]), _int(row[1])) for row in new}
-
-    def expire_ticks(self, before: Millis, limit: int) -> None:
-        """Delete ticks older than ``before``."""
-        self._run("expire_ticks", (before, limit))
-
-    def _with_requests(self, rows: Sequence[Row]) -> list[Schedule]:
-        keys = [row[0] for row in rows]
-        requests = {row[0]: _request(row) for row in self._run_ids("schedule_requests", keys)}
-        return [_schedule(row, requests[row[0]]) for row in rows]
 
     # URL groups.
 
@@ -459,18 +395,8 @@ def _message(row: Row) -> Message:
 def _request_row(message: Message, request: Request) -> Row:
     headers, options = _pack(request.headers), _pack(request.options)
     digest = request_digest(request.url, request.method, headers, options, request.body)
-    bucket = message.lane & _BUCKETS
+    bucket = message.lane & BUCKETS
     return (message.id, message.tenant, request.url, request.method, headers, options, digest, bucket, request.body)
-
-
-def _request(row: Row) -> StoredRequest:
-    _, url, method, headers, options, digest, body = row
-    content = None if body is None else _bytes(body)
-    packed, optional = _bytes(headers), _bytes(options)
-    if request_digest(str(url), str(method), packed, optional, content) != digest:
-        # Nothing of it can be trusted, not even that it can be decoded.
-        return StoredRequest(Request(str(url), str(method), (), None, Options()), intact=False)
-    return StoredRequest(Request(str(url), str(method), _headers(packed), content, _options(optional)), intact=True)
 
 
 def _attempt(row: Row) -> Attempt:
@@ -490,10 +416,15 @@ def _letter(row: Row) -> DeadLetter:
     return DeadLetter(_int(tenant), _int(time), MessageId(_bytes(message)), _int(attempt))
 
 
+def _fence(row: Row) -> Fence:
+    _, state, version, node, cancel = row
+    return Fence(_STATES[_int(state)], _int(version), node, cancel)  # type: ignore[arg-type]  # As in ``_message``.
+
+
 def _lane_row(lane: Lane) -> Row:
     return (lane.id, lane.tenant, lane.kind, lane.name, lane.parallelism, lane.rate, lane.period_ms,
             int(lane.pinned_parallelism), int(lane.pinned_rate), int(lane.paused), lane.active, lane.waiting,
-            lane.period_start, lane.rate_count, lane.next_due, lane.earliest, lane.id & _BUCKETS)  # fmt: skip
+            lane.period_start, lane.rate_count, lane.next_due, lane.earliest, lane.id & BUCKETS)  # fmt: skip
 
 
 def _lane(row: Row) -> Lane:
@@ -502,31 +433,6 @@ def _lane(row: Row) -> Lane:
     for flag in (7, 8, 9):
         values[flag] = bool(row[flag])
     return Lane(*values)  # type: ignore[arg-type]
-
-
-def _schedule_row(s: Schedule) -> Row:
-    return (s.key, s.tenant, s.id, s.cron, s.created, int(s.paused), s.due, _pack(s.rules), s.runs, s.missed,
-            s.skipped, None if s.last is None else _pack(s.last), 0)  # fmt: skip
-
-
-def _schedule(row: Row, stored: StoredRequest) -> Schedule:
-    key, tenant, name, cron, created, paused, due, rules, runs, missed, skipped, last = row
-    return Schedule(
-        key=_bytes(key),
-        tenant=_int(tenant),
-        id=str(name),
-        cron=str(cron),
-        created=_int(created),
-        paused=bool(paused),
-        due=None if due is None else _int(due),
-        rules=_rules(_bytes(rules)),
-        request=stored.request,
-        runs=_int(runs),
-        missed=_int(missed),
-        skipped=_int(skipped),
-        last=None if last is None else _last(_bytes(last)),
-        intact=stored.intact,
-    )
 
 
 def _group_row(group: Group) -> Row:

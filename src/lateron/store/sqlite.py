@@ -28,7 +28,7 @@ from lateron.errors import StorageFull, StoreBusy, StoreFailed, StoreLocked
 from lateron.store.interface import Row, Statement, Value, load_statements, pieces
 from lateron.store.sql import Verbs
 
-SCHEMA: Final = 5  # What this program writes: the number of the last step in schema/.
+SCHEMA: Final = 6  # What this program writes: the number of the last step in schema/.
 OLDEST_READER: Final = 4  # The oldest program that still reads what this one writes; those before know no queues.
 APPLICATION_ID: Final = 0x4C61746F  # "Lato" in the header of the file: what `file` and backups see.
 OLDEST_SQLITE: Final = (3, 51, 3)
@@ -36,6 +36,9 @@ NETWORK_FILE_SYSTEMS: Final = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs",
 
 FILE: Final = "lateron.db"
 BUSY_MS: Final = 5000  # How long to wait for another program that holds the file; never on the loop, see below.
+# One thread at a time uses a connection, which is ours to see to; SQLite need not lock it for each call.
+WRITING: Final = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE | apsw.SQLITE_OPEN_NOMUTEX
+READING: Final = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_NOMUTEX
 PREPARED: Final = 256  # Statements kept ready: all of the hot ones in all their sizes.
 
 
@@ -174,7 +177,7 @@ def open_file(directory: Path, now: Millis, *, vfs: str = "", synchronous: str =
     """
     check_library()
     path = directory / FILE
-    connection = apsw.Connection(str(path), vfs=vfs or None, statementcachesize=PREPARED)
+    connection = apsw.Connection(str(path), flags=WRITING, vfs=vfs or None, statementcachesize=PREPARED)
     _configure(connection, synchronous)
     _migrate(connection, now)
     if vfs:
@@ -188,7 +191,7 @@ def open_file(directory: Path, now: Millis, *, vfs: str = "", synchronous: str =
 def open_memory(now: Millis) -> SqliteStore:
     """Open a store that ends with the process."""
     check_library()
-    connection = apsw.Connection(":memory:", statementcachesize=PREPARED)
+    connection = apsw.Connection(":memory:", flags=WRITING, statementcachesize=PREPARED)
     _configure(connection, "OFF")
     _migrate(connection, now)
     return SqliteStore(connection)
@@ -196,8 +199,7 @@ def open_memory(now: Millis) -> SqliteStore:
 
 def open_reader(directory: Path) -> SqliteStore:
     """Open a connection that only reads; it sees each transaction whole and never blocks the writer."""
-    flags = apsw.SQLITE_OPEN_READONLY
-    connection = apsw.Connection(str(directory / FILE), flags=flags, statementcachesize=PREPARED)
+    connection = apsw.Connection(str(directory / FILE), flags=READING, statementcachesize=PREPARED)
     connection.set_busy_timeout(BUSY_MS)
     connection.pragma("query_only", 1)
     connection.pragma("temp_store", "MEMORY")
@@ -240,6 +242,15 @@ def lock_directory(directory: Path) -> int:
         os.close(descriptor)
         raise StoreLocked(f"another process already runs on {directory}") from error
     return descriptor
+
+
+def still_locked(directory: Path, descriptor: int) -> bool:
+    """Whether the lock is still the one a second process would meet; not after somebody deleted its file."""
+    try:
+        there, ours = (directory / "lateron.lock").stat(), os.fstat(descriptor)
+    except OSError:
+        return False
+    return (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino)
 
 
 def file_system(directory: Path, mounts: str | None = None) -> str | None:

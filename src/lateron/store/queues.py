@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from lateron.core.queue import Queue
 from lateron.core.values import MessageId, QueueKind, Tenant
-from lateron.store.interface import Row, Value, as_bytes, as_int
+from lateron.store.interface import Row
+from lateron.store.rows import BUCKETS, Statements, integer, octets
 
 _KINDS: Final = {kind.value: kind for kind in QueueKind}
-_BUCKETS: Final = 63  # As in ``store.sql``.
 
 
-class QueueVerbs:
+class QueueVerbs(Statements):
     """Rows of queues, and the lines before them."""
-
-    _run: Callable[..., list[Row]]
-    _run_rows: Callable[[str, Sequence[Row]], list[Row]]
-    _run_ids: Callable[[str, Sequence[Value]], list[Row]]
 
     def load_queues(self, ids: Sequence[int]) -> dict[int, Queue]:
         """Read and lock queues."""
@@ -39,11 +35,11 @@ class QueueVerbs:
 
     def count_queues(self, tenant: Tenant) -> int:
         """Count the queues of a tenant that have a name."""
-        return as_int(self._run("count_queues", (tenant, QueueKind.NAMED))[0][0])
+        return integer(self._run("count_queues", (tenant, QueueKind.NAMED))[0][0])
 
     def deleted_queues(self, limit: int) -> list[int]:
         """Name queues that were deleted and are not yet empty."""
-        return [as_int(row[0]) for row in self._run("deleted_queues", (limit,))]
+        return [integer(row[0]) for row in self._run("deleted_queues", (limit,))]
 
     def save_queues(self, queues: Sequence[Queue]) -> None:
         """Store queues, new ones too."""
@@ -56,20 +52,20 @@ class QueueVerbs:
     def queue_heads(self, queue: int, limit: int) -> list[tuple[MessageId, int, int]]:
         """Read (message, lane, seq) of the first that wait for a slot, in their order."""
         rows = self._run("queue_heads", (queue, limit))
-        return [(MessageId(as_bytes(m)), as_int(lane), as_int(seq)) for m, lane, seq in rows]
+        return [(MessageId(octets(m)), integer(lane), integer(seq)) for m, lane, seq in rows]
 
     def release_slots(self, ids: Sequence[MessageId]) -> list[int]:
         """Take back the slots of messages whose whole family rests; return the queue of each."""
-        return [as_int(row[0]) for row in self._run_ids("release_slots", ids)]
+        return [integer(row[0]) for row in self._run_ids("release_slots", ids)]
 
 
 def _queue_row(q: Queue) -> Row:
     return (q.id, q.tenant, q.kind, q.name, q.parallelism, int(q.paused), int(q.deleted), q.held, q.lag, q.next_seq,
-            q.created, q.updated, q.id & _BUCKETS)  # fmt: skip
+            q.created, q.updated, q.id & BUCKETS)  # fmt: skip
 
 
 def _queue(row: Row) -> Queue:
     values: list[object] = list(row)
-    values[2] = _KINDS[as_int(row[2])]
+    values[2] = _KINDS[integer(row[2])]
     values[5], values[6] = bool(row[5]), bool(row[6])
     return Queue(*values)  # type: ignore[arg-type]
