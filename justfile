@@ -47,3 +47,15 @@ simulate *arguments:
 # Cut the power at every write of two runs (`--all`), or of those you name; the tests make a sample of the cuts.
 power-cuts *arguments:
     .venv/bin/python -m tests.crash.power_cuts {{arguments}}
+
+# Plant a bug for each promise, or for those you name, and expect the promise's test to go red.
+redden *arguments:
+    .venv/bin/python -m tests.redden {{arguments}}
+
+# Throw bytes at what reads bytes of strangers, guided by coverage; keeps what it finds in tests/corpus.
+fuzz *arguments:
+    .venv/bin/python -m tests.fuzz {{arguments}}
+
+# Draw five thousand requests of every operation from the description (or as many as you say); hours on a small machine.
+schemathesis cases="5000":
+    LATERON_CASES={{cases}} .venv/bin/pytest -q tests/contract/test_schemathesis.py

@@ -59,6 +59,9 @@ def filling(directory: Path) -> Iterator[tuple[Broker, SqliteStore]]:
         yield broker, store
     finally:
         store.close()
+        # Else the server's first syncs would wait for gigabytes that are not its own.
+        with (data / sqlite.FILE).open("rb+") as file:
+            os.fsync(file.fileno())
         os.close(lock)
 
 

@@ -18,7 +18,7 @@ from lateron.store.interface import Row, Value, load_statements
 from lateron.store.sql import Verbs
 from lateron.store.sqlite import SqliteConnection, SqliteStore, open_memory
 
-ORDER = {"load_queues": 1, "load_lanes": 2, "load_messages": 3}
+ORDER = {"load_queues": 1, "load_lanes": 2, "load_messages": 3, "load_fences": 3}
 
 
 class Watched(SqliteConnection):

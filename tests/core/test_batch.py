@@ -145,6 +145,7 @@ def test_empty_queue_is_none(queue: str | None) -> None:
         (item(body=1), 400, "body"),
         (item(body=True), 400, "body"),
         (item(body="x" * (1 << 20) + "x"), 412, "body"),
+        (item(headers={"Upstash-Callback": URL, "Upstash-Callback-\u00c0": ""}), 400, "not an option of a callback"),
         (item(queue="q/q"), 400, "queue"),
         (item(queue=1), 400, "queue"),
         (item(callback="x"), 400, "callback"),

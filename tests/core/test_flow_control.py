@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 from tests.core.publishing import publish
@@ -38,6 +38,7 @@ EMPTY = Lane(1, 1, LaneKind.FLOW, "k")
     period=st.integers(1, 60),
     steps=st.lists(st.tuples(st.integers(0, 30), st.integers(1, 9)), max_size=60),
 )
+@example(3, 10, [(0, 1), (30, 1), (8, 1), (1, 1), (1, 1), (1, 1), (1, 1)])  # Idle, then busy across a border.
 def test_no_window_of_a_smooth_key_holds_more_than_its_rate(
     rate: int, period: Millis, steps: list[tuple[Millis, int]]
 ) -> None:

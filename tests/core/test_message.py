@@ -13,6 +13,7 @@ from lateron.core.values import (
     CallbackOptions,
     Claimed,
     EventKind,
+    Fence,
     Flow,
     Kind,
     LaneKind,
@@ -179,18 +180,32 @@ def test_a_cancelled_message_is_not_rescued() -> None:
     assert life.give_back(requested.message, NOW).message.state is State.CANCELED
 
 
+def fence(message: Message) -> Fence:
+    return Fence(message.state, message.version, message.node, message.cancel)
+
+
 @pytest.mark.promise("P-22")
 def test_a_result_is_stale_once_the_message_has_moved() -> None:
     """Gone, at rest, started again, or held by another node."""
     message, asked = active()
     claimed = Claimed(message, asked)
 
-    assert not life.stale(claimed, message)
-    assert life.stale(claimed, None)
-    assert life.stale(claimed, life.settle(message, asked, OK, NOW).message)
+    assert life.unmoved(claimed, fence(message)) == message
+    assert life.unmoved(claimed, None) is None
+    assert life.unmoved(claimed, fence(life.settle(message, asked, OK, NOW).message)) is None
     again = life.start(life.lose(message, NOW).message, 7, NOW).message
-    assert life.stale(claimed, again)
-    assert life.stale(claimed, replace(message, node=8))
+    assert life.unmoved(claimed, fence(again)) is None
+    assert life.unmoved(claimed, fence(replace(message, node=8))) is None
+
+
+@pytest.mark.promise("P-95")
+def test_a_message_that_has_not_moved_may_be_asked_to_cancel() -> None:
+    """It is what was claimed, and the wish."""
+    message, asked = active()
+    requested = life.cancel(message, NOW)
+    assert requested is not None
+
+    assert life.unmoved(Claimed(message, asked), fence(requested.message)) == requested.message
 
 
 @pytest.mark.promise("P-40", "P-41")

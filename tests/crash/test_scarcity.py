@@ -93,7 +93,7 @@ def asked(client: HTTPConnection, message: str, headers: dict[str, str]) -> list
 
 
 @linux
-@pytest.mark.promise("P-1", "P-2", "P-4", "P-20", "P-21", "P-22", "P-50", "P-51", "P-113", "F-5")
+@pytest.mark.promise("P-1", "P-2", "P-4", "P-20", "P-21", "P-22", "P-50", "P-51", "F-5")
 def test_a_server_that_runs_out_of_memory_loses_nothing(tmp_path: Path) -> None:
     """The kernel kills it in the middle of large publishes; each of them is there whole, or was never answered."""
     greedy = Changed(tmp_path / "data")

@@ -51,7 +51,7 @@ QUOTA = QUOTAS["none"]
 OPEN: list[apsw.Connection] = []
 
 Dump = dict[str, list[tuple[Any, ...]]]
-Sent = tuple[str, bytes | None]  # Url and body.
+Sent = tuple[bytes, str, bytes | None]  # Id, url and body.
 
 
 @contextmanager
@@ -147,8 +147,8 @@ class Recorded:
 
     @property
     def requests(self) -> set[Sent]:
-        """Return url and body of every request that was ever stored."""
-        return {(row[2], row[-1]) for held in self.history for row in held["request"]}
+        """Return id, url and body of every request that was ever stored."""
+        return {(row[0], row[2], row[-1]) for held in self.history for row in held["request"]}
 
 
 class Work:
@@ -336,5 +336,5 @@ def found_on(image: Files) -> Begun:
         return Begun(seen=True, sent=set())
     finally:
         close_all()
-    intact = {(one.request.url, one.request.body) for one in claimed if one.intact}
+    intact: set[Sent] = {(one.message.id, one.request.url, one.request.body) for one in claimed if one.intact}
     return Begun(seen=not all(one.intact for one in claimed), sent=intact)

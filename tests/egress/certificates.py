@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+import subprocess
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -26,13 +27,21 @@ class Authority:
     def file(self) -> Path:
         return self.directory / "authority.pem"
 
-    def server(self, name: str, *, days: int = 30, own: bool = False) -> ssl.SSLContext:
+    def server(
+        self,
+        name: str,
+        *,
+        days: int = 30,
+        own: bool = False,
+        more: int = 0,
+    ) -> ssl.SSLContext:
         """Return the settings of a server.
 
         Args:
             name: What the certificate is for: a host name or an address.
             days: How long it is still valid; negative: since when not any more.
             own: Signed by itself instead of by the authority.
+            more: Further certificates that it sends along, of no use.
         """
         key = ec.generate_private_key(ec.SECP256R1())
         built = _builder(name, key, self.certificate.subject, days)
@@ -44,8 +53,8 @@ class Authority:
             shown = x509.DNSName(name)
         built = built.add_extension(x509.SubjectAlternativeName([shown]), critical=False)
         certificate = built.sign(key if own else self.key, hashes.SHA256())
-        file = self.directory / f"{name.replace(':', '_')}-{days}-{own}.pem"
-        file.write_bytes(_pem(certificate) + _key_pem(key))
+        file = self.directory / f"{name.replace(':', '_')}-{days}-{own}-{more}.pem"
+        file.write_bytes(_pem(certificate) + _key_pem(key) + _pem(self.certificate) * more)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(file)
         return context
@@ -63,6 +72,28 @@ def make_authority(directory: Path) -> Authority:
     authority = Authority(directory, key, certificate)
     authority.file.write_bytes(_pem(certificate))
     return authority
+
+
+def weakly_signed(directory: Path, name: str) -> tuple[Path, ssl.SSLContext]:
+    """Return an authority's file, and the settings of a server whose certificate it has signed over SHA-1.
+
+    By the program of OpenSSL: libraries do not make such a thing any more.
+    """
+    extensions = directory / "extensions"
+    extensions.write_text(f"subjectAltName=DNS:{name}\n")
+    for command in (
+        "req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.pem -subj /CN=weak -days 30 -sha256",
+        f"req -newkey rsa:2048 -nodes -keyout weak.key -out weak.csr -subj /CN={name}",
+        (
+            "x509 -req -in weak.csr -CA ca.pem -CAkey ca.key -CAcreateserial -sha1 -days 30 -extfile extensions"
+            " -out weak.pem"
+        ),
+    ):
+        subprocess.run(["openssl", *command.split()], cwd=directory, check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.set_ciphers("DEFAULT:@SECLEVEL=0")  # It would refuse to show it.
+    context.load_cert_chain(directory / "weak.pem", directory / "weak.key")
+    return directory / "ca.pem", context
 
 
 def _builder(subject: str, key: ec.EllipticCurvePrivateKey, issuer: x509.Name, days: int) -> x509.CertificateBuilder:

@@ -84,7 +84,8 @@ def received(pieces: list[bytes], *, method: str = "POST") -> tuple[Answer, bool
         wire = Wire()
         connection.connection_made(wire)
         request = Delivery(1, parse_destination("http://h/"), method, (), b"", 1000)
-        waiting = connection.begin(b"POST / HTTP/1.1\r\n\r\n", request, NEVER)
+        waiting: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        connection.begin(b"POST / HTTP/1.1\r\n\r\n", request, NEVER, waiting.set_result)
         for piece in pieces:
             if wire.closed:
                 break

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 import ssl
 import struct
@@ -12,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from tests.egress.certificates import Authority, make_authority
+from tests.egress.certificates import Authority, make_authority, weakly_signed
 from tests.egress.conftest import Run
 from tests.egress.receiver import ANYWHERE, OK, Behaviour, always, delivery, receiving, sending, until
 
@@ -85,6 +86,26 @@ def test_certificate_that_does_not_fit_is_refused(
     assert detail in outcome.detail
     assert "certificate of 127.0.0.1:" in outcome.detail
     assert heard == 0
+
+
+@pytest.mark.promise("D-31", "F-36")
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="makes the certificate")
+def test_certificate_signed_over_sha_1_is_refused(run: Run, tmp_path: Path) -> None:
+    """Two certificates with one such signature can be made; whose it is cannot be known."""
+    file, server = weakly_signed(tmp_path, "good.example")
+
+    outcome, heard = exchange(run, server, tls_context(file))
+
+    assert (outcome.error, heard) == ("tls", 0)
+    assert "too weak" in outcome.detail
+
+
+@pytest.mark.promise("D-30", "F-36")
+def test_endless_certificate_chain_is_refused(run: Run, authority: Authority, trusting: ssl.SSLContext) -> None:
+    """A receiver may not fill our memory before it has said who it is."""
+    outcome, heard = exchange(run, authority.server("good.example", more=400), trusting)
+
+    assert (outcome.error, heard) == ("tls", 0)
 
 
 @pytest.mark.promise("D-31", "F-36")

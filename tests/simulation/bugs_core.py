@@ -32,7 +32,11 @@ Patch = pytest.MonkeyPatch
 
 def drop_the_fence(patch: Patch) -> None:
     """A node that was declared dead may still record its outcome, if the message is open again."""
-    patch.setattr(life, "stale", lambda _, stored: stored is None or stored.node is None)
+    patch.setattr(
+        life,
+        "unmoved",
+        lambda claimed, fence: None if fence is None or fence.node is None else replace(claimed.message),
+    )
 
 
 def charge_a_rescue(patch: Patch) -> None:

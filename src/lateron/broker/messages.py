@@ -345,18 +345,18 @@ class MessageBroker:
         self, tx: Verbs, ledger: Ledger, results: Sequence[Result], now: Millis
     ) -> tuple[list[Transition], int]:
         """Decide how attempts ended; a result that came too late changes nothing."""
-        stored = tx.load_messages([r.claimed.message.id for r in results]) if results else {}
+        stored = tx.load_fences([r.claimed.message.id for r in results]) if results else {}
         ended, stale = list[Transition](), 0
         for result in results:
-            current = stored.get(result.claimed.message.id)
-            if current is None or life.stale(result.claimed, current):
+            # Popped: a second result for it is stale.
+            current = life.unmoved(result.claimed, stored.pop(result.claimed.message.id, None))
+            if current is None:
                 stale += 1
                 continue
             if result.outcome is None:
                 transition = life.give_back(current, now)
             else:
                 transition = life.settle(current, result.claimed.request, result.outcome, now)
-            stored[current.id] = transition.message  # A second result for it is stale.
             if result.claimed.request.options.flow is not None or not result.claimed.intact:
                 ledger.aim(current, result.claimed.request.url)
             ended.append(transition)

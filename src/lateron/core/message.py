@@ -40,6 +40,7 @@ from lateron.core.values import (
     DeadLetter,
     Event,
     EventKind,
+    Fence,
     Headers,
     Kind,
     Message,
@@ -242,11 +243,24 @@ def delivered(outcome: Outcome) -> bool:
     return outcome.error is None and outcome.status is not None and 200 <= outcome.status <= 299
 
 
-def stale(claimed: Claimed, stored: Message | None) -> bool:
-    """Whether a result came too late: the message is gone, or has moved since it was claimed."""
-    if stored is None or stored.state is not State.ACTIVE:
-        return True
-    return stored.version != claimed.message.version or stored.node != claimed.message.node
+def unmoved(claimed: Claimed, fence: Fence | None) -> Message | None:
+    """Return a message whose attempt has ended as it is stored now.
+
+    Of an ACTIVE message nothing changes but the wish to cancel it, so it need not be read again.
+
+    Args:
+        claimed: As the attempt was begun.
+        fence: What is stored; None if the message is gone.
+
+    Returns:
+        None if the result came too late: the message is gone, or has moved since it was claimed.
+    """
+    message = claimed.message
+    if fence is None or fence.state is not State.ACTIVE:
+        return None
+    if fence.version != message.version or fence.node != message.node:
+        return None
+    return message if fence.cancel is None else replace(message, cancel=fence.cancel)
 
 
 def _move(message: Message, state: State, **changes: object) -> Message:

@@ -257,7 +257,9 @@ def _check_callback_option(option: str, given: Given, *, nested: bool) -> None:
         if nested or option == "callback":
             raise RequestError(f"{given.spelled}: a callback can have a failure callback, and nothing nests deeper")
     elif option not in _CALLBACK and option not in _IGNORED:
-        start = given.spelled.lower().rindex(option)
+        start = given.spelled.lower().rfind(option)
+        if start < 0:  # Beyond ASCII it is spelled otherwise than it came; no header can have such a name.
+            raise RequestError(f"{given.spelled}: not an option of a callback")
         hint = f"{given.spelled[:start]}Forward-{given.spelled[start:]}"
         raise RequestError(f"{given.spelled}: not an option of a callback; to send it as a header, name it {hint}")
 

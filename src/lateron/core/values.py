@@ -187,6 +187,15 @@ class Message(Struct, frozen=True):
     root: MessageId | None = None  # Of callbacks: the message of the queue they come from.
 
 
+class Fence(Struct, frozen=True, gc=False):
+    """What of a stored message says whether an attempt at it is still the one that was claimed."""
+
+    state: State
+    version: int
+    node: int | None
+    cancel: Millis | None
+
+
 class Claimed(Struct, frozen=True):
     """A message this node must now attempt, with what to send."""
 

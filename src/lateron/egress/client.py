@@ -21,6 +21,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from msgspec import Struct
@@ -111,8 +112,7 @@ class Egress:
         if self._ticker is None:
             self._tick()
 
-        def answered(waiter: asyncio.Future[Answer]) -> None:
-            answer = waiter.result()
+        def answered(answer: Answer) -> None:
             if connection.reusable:
                 self._pool.put(connection)
             if answer.error == "closed" and not answer.began:
@@ -122,7 +122,7 @@ class Egress:
                 return
             done(self._outcome(answer, connection, _REUSED, began))
 
-        connection.begin(head, delivery, Nanos(began + delivery.timeout_ms * 1_000_000)).add_done_callback(answered)
+        connection.begin(head, delivery, Nanos(began + delivery.timeout_ms * 1_000_000), answered)
         return True
 
     async def close(self) -> None:
@@ -234,8 +234,10 @@ class Egress:
         """Send the request on a connection and await its answer, or the end of the time."""
         if self._ticker is None:
             self._tick()
+        answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        connection.begin(head, delivery, deadline, partial(_resolve, answered))
         try:
-            answer = await connection.begin(head, delivery, deadline)
+            answer = await answered
         except asyncio.CancelledError:
             connection.abort()
             raise
@@ -290,6 +292,11 @@ class Egress:
     def _failed(self, error: str, detail: str, course: Course, began: Nanos) -> Outcome:
         phases = Phases(course.dns, course.connect, course.tls, total=(self._mono() - began) // 1000)
         return Outcome(error=error, detail=_line(detail, 500), phases=phases, peer=course.peer)
+
+
+def _resolve(future: asyncio.Future[Answer], answer: Answer) -> None:
+    if not future.done():  # A cancelled attempt is not told.
+        future.set_result(answer)
 
 
 def _key(delivery: Delivery, address: str) -> Key:

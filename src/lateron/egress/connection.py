@@ -1,8 +1,7 @@
 """One HTTP/1.1 connection, one exchange at a time, as callbacks of the event loop.
 
-``begin`` writes a request and returns a future of the ``Answer``; bytes that arrive drive the parser, the
-parser drives this object, and the future is set in the callback that saw the end. A failure is an answer
-too: the future never holds an exception.
+``begin`` writes a request; bytes that arrive drive the parser, the parser drives this object, and once the end is
+seen the caller is told the ``Answer``, in the next round of the loop. A failure is an answer too.
 
 How an answer ends is decided here, and the same bytes end the same way however the network cuts them:
 
@@ -80,7 +79,7 @@ class Connection(asyncio.Protocol):
         self._lost = lost
         self._transport: asyncio.Transport | None = None
         self._parser: HttpResponseParser | None = None
-        self._waiter: asyncio.Future[Answer] | None = None
+        self._waiter: Callable[[Answer], object] | None = None  # Whom to tell; None between exchanges.
         self.peer = peer  # Address and port, for people.
         self.key = key  # Where the pool keeps it.
         self.deadline = NEVER  # When the open exchange must have ended; whoever owns us calls ``expire``.
@@ -108,17 +107,17 @@ class Connection(asyncio.Protocol):
 
     # The exchange
 
-    def begin(self, head: bytes, delivery: Delivery, deadline: Nanos) -> asyncio.Future[Answer]:
-        """Send a request; the future is the answer to it.
+    def begin(self, head: bytes, delivery: Delivery, deadline: Nanos, done: Callable[[Answer], object]) -> None:
+        """Send a request.
 
         Args:
             head: Request line and headers of the delivery, with the empty line.
             delivery: What it belongs to.
             deadline: When to ``expire``.
+            done: Is called once with the answer, later, unless the exchange is aborted.
         """
         assert self._waiter is None, "one exchange at a time"
-        waiter: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._waiter = waiter
+        self._waiter = done
         self._reset()
         self._bodiless = delivery.method == "HEAD"  # The answer ends with its head, whatever length it announces.
         self._timeout_ms = delivery.timeout_ms
@@ -129,7 +128,7 @@ class Connection(asyncio.Protocol):
         if transport is None or transport.is_closing():
             self._sent_at = self._mono()
             self._end("closed", "connection closed before the request was sent")
-            return waiter
+            return
         if self._parser is None:
             self._parser = HttpResponseParser(self)
         if len(body) <= JOIN_MAX:
@@ -138,7 +137,6 @@ class Connection(asyncio.Protocol):
             transport.write(head)
             transport.write(body)
         self._sent_at = self._mono()
-        return waiter
 
     def expire(self) -> None:
         """End the exchange because its time is up."""
@@ -363,7 +361,7 @@ class Connection(asyncio.Protocol):
             return False
 
     def _end(self, error: str | None = None, detail: str = "", *, truncated: bool = False) -> None:
-        """Answer the waiter, and keep the connection or drop it."""
+        """Tell the answer, and keep the connection or drop it."""
         waiter = self._waiter
         assert waiter is not None
         self._waiter = None
@@ -382,8 +380,8 @@ class Connection(asyncio.Protocol):
         if self._fed:
             answer.first_byte = max(0, self._first_at - self._sent_at) // 1000
             answer.body_time = (now - self._first_at) // 1000
-        if not waiter.done():
-            waiter.set_result(answer)
+        # Why not at once: what is told may not find this object in the midst of reading.
+        asyncio.get_running_loop().call_soon(waiter, answer)
         transport = self._transport
         if self._keep and error is None and not (truncated or self._leftover or transport is None):
             # Why: an early answer leaves a rest of the request in the buffer.

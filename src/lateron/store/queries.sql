@@ -38,6 +38,9 @@ SELECT id, tenant, lane, state, due, created, retries, retried, attempt, rescues
   kind, parent, queue, seq, slot, root
 FROM message WHERE id IN (@ids);
 
+-- load_fences
+SELECT id, state, version, node, cancel FROM message WHERE id IN (@ids) ORDER BY id {lock};
+
 -- read_lanes
 SELECT id, tenant, kind, name, parallelism, rate, period_ms, pinned_parallelism, pinned_rate, paused, active, waiting,
   period_start, rate_count, next_due, earliest

@@ -21,6 +21,7 @@ from lateron.core.values import (
     DeadLetter,
     Event,
     EventKind,
+    Fence,
     Kind,
     LaneKind,
     Message,
@@ -80,6 +81,10 @@ class Verbs(QueueVerbs, ScheduleVerbs):
     def load_messages(self, ids: Sequence[MessageId]) -> dict[MessageId, Message]:
         """Read messages that this transaction will change."""
         return {m.id: m for m in map(_message, self._run_ids("load_messages", ids))}
+
+    def load_fences(self, ids: Sequence[MessageId]) -> dict[MessageId, Fence]:
+        """Read and lock what says whether attempts are still those that were claimed."""
+        return {MessageId(_bytes(row[0])): _fence(row) for row in self._run_ids("load_fences", ids)}
 
     def save_messages(self, messages: Sequence[Message]) -> None:
         """Store what changed of messages that this transaction has read."""
@@ -409,6 +414,11 @@ def _event(row: Row) -> Event:
 def _letter(row: Row) -> DeadLetter:
     tenant, time, message, attempt = row
     return DeadLetter(_int(tenant), _int(time), MessageId(_bytes(message)), _int(attempt))
+
+
+def _fence(row: Row) -> Fence:
+    _, state, version, node, cancel = row
+    return Fence(_STATES[_int(state)], _int(version), node, cancel)  # type: ignore[arg-type]  # As in ``_message``.
 
 
 def _lane_row(lane: Lane) -> Row:

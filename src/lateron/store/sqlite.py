@@ -36,6 +36,9 @@ NETWORK_FILE_SYSTEMS: Final = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs",
 
 FILE: Final = "lateron.db"
 BUSY_MS: Final = 5000  # How long to wait for another program that holds the file; never on the loop, see below.
+# One thread at a time uses a connection, which is ours to see to; SQLite need not lock it for each call.
+WRITING: Final = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE | apsw.SQLITE_OPEN_NOMUTEX
+READING: Final = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_NOMUTEX
 PREPARED: Final = 256  # Statements kept ready: all of the hot ones in all their sizes.
 
 
@@ -174,7 +177,7 @@ def open_file(directory: Path, now: Millis, *, vfs: str = "", synchronous: str =
     """
     check_library()
     path = directory / FILE
-    connection = apsw.Connection(str(path), vfs=vfs or None, statementcachesize=PREPARED)
+    connection = apsw.Connection(str(path), flags=WRITING, vfs=vfs or None, statementcachesize=PREPARED)
     _configure(connection, synchronous)
     _migrate(connection, now)
     if vfs:
@@ -188,7 +191,7 @@ def open_file(directory: Path, now: Millis, *, vfs: str = "", synchronous: str =
 def open_memory(now: Millis) -> SqliteStore:
     """Open a store that ends with the process."""
     check_library()
-    connection = apsw.Connection(":memory:", statementcachesize=PREPARED)
+    connection = apsw.Connection(":memory:", flags=WRITING, statementcachesize=PREPARED)
     _configure(connection, "OFF")
     _migrate(connection, now)
     return SqliteStore(connection)
@@ -196,8 +199,7 @@ def open_memory(now: Millis) -> SqliteStore:
 
 def open_reader(directory: Path) -> SqliteStore:
     """Open a connection that only reads; it sees each transaction whole and never blocks the writer."""
-    flags = apsw.SQLITE_OPEN_READONLY
-    connection = apsw.Connection(str(directory / FILE), flags=flags, statementcachesize=PREPARED)
+    connection = apsw.Connection(str(directory / FILE), flags=READING, statementcachesize=PREPARED)
     connection.set_busy_timeout(BUSY_MS)
     connection.pragma("query_only", 1)
     connection.pragma("temp_store", "MEMORY")
