@@ -8,17 +8,32 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from lateron.broker import schedules
 from lateron.broker.bulk import Broker, Cancelled
 from lateron.broker.crowds import Crowds
+from lateron.broker.gates import Gates
+from lateron.broker.groups import FanOut
 from lateron.broker.ledger import Ledger
 from lateron.broker.messages import MessageBroker
 from lateron.broker.queues import QueueBroker
 from lateron.broker.schedules import Schedules, Ticked
-from lateron.broker.views import Prepared, Turn, Turned
+from lateron.broker.views import Prepared, Turn, Turned, Waiting
 from lateron.core import flow, recurring
 from lateron.core.groups import Group
 from lateron.core.queue import Queue
-from lateron.core.values import Claimed, DeadLetter, Message, MessageId, Millis, Publication, State, Tenant, Transition
+from lateron.core.values import (
+    Claimed,
+    DeadLetter,
+    Message,
+    MessageId,
+    Millis,
+    Publication,
+    Request,
+    State,
+    Tenant,
+    Transition,
+)
+from lateron.errors import StorageFull
 from lateron.scheduler import SteadyClock
 from lateron.store.sql import Verbs
 from lateron.store.sqlite import SqliteStore, statements
@@ -181,7 +196,7 @@ def forget_who_sleeps_at_a_restart(patch: Patch) -> None:
 
     def begin(self: MessageBroker, label: str, now: Millis) -> None:
         honest(self, label, now)
-        self._crowds.searched(None)
+        self._crowds._unseen = None
 
     patch.setattr(MessageBroker, "open", begin)
 
@@ -381,6 +396,49 @@ def remember_an_old_group(patch: Patch) -> None:
     patch.setattr(Verbs, "group", group)
 
 
+def stay_at_the_far_date(patch: Patch) -> None:
+    """A clock that was set back is not noticed, and schedules wait for what it had shown."""
+    patch.setattr(schedules, "set_back", lambda *_: False)
+
+
+def take_a_full_disk_for_a_missing_group(patch: Patch) -> None:
+    """If a group cannot be read because the disk is full, its publish is answered with an error of its own."""
+    honest = FanOut._group
+
+    def group(self: FanOut, tenant: Tenant, name: str) -> Group | None:
+        try:
+            return honest(self, tenant, name)
+        except StorageFull:
+            return None
+
+    patch.setattr(FanOut, "_group", group)
+
+
+def let_a_retry_sleep(patch: Patch) -> None:
+    """A retry that comes to the front of its key waits for the host of the one that stood there."""
+
+    def join_again(self: Ledger, message: Message) -> None:
+        self._lanes[message.lane] = flow.joined(self._lanes[message.lane], message.due)
+
+    patch.setattr(Ledger, "_join_again", join_again)
+
+
+def blame_the_node(patch: Patch) -> None:
+    """Whoever asks why a message waits is not told of the host."""
+    patch.setattr(Gates, "_at_host", lambda *_: None)
+
+
+def count_places_from_zero(patch: Patch) -> None:
+    """The first in line is told that nobody is before him, and that his place is 0."""
+    honest = Gates.waiting
+
+    def waiting(self: Gates, message: Message, request: Request) -> Waiting | None:
+        told = honest(self, message, request)
+        return told if told is None or told.place is None else replace(told, place=told.place - 1)
+
+    patch.setattr(Gates, "waiting", waiting)
+
+
 def settle_in_silence(patch: Patch) -> None:
     """A result that came too late is counted as stored."""
     honest = MessageBroker._decide
@@ -401,5 +459,6 @@ BROKER = (
     reset_parallelism, delete_a_queue_without_its_messages, take_by_id, send_damaged, cancel_for_others,
     cancel_one_page, retry_a_dead_letter_twice, purge_by_birth, purge_what_a_queue_needs, forget_a_paused_key,
     believe_every_clock, advance_before_the_insert, fire_twice, overwrite_half_a_schedule, remember_an_old_group,
-    settle_in_silence,
+    stay_at_the_far_date, take_a_full_disk_for_a_missing_group, let_a_retry_sleep, blame_the_node,
+    count_places_from_zero, settle_in_silence,
 )  # fmt: skip

@@ -72,13 +72,14 @@ def read() -> dict[str, Found]:
 
 
 def write(rows: Iterable[Found]) -> None:
-    """Replace the table in the page."""
+    """Bring the rows of these bugs in the page up to date; those of others stay."""
+    table = read() | {row.name: row for row in rows}
     before, head, behind = PAGE.read_text("utf-8").partition(HEAD)
     assert head, f"{PAGE.name} has lost the head of its table"
     rest = behind.splitlines(keepends=True)
     while rest and rest[0].startswith("|"):
         rest.pop(0)
-    PAGE.write_text(before + HEAD + "".join(row.row for row in rows) + "".join(rest), "utf-8")
+    PAGE.write_text(before + HEAD + "".join(row.row for row in table.values()) + "".join(rest), "utf-8")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

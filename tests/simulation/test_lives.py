@@ -13,7 +13,7 @@ from tests.simulation.wishes import FAULTS, FEATURES
 from tests.simulation.world import World
 
 ROOT = Path(__file__).parent.parent.parent
-SEEDS = 200
+SEEDS = 150
 RARE = {
     "asked why",
     "cancelled", "clock not believed", "clock stepped", "died while it recovered", "died, committed",
@@ -39,7 +39,7 @@ def test_the_simulation_reaches_what_it_is_for() -> None:
     """A world in which the rare things never happen proves nothing about them."""
     marks: Counter[str] = Counter()
     drawn: Counter[str] = Counter()
-    for seed in range(80):
+    for seed in range(60):
         world = World(seed)
         world.run()
         marks += world.marks
