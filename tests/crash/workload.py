@@ -336,5 +336,5 @@ def found_on(image: Files) -> Begun:
         return Begun(seen=True, sent=set())
     finally:
         close_all()
-    intact = {(one.message.id, one.request.url, one.request.body) for one in claimed if one.intact}
+    intact: set[Sent] = {(one.message.id, one.request.url, one.request.body) for one in claimed if one.intact}
     return Begun(seen=not all(one.intact for one in claimed), sent=intact)
