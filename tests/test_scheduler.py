@@ -230,3 +230,26 @@ def test_a_jump_over_a_restart_waits_for_confirmation_too() -> None:
     back = Scheduler(run, clock, store.used_bytes, store.shrink)
     assert not sweep(back, START + HOUR, 0)
     assert sweep(back, START + HOUR + CONFIRM, CONFIRM)
+
+
+@pytest.mark.promise("P-98", "F-20")
+def test_a_jump_before_the_very_first_sweep_waits_for_confirmation_too() -> None:
+    """A new store has no last sweep to compare with; the clock at the start of the process will do."""
+    store, clock = open_memory(START), Stepped()
+    swept: list[Millis] = []
+
+    class Watched(Broker):
+        def sweep(self, now: Millis, *, over_size: bool = False) -> bool:
+            swept.append(now)
+            return super().sweep(now, over_size=over_size)
+
+    broker = Watched(store, id_maker(), 1, Limits())
+
+    async def run(work: Callable[[Broker, Millis], T], /) -> T:
+        return work(broker, clock.wall_now)
+
+    scheduler = Scheduler(run, clock, store.used_bytes, store.shrink)
+    clock.wall_now, clock.mono_now = START + 3650 * DAY, 30_000
+    asyncio.run(scheduler.sweep())
+
+    assert swept == []

@@ -95,7 +95,8 @@ class Scheduler:
         self._used_bytes = used_bytes
         self._shrink = shrink
         self._history_bytes = history_bytes
-        self._steady: SteadyClock | None = None  # Of the sweep; begins where the last process has swept.
+        self._began = clock.wall(), clock.mono()
+        self._steady: SteadyClock | None = None  # Of the sweep; begins where the last process has swept, or else here.
 
     async def ticks(self, next_tick: Callable[[Millis], Millis | None], catch_up_ms: Millis) -> None:
         """Let schedules tick for ever; cancel to end.
@@ -135,10 +136,10 @@ class Scheduler:
 
     async def sweep(self) -> None:
         """Delete what has passed its retention, in pieces between other transactions."""
-        now, mono = self._clock.wall(), self._clock.mono()
         if self._steady is None:
             last = await self._run(lambda broker, _: broker.last_sweep())
-            self._steady = SteadyClock(now if last is None else last, mono)
+            self._steady = SteadyClock(*(self._began if last is None else (last, self._clock.mono())))
+        now, mono = self._clock.wall(), self._clock.mono()
         if not self._steady.trusted(now, mono):
             log.warning("the clock has jumped by more than a day; retention waits until it is confirmed")
             return
