@@ -18,6 +18,7 @@ from lateron.broker.views import Accepted, Limits, Result, Turn
 from lateron.core import flow_control
 from lateron.core.flow_control import host_lane
 from lateron.core.values import (
+    HOUR,
     SECOND,
     Claimed,
     Filter,
@@ -150,6 +151,21 @@ def test_who_slept_before_a_host_wakes_after_a_restart() -> None:
         desk.settle([held], OK)
     assert all_due(desk) == []
     assert len(names) == 6
+
+
+@pytest.mark.promise("P-117")
+def test_a_delayed_message_puts_no_key_off_that_slept_before_a_restart(desk: Desk) -> None:
+    """Its own time is an hour away; those before it have waited for a host that may have room now."""
+    desk.broker.alter_lane(1, HOST, flow_control.paused, NOW, create=True)
+    desk.publish(keyed("k"))
+    assert all_due(desk) == []
+    desk.broker = Broker(desk.store, id_maker(), 2, desk.limits)
+    desk.broker.open("again", NOW)
+
+    desk.publish(keyed("k", delay_ms=HOUR))
+    desk.broker.alter_lane(1, HOST, flow_control.resumed, NOW)
+
+    assert len(all_due(desk)) == 1
 
 
 @pytest.mark.promise("P-117")

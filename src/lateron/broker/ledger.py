@@ -148,7 +148,11 @@ class Ledger:
         for lane in lanes:
             if lane.id not in self._lanes:
                 self._as_read[lane.id] = lane
-                self._lanes[lane.id] = self._capped(lane)
+                self._lanes[lane.id] = held = self._capped(lane)
+                if held.next_due is None and held.waiting and not self._crowds.asleep(lane.id):
+                    # It sleeps before a host, and that was forgotten. A message that joins would give it a time of its
+                    # own, by which the search for sleepers would pass it; so it looks again at once.
+                    self._lanes[lane.id] = flow.poke(held, self.now)
 
     def limit(self, publications: Iterable[tuple[int, Publication]]) -> None:
         """Apply the limits that new messages bring to their lanes."""
