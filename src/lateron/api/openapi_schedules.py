@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from lateron.api.describe import operation, ref
 from lateron.api.describe import path as path_parameter
-from lateron.api.openapi import publish_headers
+from lateron.api.openapi_options import publish_headers
 
 Json = dict[str, Any]
 
