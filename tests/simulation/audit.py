@@ -218,7 +218,9 @@ class Audit:
         """P-117, P-89: the broker looks again no later than the first lane and the first schedule are due."""
         broker = self.world.node.broker
         first = min((lane.next_due for lane in rows.lanes.values() if lane.next_due is not None), default=None)
-        if first is not None and (broker._alarm is None or broker._alarm > max(first, self.world.latest, self.world.now)):
+        if first is not None and (
+            broker._alarm is None or broker._alarm > max(first, self.world.latest, self.world.now)
+        ):
             raise Violation("P-117", "the broker would sleep through the time of a lane")
         dues = [plan.due for plan in self.world.plans.values() if plan.due is not None]
         if dues and (broker.tick_alarm is None or broker.tick_alarm > min(dues)):
