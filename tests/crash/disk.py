@@ -7,6 +7,7 @@ begins and ends while the server runs, at the n-th call from now on, with no hoo
 
 from __future__ import annotations
 
+import atexit
 import errno
 import mmap
 import os
@@ -113,7 +114,9 @@ class Faulty(Changed):
 @cache
 def library() -> Path:
     """Compile the library, once for a run of tests."""
-    target = Path(tempfile.mkdtemp(prefix="lateron-faults-")) / "faults.so"
+    folder = Path(tempfile.mkdtemp(prefix="lateron-faults-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    target = folder / "faults.so"
     subprocess.run(["gcc", "-O1", "-shared", "-fPIC", "-o", target, SOURCE, "-ldl"], check=True)
     return target
 
