@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Final
 
 from tests.simulation.models import Violation
 
-from lateron.broker.bulk import Broker
 from lateron.broker.views import Result, Turn
 from lateron.core.values import DAY, HOUR, MINUTE, SECOND, Claimed, Outcome
 
@@ -29,7 +28,7 @@ class Faults:
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self.zombies: list[tuple[Claimed, Broker]] = []
+        self.zombies: list[Claimed] = []
         self._chance = world.stream("faults")
         self._receivers = world.stream("receivers")
         self._strobe = 0  # How often the clock will still be thrown to and fro.
@@ -85,14 +84,12 @@ class Faults:
             self.world.disk.plan(fault, self._chance.randrange(1, 40))
 
     def late_answer(self) -> None:
-        """A node that was declared dead hands in its result, itself or by the hand of its successor."""
+        """The result of a node that is dead comes in; only its successor, which has the store's lock, can hand it in."""
         if not self.zombies:
             return
         world = self.world
-        claimed, own = self.zombies.pop(self._chance.randrange(len(self.zombies)))
-        outcome = self.outcome()
-        broker = self._chance.choice([own, world.node.broker])
-        turn = Turn(results=(Result(claimed, outcome),), room=0)
+        claimed = self.zombies.pop(self._chance.randrange(len(self.zombies)))
+        broker, turn = world.node.broker, Turn(results=(Result(claimed, self.outcome()),), room=0)
         holds, turned = world.perform(lambda: broker.turn(turn, world.now), cold=False)
         if holds and turned is not None:
             if turned.stale != 1:

@@ -78,7 +78,7 @@ class Node:
         """Lose all that is in hand, and start again."""
         world = self.world
         for claimed, call in self.in_hand.values():
-            world.faults.zombies.append((claimed, self.broker))
+            world.faults.zombies.append(claimed)
             self._lost(call)
             world.marks["lost with its node"] += 1
         self.in_hand.clear()
