@@ -517,7 +517,7 @@ def lives(server: Server) -> dict[str, Life]:
         name: Life(
             states=tuple(state for state, _ in reversed(told)),
             times=tuple(at for _, at in reversed(told)),
-            body=digest(b64decode(about[name]["body"])) + path_in_group(about[name]),
+            body=digest(b64decode(about[name].get("body", ""))) + path_in_group(about[name]),
             schedule=about[name].get("scheduleId") if "parentMessageId" not in about[name] else None,
             source=about[name].get("parentMessageId"),
             dead_letters=tuple(letters.get(name, ())),
