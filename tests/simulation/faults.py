@@ -84,7 +84,7 @@ class Faults:
             self.world.disk.plan(fault, self._chance.randrange(1, 40))
 
     def late_answer(self) -> None:
-        """The result of a node that is dead comes in; only its successor, which has the store's lock, can hand it in."""
+        """The result of a node that is dead comes in; only its successor, who has the lock, can hand it in."""
         if not self.zombies:
             return
         world = self.world
