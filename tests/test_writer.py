@@ -243,6 +243,29 @@ def test_cold_work_takes_its_turn_and_its_error_is_its_own() -> None:
     on_a_node(work)
 
 
+@pytest.mark.promise("P-118")
+def test_bulk_work_lets_publishes_pass_between_its_pieces() -> None:
+    """A million are cancelled in pieces; whoever publishes meanwhile waits for one of them, not for all."""
+
+    async def work(node: Node) -> None:
+        order: list[str] = []
+
+        async def bulk() -> None:
+            for _ in range(5):
+                await node.writer.run(lambda *_: order.append("piece"))
+
+        async def publisher() -> None:
+            for _ in range(2):
+                await node.writer.publish([ITEM])
+                order.append("publish")
+
+        await asyncio.gather(bulk(), publisher())
+        assert "publish" in order[:3], order
+        assert order[-1] == "piece", order
+
+    on_a_node(work)
+
+
 def test_a_client_that_has_gone_changes_nothing() -> None:
     """Its message is stored all the same: the outcome is unknown to it, not to us."""
 

@@ -68,6 +68,7 @@ class Writer:
         self._cold: list[tuple[Callable[[Broker, Millis], Any], asyncio.Future[Any]]] = []
         self._pending_bytes = 0
         self._busy = False
+        self._cold_last = False  # Cold work had the last turn; the next is for the others.
         self._scheduled = False
         self._alarm: asyncio.TimerHandle | None = None
         self._next_due: Millis | None = 0
@@ -215,13 +216,18 @@ class Writer:
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None
-        if self._cold:
+        room = self._room()
+        due = room > 0 and self._next_due is not None and self._next_due <= self._clock.wall()
+        hot = bool(self._publishes or self._results or due)
+        # Bulk work is handed in piece by piece, each as the last is done: without turns between them it would
+        # keep everybody else waiting until its end.
+        if self._cold and not (hot and self._cold_last):
+            self._cold_last = True
             work, answer = self._cold.pop(0)
             self._submit(partial(self._cold_work, work), partial(self._answered, answer))
             return
-        room = self._room()
-        due = room > 0 and self._next_due is not None and self._next_due <= self._clock.wall()
-        if self._publishes or self._results or due:
+        if hot:
+            self._cold_last = False
             length = _turn_length(self._publishes)
             publishes, self._publishes = self._publishes[:length], self._publishes[length:]
             results, self._results = self._results[:TURN_ITEMS], self._results[TURN_ITEMS:]
