@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from bench.report import Sheet
 
-OK, UNKNOWN, REFUSED, NEVER = b"2", b"0135", b"4", b"."  # What the load's log says of a message.
+OK, UNKNOWN, REFUSED, NEVER = b"2", b"013", b"4", b"."  # What the load's log says of a message.
 BUSY = b"5"  # Of our own server 503 says that nothing was stored; a load that is told so does not come again.
 
 

@@ -122,7 +122,12 @@ class Receiver:
 
     def count(self) -> int:
         """Return how many different messages arrived; costs the receiver as little as one more."""
-        return int(get_json(self.port, "GET", "/__count")["unique"])
+        return self.counts()[0]
+
+    def counts(self) -> tuple[int, int]:
+        """Return how many different messages were taken, and how many requests refused."""
+        answer = get_json(self.port, "GET", "/__count")
+        return int(answer["unique"]), int(answer["refused"])
 
     def window(self) -> dict[str, Any]:
         """Return the latencies of what arrived since this was last asked."""

@@ -215,7 +215,7 @@ static bool answer_request(int fd, const struct request *request) {
     const char *path = request->path;
     bool sent;
     if (strncmp(path, "/__count", 8) == 0) {
-        sent = send_answer(fd, 200, stats, (size_t)snprintf(stats, sizeof stats, "{\"unique\":%zu}", state.unique));
+        sent = send_answer(fd, 200, stats, (size_t)snprintf(stats, sizeof stats, "{\"unique\":%zu,\"refused\":%zu}", state.unique, state.refused));
     } else if (strncmp(path, "/__stats", 8) == 0) {
         sent = send_answer(fd, 200, stats, (size_t)print_stats(stats, sizeof stats));
     } else if (strncmp(path, "/__window", 9) == 0) {
