@@ -127,14 +127,15 @@ def overload(tools: Path, options: argparse.Namespace) -> Sheet:
     seconds = max(1.0, options.seconds * min(1.0, options.scale))
     sheet = Sheet(
         "Too much, and back",
-        "Capacity is that of J in a closed loop. Then an open loop of 0.7 of it, 1.5 times as much as it for "
+        "Capacity is that of J in a closed loop, the best of three. Then an open loop of 0.7 of it, 1.5 times as much as it for "
         f"{seconds:.0f} seconds over {CLIENTS:,} connections, and 0.7 again until {CALM} pieces of {PIECE_S:.0f} s "
         "in a row have a median latency to arrival at most twice as long as before, and 5 ms.",
     )
     with workplace() as directory, Receiver(tools) as receiver, Server(directory) as server:
         load = Load(tools, server, receiver, directory, sheet)
-        capacity = load.capacity(sized(30_000, options))
-        sheet.add("capacity, messages/s", capacity)
+        measured = [load.capacity(sized(20_000, options)) for _ in range(3)]
+        sheet.add("capacity, messages/s", *measured)
+        capacity = max(measured)  # Of a shared machine the others take a part.
         piece = min(PIECE_S, seconds)
         quiet = [load.piece(0.7 * capacity, piece) for _ in range(CALM)]
         before = statistics.median(window["p50_ms"] for window in quiet)

@@ -243,7 +243,7 @@ def test_cold_work_takes_its_turn_and_its_error_is_its_own() -> None:
     on_a_node(work)
 
 
-@pytest.mark.promise("P-118")
+@pytest.mark.promise("P-118", "F-60")
 def test_bulk_work_lets_publishes_pass_between_its_pieces() -> None:
     """A million are cancelled in pieces; whoever publishes meanwhile waits for one of them, not for all."""
 
