@@ -127,8 +127,8 @@ def overload(tools: Path, options: argparse.Namespace) -> Sheet:
     seconds = max(1.0, options.seconds * min(1.0, options.scale))
     sheet = Sheet(
         "Too much, and back",
-        "Capacity is that of J in a closed loop, the best of three. Then an open loop of 0.7 of it, 1.5 times as much as it for "
-        f"{seconds:.0f} seconds over {CLIENTS:,} connections, and 0.7 again until {CALM} pieces of {PIECE_S:.0f} s "
+        "Capacity is that of J in a closed loop, the best of three. Then an open loop of 0.7 of it, 1.5 times as much "
+        f"as it for {seconds:.0f} seconds over {CLIENTS:,} connections, and 0.7 until {CALM} pieces of {PIECE_S:.0f} s "
         "in a row have a median latency to arrival at most twice as long as before, and 5 ms.",
     )
     with workplace() as directory, Receiver(tools) as receiver, Server(directory) as server:
