@@ -84,6 +84,11 @@ class Dispatcher:
         """How many attempts are open."""
         return len(self._open)
 
+    @property
+    def open_messages(self) -> frozenset[MessageId]:
+        """The messages whose attempts are open."""
+        return frozenset(self._open)
+
     def begin(self, claimed: Sequence[Claimed]) -> None:
         """Open an attempt for each message; those that come after a drain began go back unsent."""
         unsent = self._draining
