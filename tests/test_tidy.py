@@ -132,7 +132,7 @@ def test_no_file_of_the_package_is_dead() -> None:
 
 def entry_points() -> set[str]:
     """Return the modules that something outside the package starts."""
-    return {"lateron.cli", "lateron.testing"}
+    return {"lateron.cli", "lateron.pytest_plugin"}
 
 
 def imported_modules(*folders: str) -> Iterator[str]:

@@ -85,9 +85,9 @@ class Dispatcher:
         return len(self._open)
 
     @property
-    def open_messages(self) -> frozenset[MessageId]:
+    def claimed(self) -> tuple[Claimed, ...]:
         """The messages whose attempts are open."""
-        return frozenset(self._open)
+        return tuple(self._open.values())
 
     def begin(self, claimed: Sequence[Claimed]) -> None:
         """Open an attempt for each message; those that come after a drain began go back unsent."""

@@ -41,7 +41,7 @@ from lateron.broker.schedules import next_tick
 from lateron.broker.views import KeyPair
 from lateron.catcher import Catcher
 from lateron.config import InvalidSettings, Settings
-from lateron.core.values import SECOND, MessageId, Tenant
+from lateron.core.values import SECOND, Claimed, Tenant
 from lateron.dispatcher import Dispatcher
 from lateron.egress import Egress, Resolver
 from lateron.errors import StoreFailed, StoreLocked
@@ -106,9 +106,9 @@ class Server:
         return f"{scheme}://{shown_host(self.settings.host)}:{self.port}"
 
     @property
-    def open_messages(self) -> frozenset[MessageId]:
+    def claimed(self) -> tuple[Claimed, ...]:
         """The messages whose attempts are open."""
-        return self._dispatcher.open_messages
+        return self._dispatcher.claimed
 
     @property
     def storing(self) -> bool:
