@@ -31,7 +31,7 @@ from lateron.core.publish import GroupPublication
 from lateron.core.values import Claimed, Filter, Millis, Overrides, Publication, Tenant
 from lateron.core.values import MessageId as MessageId  # noqa: PLC0414 # Part of the signatures below.
 from lateron.errors import Overloaded, StorageFull, StoreBusy, StoreFailed
-from lateron.runtime import Clock, Nanos
+from lateron.runtime import Alarm, Clock, Nanos
 
 log = logging.getLogger("lateron.writer")
 
@@ -112,7 +112,7 @@ class Writer:
         self._cold_last = False  # Cold work had the last turn; the next is for the others.
         self._behind = False  # What was claimed last had waited: deliveries do not keep up with publishes.
         self._scheduled = False
-        self._alarm: asyncio.TimerHandle | None = None
+        self._alarm: Alarm | None = None
         self._next_due: Millis | None = 0
         self._failure: StoreFailed | None = None
         self._held: Nanos | None = None  # Since when another program has held the file.
@@ -219,6 +219,11 @@ class Writer:
         redriven = await self.run(lambda broker, now: broker.redrive(tenant, selection, overrides, now, limit))
         return redriven.messages
 
+    @property
+    def busy(self) -> bool:
+        """Whether something waits to be stored, or is being stored."""
+        return not self._idle.is_set()
+
     async def settled(self) -> None:
         """Return once nothing waits to be stored."""
         await self._idle.wait()
@@ -279,8 +284,8 @@ class Writer:
             return
         self._idle.set()
         if room > 0 and self._next_due is not None:
-            seconds = min((self._next_due - self._clock.wall()) / 1000, LONGEST_SLEEP)
-            self._alarm = asyncio.get_running_loop().call_later(max(seconds, 0.0), self._kick)
+            seconds = (self._next_due - self._clock.wall()) / 1000
+            self._alarm = self._clock.wake(self._kick, after=seconds, recheck=LONGEST_SLEEP)
 
     def _most_publishes(self) -> int:
         """Return how many requests the next transaction may take.
@@ -394,6 +399,7 @@ class Writer:
             self._kick()
 
     def _later(self, seconds: float) -> None:
+        # Why not by the clock: the disk and other programs live in the machine's time, whatever ours shows.
         self._alarm = asyncio.get_running_loop().call_later(seconds, self._kick)
 
     def _broken(self, error: StoreFailed) -> None:
