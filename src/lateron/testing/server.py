@@ -131,7 +131,7 @@ class Lateron:
     def start(self) -> Self:
         """Start it, and return when it accepts requests."""
         self._thread.start()
-        self._started.result(self.patience)
+        self._started.result(max(self.patience, PATIENCE))  # However little patience a test has with its own work.
         return self
 
     def stop(self) -> None:
@@ -140,7 +140,7 @@ class Lateron:
             app.stop()
         if self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._stopping.set)
-            self._thread.join(self.patience)
+            self._thread.join(max(self.patience, PATIENCE))
 
     def __enter__(self) -> Self:  # noqa: D105
         return self.start()
