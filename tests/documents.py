@@ -136,7 +136,13 @@ def _typed(text: str) -> str:
 def documents() -> list[Path]:
     """Return every document of the project that a reader may follow."""
     folders = (ROOT / "docs", ROOT / "examples")
-    found = [path for folder in folders for path in folder.rglob("*.md") if "node_modules" not in path.parts]
+    hidden = re.compile(r"node_modules|\.")  # Of the folder of a cache, too.
+    found = [
+        path
+        for folder in folders
+        for path in folder.rglob("*.md")
+        if not any(hidden.match(part) for part in path.relative_to(ROOT).parts)
+    ]
     return sorted([*ROOT.glob("*.md"), *found, *(ROOT / "bench").glob("*.md")])
 
 
