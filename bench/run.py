@@ -14,6 +14,7 @@ receiver, halved because a message makes two hops.
 
     python -m bench.run                     three rounds, closed loop
     python -m bench.run --rate 4000         open loop: latency counts from when a message was due
+    python -m bench.run --own-heads         no two requests have the same head (decision 0016)
     python -m bench.run --record            also append the table to bench/RESULTS.md
 """
 
@@ -78,13 +79,14 @@ def measure(tools: Path, options: argparse.Namespace) -> Round:
         Server(options.directory or directory, options.server_argument) as server,
     ):
         url = server.publish_url(receiver.url())
-        generate(tools, url, AUTHORIZATION, count=WARM_UP, **load)
+        headers = AUTHORIZATION | ({"X-Request-Id": "{i}"} if options.own_heads else {})
+        generate(tools, url, headers, count=WARM_UP, **load)
         wait_until_delivered(server, receiver, WARM_UP, options.seconds)
         receiver.reset(WARM_UP)
 
         server_before, receiver_before, began = server.cpu_seconds(), receiver.cpu_seconds(), time.monotonic()
         report, generator_cpu = generate(
-            tools, url, AUTHORIZATION, count=options.count, first=WARM_UP, rate=options.rate, **load
+            tools, url, headers, count=options.count, first=WARM_UP, rate=options.rate, **load
         )
         if report["accepted"] != options.count:
             message = f"only {report['accepted']} of {options.count} were accepted: {report['status']}"
@@ -127,6 +129,7 @@ def setting(options: argparse.Namespace) -> str:
         ["git", "describe", "--always", "--dirty"], cwd=HERE, capture_output=True, text=True, check=False
     ).stdout.strip()
     loop = f"open loop at {options.rate:g}/s" if options.rate else "closed loop"
+    loop += ", a header of its own in each request" if options.own_heads else ""
     arguments = f", server options {' '.join(options.server_argument)}" if options.server_argument else ""
     return (
         f"Commit {revision or 'unknown'}, {datetime.now(UTC):%Y-%m-%d}. {platform.system()} {platform.machine()}, "
@@ -144,6 +147,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--connections", type=int, default=64, help="publishing connections (64)")
     parser.add_argument("--size", type=int, default=200, help="bytes of a body (200)")
     parser.add_argument("--seconds", type=float, default=120, help="how long a round may take (120)")
+    parser.add_argument("--own-heads", action="store_true", help="no two requests have the same head")
     parser.add_argument("--directory", type=Path, help="run on the store in its folder `data` (an empty one)")
     parser.add_argument("--record", action="store_true", help="append the table to bench/RESULTS.md")
     parser.add_argument("--server-argument", action="append", default=[], help="pass on to the server; may repeat")

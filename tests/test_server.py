@@ -114,6 +114,7 @@ def test_log_port_serves_the_same_api(tmp_path: Path) -> None:
         assert server.call("GET", "/lateron/v1/info").json["quota"] == "pro"
 
 
+@pytest.mark.promise("D-83")
 def test_taken_port_is_one_line_and_leaves_the_directory_free(tmp_path: Path) -> None:
     """The commonest mistake of all."""
     with socket.create_server(("127.0.0.1", 0)) as taken:

@@ -19,7 +19,7 @@ from functools import partial
 from lateron.broker.views import KeyPair, Result
 from lateron.core.destination import parse_destination
 from lateron.core.digest import body_sha256
-from lateron.core.headers import delivery_headers
+from lateron.core.headers import attempt_headers, lasting_headers
 from lateron.core.ids import message_text
 from lateron.core.signature import sign
 from lateron.core.values import Claimed, MessageId, Millis, Outcome, Tenant
@@ -162,7 +162,8 @@ class Dispatcher:
             tenant=message.tenant,
             destination=parse_destination(request.url),
             method=request.method,
-            headers=delivery_headers(message, request, signature, self._region),
+            headers=lasting_headers(request, self._region),
             body=request.body or b"",
             timeout_ms=request.options.timeout_ms or self._timeout_ms,
+            own=attempt_headers(message, signature),
         )

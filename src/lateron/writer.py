@@ -18,7 +18,10 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
+from queue import SimpleQueue
+from threading import Thread
 from typing import Any, TypeAlias, TypeVar, cast
 
 from lateron.broker.bulk import NEWEST, Broker, Cancelled
@@ -34,17 +37,55 @@ log = logging.getLogger("lateron.writer")
 
 T = TypeVar("T")
 
+Work: TypeAlias = Callable[[], Any]
+Ended: TypeAlias = Callable[[Any, BaseException | None], None]  # Given the result of the work, or its exception.
+
 Done: TypeAlias = Callable[[tuple[Answered, ...] | BaseException], None]
 Publishes: TypeAlias = list[tuple[tuple[Item, ...], int, Done]]  # The number: bytes of the bodies.
 
 PENDING_BYTES = 256 << 20  # Bodies that may wait for their transaction; above it publishes are refused.
 PENDING_ITEMS = 20_000
 TURN_ITEMS = 250  # Of each kind in one transaction; more would hold the loop too long.
+BEHIND_ITEMS = 32  # Of publishes, while messages that are due wait for their turn.
 TURN_FAN_OUTS = 4  # Requests with URL groups or schedules in one transaction: each may become thousands of rows.
 FULL_PAUSE = 1.0  # Seconds between tries to settle while the disk is full.
 BUSY_PAUSE = 0.02  # Seconds between tries while another program holds the file.
 BUSY_PATIENCE_NS = 5_000_000_000  # How long publishers are kept waiting for it.
 LONGEST_SLEEP = 1.0  # Seconds; a stepped wall clock is noticed after so long at the latest.
+
+
+class Worker:
+    """A thread that does one piece of work after the other, and tells the loop how each ended.
+
+    Why not an executor: the futures, locks and conditions of one cost as much as a commit does.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._orders: SimpleQueue[tuple[asyncio.AbstractEventLoop, Work, Ended] | None] = SimpleQueue()
+        # Daemon: a process that must end at once does not wait for a disk that hangs.
+        self._thread = Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def submit(self, work: Work, ended: Ended) -> None:
+        """Do ``work`` on the thread; then call ``ended`` on the running loop, with its result or its exception."""
+        self._orders.put((asyncio.get_running_loop(), work, ended))
+
+    def close(self) -> None:
+        """End the thread once its work is done; blocks until then."""
+        self._orders.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        while (order := self._orders.get()) is not None:
+            loop, work, ended = order
+            result, error = None, None
+            try:
+                result = work()
+            except BaseException as problem:  # noqa: BLE001 # Whoever waits is told.
+                error = problem
+            with suppress(RuntimeError):  # The loop is closed: nobody waits any more.
+                loop.call_soon_threadsafe(ended, result, error)
+            del order, loop, work, ended, result, error  # Nothing is kept alive while it waits.
 
 
 class Writer:
@@ -61,13 +102,15 @@ class Writer:
         self._broker = broker
         self._history = history
         self._clock = clock
-        self._thread = ThreadPoolExecutor(1, "lateron-store")
-        self._readers = ThreadPoolExecutor(1, "lateron-read") if own_readers else self._thread
+        self._worker = Worker("lateron-store")
+        self._readers = ThreadPoolExecutor(1, "lateron-read") if own_readers else None
         self._publishes: Publishes = []
         self._results: list[Result] = []
         self._cold: list[tuple[Callable[[Broker, Millis], Any], asyncio.Future[Any]]] = []
         self._pending_bytes = 0
         self._busy = False
+        self._cold_last = False  # Cold work had the last turn; the next is for the others.
+        self._behind = False  # What was claimed last had waited: deliveries do not keep up with publishes.
         self._scheduled = False
         self._alarm: Alarm | None = None
         self._next_due: Millis | None = 0
@@ -145,7 +188,7 @@ class Writer:
 
     async def read(self, work: Callable[[History], T]) -> T:
         """Run a read on the readers' thread, or between turns where it has no connection of its own."""
-        if self._readers is self._thread:
+        if self._readers is None:
             return await self.run(lambda *_: work(self._history))
         return await asyncio.get_running_loop().run_in_executor(self._readers, work, self._history)
 
@@ -197,8 +240,9 @@ class Writer:
             self._alarm.cancel()
         await self._idle.wait()
         loop = asyncio.get_running_loop()
-        for pool in {self._thread, self._readers}:
-            await loop.run_in_executor(None, pool.shutdown)
+        await loop.run_in_executor(None, self._worker.close)
+        if self._readers is not None:
+            await loop.run_in_executor(None, self._readers.shutdown)
 
     def wake(self) -> None:
         """Look for due messages now: there is room again, or time has passed."""
@@ -220,14 +264,19 @@ class Writer:
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None
-        if self._cold:
+        room = self._room()
+        due = room > 0 and self._next_due is not None and self._next_due <= self._clock.wall()
+        hot = bool(self._publishes or self._results or due)
+        # Bulk work is handed in piece by piece, each as the last is done: without turns between them it would
+        # keep everybody else waiting until its end.
+        if self._cold and not (hot and self._cold_last):
+            self._cold_last = True
             work, answer = self._cold.pop(0)
             self._submit(partial(self._cold_work, work), partial(self._answered, answer))
             return
-        room = self._room()
-        due = room > 0 and self._next_due is not None and self._next_due <= self._clock.wall()
-        if self._publishes or self._results or due:
-            length = _turn_length(self._publishes)
+        if hot:
+            self._cold_last = False
+            length = _turn_length(self._publishes, self._most_publishes())
             publishes, self._publishes = self._publishes[:length], self._publishes[length:]
             results, self._results = self._results[:TURN_ITEMS], self._results[TURN_ITEMS:]
             turn = Turn(tuple([items for items, _, _ in publishes]), tuple(results), room)
@@ -238,49 +287,59 @@ class Writer:
             seconds = (self._next_due - self._clock.wall()) / 1000
             self._alarm = self._clock.wake(self._kick, after=seconds, recheck=LONGEST_SLEEP)
 
+    def _most_publishes(self) -> int:
+        """Return how many requests the next transaction may take.
+
+        A message that was published while others wait costs half as much again as one that starts at once. Were
+        publishes taken as they come, a backlog that too much load has left behind would grow under a load that the
+        server bears easily without it. So deliveries go first until nothing waits that could have started.
+        """
+        return max(BEHIND_ITEMS, len(self._results) // 2) if self._behind else TURN_ITEMS
+
     def _turn(self, turn: Turn, publishes: Publishes) -> None:
         """Run the statements of a turn here, and its commit on the store's thread."""
+        now = self._clock.wall()
         try:
-            prepared = self._broker.prepare(turn, self._clock.wall())
+            prepared = self._broker.prepare(turn, now)
         except Exception as error:  # noqa: BLE001 # Told to those who wait; the loop goes on.
             self._turn_failed(turn, publishes, error)
             return
-        self._submit(partial(self._broker.commit, prepared), partial(self._turned, turn, publishes))
+        self._submit(partial(self._broker.commit, prepared), partial(self._turned, turn, publishes, now))
 
-    def _submit(self, work: Callable[[], T], done: Callable[[asyncio.Future[T]], None]) -> None:
+    def _submit(self, work: Work, ended: Ended) -> None:
         self._busy = True
-        asyncio.get_running_loop().run_in_executor(self._thread, work).add_done_callback(done)
+        self._worker.submit(work, ended)
 
     def _cold_work(self, work: Callable[[Broker, Millis], T]) -> T:
         """Run on the store's thread; the time is read when the work begins."""
         return work(self._broker, self._clock.wall())
 
-    def _answered(self, answer: asyncio.Future[T], done: asyncio.Future[T]) -> None:
+    def _answered(self, answer: asyncio.Future[Any], result: object, error: BaseException | None) -> None:
         self._busy = False
-        error = done.exception()
         if isinstance(error, StoreFailed):
             self._broken(error)
         if not answer.done():
             if error is not None:
                 answer.set_exception(error)
             else:
-                answer.set_result(done.result())
+                answer.set_result(result)
         self._next_due = 0  # Cold work may have made something due.
         self._kick()
 
     def _turned(
-        self,
-        turn: Turn,
-        publishes: Publishes,
-        ended: asyncio.Future[Turned],
+        self, turn: Turn, publishes: Publishes, now: Millis, turned: Turned | None, error: BaseException | None
     ) -> None:
         self._busy = False
-        error = ended.exception()
-        if error is not None:
+        if turned is None:
+            assert error is not None
             self._turn_failed(turn, publishes, error)
             return
-        turned, self._held = ended.result(), None
+        self._held = None
         self._next_due = turned.next_due
+        if turned.claimed:
+            self._behind = turned.claimed[-1].message.created < now
+        elif not turn.results:
+            self._behind = False
         # The next transaction begins before this one is answered: the disk never waits for the network.
         if self._publishes or self._results or self._cold:
             self._kick()
@@ -359,14 +418,14 @@ class Writer:
         self._fail(error)
 
 
-def _turn_length(publishes: Publishes) -> int:
-    """Return how many of the waiting requests the next transaction takes, in their order."""
+def _turn_length(publishes: Publishes, most: int) -> int:
+    """Return how many of the waiting requests the next transaction takes, in their order; ``most`` at most."""
     fan_outs = 0
-    for place, (items, _, _) in enumerate(publishes[:TURN_ITEMS]):
+    for place, (items, _, _) in enumerate(publishes[:most]):
         fan_outs += any([type(item) is not Publication for item in items])  # noqa: C419 # A list is faster.
         if fan_outs > TURN_FAN_OUTS:
             return place
-    return TURN_ITEMS
+    return most
 
 
 def _body(item: Item) -> bytes | None:

@@ -304,6 +304,7 @@ def test_rotation_moves_the_next_key_up() -> None:
     in_a_world(check)
 
 
+@pytest.mark.promise("D-82")
 def test_server_says_who_it_is_and_whether_it_is_ready() -> None:
     """Readiness can be lost without the process being dead."""
     reasons: list[str | None] = [None, "stopping"]

@@ -135,6 +135,14 @@ def test_own_tokens_verify(body: bytes, url: str, now: int) -> None:
     assert claims.sub == url
 
 
+@pytest.mark.parametrize("key", ["k", "k" * 64, "k" * 65, "k" * 200, "\u20ac" * 30])
+def test_key_of_any_length_signs_as_hmac_says(key: str) -> None:
+    """A key longer than a block of the hash is hashed first (RFC 2104)."""
+    signed, _, sealed = token(key=key).rpartition(".")
+
+    assert sealed == urlsafe_b64encode(mac(key.encode(), signed.encode(), "sha256")).rstrip(b"=").decode()
+
+
 @given(st.data())
 def test_no_character_of_a_token_may_change(data: st.DataObject) -> None:
     """The last character of a part may carry unused bits; even they must be as written."""

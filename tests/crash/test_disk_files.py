@@ -28,7 +28,7 @@ def replace(file: Path) -> None:
     file.with_name("copy").rename(file)
 
 
-@pytest.mark.promise("P-8", "F-15")
+@pytest.mark.promise("P-8", "D-83", "F-15")
 @pytest.mark.parametrize("name", ["lateron.db", "lateron.db-wal"])
 @pytest.mark.parametrize("harm", [delete, move, replace])
 def test_nothing_is_acknowledged_into_a_file_that_is_gone(

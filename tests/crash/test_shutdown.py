@@ -33,7 +33,8 @@ RIVALS = 4
 UNANSWERED = {"ConnectionResetError", "BrokenPipeError", "RemoteDisconnected"}
 
 
-@pytest.mark.promise("P-1", "P-2", "P-20", "P-21", "P-22", "P-28", "P-32", "P-40", "P-41", "P-51", "P-120", "P-130")
+@pytest.mark.promise("P-1", "P-2", "P-20", "P-21", "P-22", "P-28", "P-32", "P-40", "P-41", "P-51", "P-120", "P-130",
+                     "D-82", "D-83")  # fmt: skip
 @pytest.mark.parametrize("flags", [(), ("--no-catcher",)], ids=["with catcher", "without"])
 def test_restarts_in_order_lose_nothing_and_repeat_nothing(tmp_path: Path, flags: tuple[str, ...]) -> None:
     """A deployment while publishers publish and receivers are slow: exactly once, and no answer is cut."""
@@ -118,7 +119,7 @@ def test_idle_connections_do_not_hold_up_the_end(tmp_path: Path) -> None:
             assert silent.recv(1) == b""
 
 
-@pytest.mark.promise("P-11")
+@pytest.mark.promise("P-11", "D-83")
 def test_of_many_that_start_at_once_one_runs(tmp_path: Path) -> None:
     """A supervisor and an impatient operator: whoever comes second ends with its own exit code and one line."""
     data = tmp_path / "data"

@@ -12,7 +12,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from cryptography.x509.oid import AuthorityInformationAccessOID, NameOID
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,7 @@ class Authority:
         days: int = 30,
         own: bool = False,
         more: int = 0,
+        revoked_at: str | None = None,
     ) -> ssl.SSLContext:
         """Return the settings of a server.
 
@@ -42,6 +43,7 @@ class Authority:
             days: How long it is still valid; negative: since when not any more.
             own: Signed by itself instead of by the authority.
             more: Further certificates that it sends along, of no use.
+            revoked_at: Revoked, and at this address the certificate says where to ask: for a list, and by OCSP.
         """
         key = ec.generate_private_key(ec.SECP256R1())
         built = _builder(name, key, self.certificate.subject, days)
@@ -52,12 +54,29 @@ class Authority:
         except ValueError:
             shown = x509.DNSName(name)
         built = built.add_extension(x509.SubjectAlternativeName([shown]), critical=False)
+        if revoked_at is not None:
+            built = _asking(built, revoked_at)
         certificate = built.sign(key if own else self.key, hashes.SHA256())
+        if revoked_at is not None:
+            self._revoke(certificate)
         file = self.directory / f"{name.replace(':', '_')}-{days}-{own}-{more}.pem"
         file.write_bytes(_pem(certificate) + _key_pem(key) + _pem(self.certificate) * more)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(file)
         return context
+
+    @property
+    def revocations(self) -> Path:
+        """Return where the list of what it has revoked is, if it has revoked anything."""
+        return self.directory / "revoked.pem"
+
+    def _revoke(self, certificate: x509.Certificate) -> None:
+        now = datetime.now(UTC)
+        entry = x509.RevokedCertificateBuilder().serial_number(certificate.serial_number).revocation_date(now)
+        built = x509.CertificateRevocationListBuilder().issuer_name(self.certificate.subject).last_update(now)
+        built = built.next_update(now + timedelta(days=7)).add_revoked_certificate(entry.build())
+        listed = built.sign(self.key, hashes.SHA256())
+        self.revocations.write_bytes(listed.public_bytes(serialization.Encoding.PEM))
 
 
 def make_authority(directory: Path) -> Authority:
@@ -107,6 +126,15 @@ def _builder(subject: str, key: ec.EllipticCurvePrivateKey, issuer: x509.Name, d
         .not_valid_before(now - timedelta(days=60))
         .not_valid_after(now + timedelta(days=days))
     )
+
+
+def _asking(built: x509.CertificateBuilder, address: str) -> x509.CertificateBuilder:
+    """Let a certificate say where its authority tells of what it has revoked."""
+    at = x509.UniformResourceIdentifier(address)
+    point = x509.DistributionPoint(full_name=[at], relative_name=None, reasons=None, crl_issuer=None)
+    ocsp = x509.AccessDescription(AuthorityInformationAccessOID.OCSP, at)
+    built = built.add_extension(x509.CRLDistributionPoints([point]), critical=False)
+    return built.add_extension(x509.AuthorityInformationAccess([ocsp]), critical=False)
 
 
 def _named(name: str) -> x509.Name:

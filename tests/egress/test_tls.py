@@ -117,6 +117,31 @@ def test_unknown_authority_is_refused(run: Run, authority: Authority) -> None:
     assert "unable to get local issuer certificate" in outcome.detail
 
 
+@pytest.mark.promise("D-31", "F-36")
+def test_nobody_is_asked_whether_a_certificate_was_revoked(
+    run: Run, authority: Authority, trusting: ssl.SSLContext
+) -> None:
+    """As documented: a certificate is good until it ends, and where it says to ask is a stranger's URL, never called.
+
+    The control: whoever looks into the authority's list refuses the same certificate.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as asked:
+        server = authority.server("good.example", revoked_at=f"http://127.0.0.1:{asked.getsockname()[1]}/")
+        looking = tls_context(authority.file)
+        looking.load_verify_locations(cafile=authority.revocations)
+        looking.verify_flags |= ssl.VerifyFlags.VERIFY_CRL_CHECK_LEAF
+
+        accepted, heard = exchange(run, server, trusting)
+        refused, unheard = exchange(run, server, looking)
+
+        asked.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            asked.accept()
+    assert (accepted.status, heard) == (200, 1)
+    assert (refused.error, unheard) == ("tls", 0)
+    assert "certificate revoked" in refused.detail
+
+
 @pytest.mark.promise("D-31")
 def test_authorities_of_the_environment_are_honoured(
     run: Run, authority: Authority, monkeypatch: pytest.MonkeyPatch

@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import Final
 
 from lateron.api import flow, groups, history, publish, queues, resources, schedules
-from lateron.api.auth import Failures, Proxies, RateLimit, identify, require_change
+from lateron.api.auth import Failures, Proxies, RateLimit, identify, require_change, token_of
 from lateron.api.call import COUNTED, Answer, Call, ClientGone, InFlight, Receive, Scope, Send, failure, refusal
 from lateron.api.ports import Ports
 from lateron.api.routes import Access, Family, Matched, Route, Router
@@ -174,7 +174,9 @@ class Api:
             Forbidden: Somebody who may not.
         """
         try:
-            call.identity = identify(call.authorizations, call.query, self._ports.authenticate, self._ports.query_token)
+            call.identity = identify(
+                token_of(call.authorizations, call.query), self._ports.authenticate, self._ports.query_token
+            )
         except Unauthorized:
             if self._failures.slow_down(call.caller_ip):
                 await self._ports.pause()

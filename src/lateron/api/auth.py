@@ -14,7 +14,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_address
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from lateron.api.call import Answer, refusal
@@ -30,29 +30,36 @@ MAX_HOPS: Final = 64  # Of X-Forwarded-For.
 Authenticate = Callable[[bytes], Identity | None]
 
 
-def identify(
-    authorizations: Sequence[bytes], query: bytes, authenticate: Authenticate, query_token: Callable[[Identity], bool]
-) -> Identity:
+class Token(NamedTuple):
+    """What a request says about who sent it."""
+
+    token: bytes | None  # None: none, a bad one, or more than one.
+    in_query: bool
+
+
+def token_of(authorizations: Sequence[bytes], query: bytes) -> Token:
+    """Return the token of a request.
+
+    Args:
+        authorizations: The ``Authorization`` headers of the request; if there is any, the query does not count.
+        query: Of its target, undecoded.
+    """
+    return Token(_bearer(authorizations), False) if authorizations else Token(_from_query(query), True)
+
+
+def identify(token: Token, authenticate: Authenticate, query_token: Callable[[Identity], bool]) -> Identity:
     """Return who is calling.
 
     Args:
-        authorizations: The ``Authorization`` headers of the request.
-        query: Of its target, undecoded.
+        token: As ``token_of`` found it.
         authenticate: Knows tokens.
         query_token: Whether the token of this identity may come in the query string.
 
     Raises:
         Unauthorized: No token, a bad one, or more than one; always with the same text.
     """
-    if authorizations:
-        token = _bearer(authorizations)
-        identity = None if token is None else authenticate(token)
-    else:
-        token = _from_query(query)
-        identity = None if token is None else authenticate(token)
-        if identity is not None and not query_token(identity):
-            identity = None
-    if identity is None:
+    identity = None if token.token is None else authenticate(token.token)
+    if identity is None or (token.in_query and not query_token(identity)):
         raise Unauthorized("unauthorized: send a valid token as Authorization: Bearer <token>")
     return identity
 

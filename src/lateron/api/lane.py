@@ -18,6 +18,7 @@ Without a lane the class below is not used at all.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from functools import partial
 from typing import Any, ClassVar, Final
@@ -25,11 +26,14 @@ from typing import Any, ClassVar, Final
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from lateron.api.call import ALWAYS, Answer
-from lateron.api.heads import Census, Limits, Refusal
+from lateron.api.heads import END, Census, Limits, Refusal
 from lateron.api.protocol import ANSWER, DEAF, LimitedProtocol
-from lateron.api.publish import Entry, FastLane
+from lateron.api.publish import PREFIX, Entry, FastLane
+from lateron.api.sighting import sighting
 from lateron.errors import Overloaded
 from lateron.runtime import Clock
+
+_PUBLISH: Final = b"POST %b" % PREFIX.encode()
 
 
 class _Unheard:
@@ -100,9 +104,37 @@ class FastProtocol(LimitedProtocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 -- uvicorn's own signature, passed on
         super().__init__(*args, **kwargs)
         assert self.limit_concurrency is None, "the lane does not count requests; limit connections"
+        self._sender = b""  # Part of the key of all its heads.
+        self._key: bytes | None = None  # Under which the head that is being read may be remembered.
         self._coming: Errand | None = None  # Whose body is not complete yet.
         self._whole: Errand | None = None  # Whose body is, and which begins once the input is cut.
         self._kept: tuple[Errand, Answer, str] | None = None  # An answer for a client that does not read now.
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # As uvicorn's.
+        """Note from where publishes will come."""
+        super().connection_made(transport)
+        self._sender = b"\n%b" % (self.client[0].encode() if self.client else b"")
+
+    def _take_head(self, data: bytes) -> bytes:
+        """Go past the parser with a publish whose head came before and whose body is here; else as for all others."""
+        self._key = None
+        end = -1 if self._head or not data.startswith(_PUBLISH) else data.find(END)
+        head = None if end < 0 else sighting(data, end, self._sender)
+        if head is not None:
+            body = data[end + len(END) : end + len(END) + head.length]
+            entry = self.lane.known(head) if len(body) == head.length else None
+            if entry is not None:
+                self._take_known(entry, body)
+                return data[end + len(END) + head.length :]
+            self._key = head.key
+        return super()._take_head(data)
+
+    def _take_known(self, entry: Entry, body: bytes) -> None:
+        errand = Errand(entry, keep_alive=True)
+        errand.body = body
+        self.cycle = self._whole = errand  # type: ignore[assignment]  # It has what is touched there.
+        self._part = ANSWER
+        self._at_work()
 
     # ---- from the parser
 
@@ -116,9 +148,11 @@ class FastProtocol(LimitedProtocol):
         """Take the lane, or else the long way."""
         if not self.expect_100_continue and self._left is not None and self.parser.get_method() == b"POST":
             peer = self.client[0] if self.client else None
-            entry = self.lane.admit(self.url, self.headers, peer, self._left)
+            keep_alive = self.parser.should_keep_alive()
+            key = self._key if keep_alive and self.parser.get_http_version() == "1.1" else None
+            entry = self.lane.admit(self.url, self.headers, peer, self._left, key)
             if entry is not None and self.parser.get_http_version() == "1.1":
-                errand = Errand(entry, keep_alive=self.parser.should_keep_alive())
+                errand = Errand(entry, keep_alive=keep_alive)
                 self.cycle = self._coming = errand  # type: ignore[assignment]  # It has what is touched there.
                 return
         url, headers, expects = self.url, self.headers, self.expect_100_continue

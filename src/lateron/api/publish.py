@@ -14,13 +14,15 @@ from typing import Any, Final, TypeAlias
 
 from msgspec import Struct
 
-from lateron.api.auth import identify, require_change
+from lateron.api.auth import Token, identify, require_change, token_of
 from lateron.api.call import COUNTED, Answer, Call, InFlight, at_most, failure, json_answer
 from lateron.api.ports import Ports
+from lateron.api.sighting import Sighting
 from lateron.broker.views import Accepted, Answered, Enrolled, FannedOut, Item
 from lateron.core.batch import ItemError
-from lateron.core.options import Given
-from lateron.core.publish import is_url
+from lateron.core.familiar import Familiar
+from lateron.core.options import Config, Given
+from lateron.core.publish import is_url, publication, read_request
 from lateron.core.quota import BATCH_BYTES, Quota
 from lateron.core.reach import Check, guard
 from lateron.core.recurring import NewSchedule
@@ -79,8 +81,11 @@ class Entry(Struct, frozen=True, gc=False):  # Nothing in it can refer to it.
 
     rest: bytes  # Destination and query, undecoded.
     headers: Sequence[tuple[bytes, bytes]]
+    token: Token
     tenant: Tenant
     caller_ip: str | None
+    read: tuple[str, Config] | None = None  # Destination and configuration, if the head came before.
+    key: bytes | None = None  # Under which to remember it, if it comes again and again.
 
 
 class FastLane:
@@ -101,9 +106,33 @@ class FastLane:
         self._prefix = PREFIX.encode()
         self._check_length = body_check(ports.quota)
         self.take = in_flight.take  # Counts bytes of a body as they come; raises Overloaded.
+        self._familiar: Familiar[Entry] = Familiar()
+
+    def known(self, head: Sighting) -> Entry | None:
+        """Return what the head of a publish says that came before, if it may be taken now as it was then."""
+        entry = self._familiar.get(head.key)
+        if entry is None:
+            return None
+        ports = self._ports
+        try:
+            identity = identify(entry.token, ports.authenticate, ports.query_token)
+            require_change(identity)
+            self._check_length(head.length)
+            self.take(head.length)
+        except LateronError:
+            return None
+        if identity.tenant != entry.tenant:
+            self._in_flight.give(head.length)
+            return None
+        return entry
 
     def admit(
-        self, target: bytes, headers: Sequence[tuple[bytes, bytes]], peer: str | None, length: int
+        self,
+        target: bytes,
+        headers: Sequence[tuple[bytes, bytes]],
+        peer: str | None,
+        length: int,
+        key: bytes | None = None,
     ) -> Entry | None:
         """Judge the head of a POST request; only a publish whose body should be read is taken.
 
@@ -112,6 +141,7 @@ class FastLane:
             headers: Names in lower case.
             peer: Address of the other end; None for a socket without one.
             length: Of the body.
+            key: Under which the head may be remembered.
 
         Returns:
             None for another route, and for what is refused: the long way says so, slowly where somebody guesses.
@@ -132,22 +162,29 @@ class FastLane:
             query = target.partition(b"?")[2]
             if query and any(name in query.lower() for name in _LONG_WAY):
                 return None
-            identity = identify(authorizations, query, ports.authenticate, ports.query_token)
+            token = token_of(authorizations, query)
+            identity = identify(token, ports.authenticate, ports.query_token)
             require_change(identity)
             self._check_length(length)
         except Exception:  # noqa: BLE001 - The long way ends in the same, and answers it.
             return None
-        return Entry(target[len(prefix) :], headers, identity.tenant, self._caller(peer, forwarded_for))
+        if key is not None and not self._familiar.came_before(key):
+            key = None
+        caller_ip = self._caller(peer, forwarded_for)
+        return Entry(target[len(prefix) :], headers, token, identity.tenant, caller_ip, key=key)
 
     def publish(self, entry: Entry, body: bytes, reply: Reply) -> None:
         """Store a message; ``reply`` is called once, after the commit, or at once if there will be none."""
         ports, size = self._ports, len(body)
         try:
             reading = _reading(ports, entry.tenant, entry.caller_ip)
-            publication = parse_publish(entry.rest, entry.headers, body, reading)
-            if isinstance(publication, Publication):
-                guard(ports.check_destination, publication.request)
-            ports.writer.publish_nowait((publication,), partial(self._done, size, reply))
+            destination, config = entry.read or read_request(entry.rest, entry.headers)
+            item = publication(destination, config, entry.headers, body, reading)
+            if isinstance(item, Publication):
+                guard(ports.check_destination, item.request)
+                if entry.key is not None:
+                    self._familiar.remember(entry.key, _without_head(entry, destination, config))
+            ports.writer.publish_nowait((item,), partial(self._done, size, reply))
         except Exception as error:  # noqa: BLE001 - Told to the caller; a bug costs one request.
             self.refuse(error, size, reply)
 
@@ -172,6 +209,10 @@ class FastLane:
         self._in_flight.give(size)
         self._ports.counters.add(COUNTED[answer.status])
         reply(answer, call_id)
+
+
+def _without_head(entry: Entry, destination: str, config: Config) -> Entry:
+    return Entry(b"", (), entry.token, entry.tenant, entry.caller_ip, (destination, config))
 
 
 def answered(accepted: Answered) -> Answer:

@@ -135,28 +135,45 @@ def grouped(headers: Headers) -> dict[str, list[str]]:
 
 
 def delivery_headers(message: Message, request: Request, signature: str | None, region: str | None = None) -> Headers:
-    """Return what an attempt sends: the forwarded headers, then ours, which replace any of the same name.
+    """Return what an attempt sends: ``lasting_headers``, then ``attempt_headers``; arguments are theirs."""
+    return lasting_headers(request, region) + attempt_headers(message, signature)
+
+
+def lasting_headers(request: Request, region: str | None = None) -> Headers:
+    """Return the headers that all attempts of like messages have: those forwarded, then ours, which replace them.
 
     Args:
-        message: In state ACTIVE; its ``retried`` is that of this attempt.
         request: As published.
-        signature: Of this attempt; None where the operator has switched signatures off.
         region: Name of this installation, if it has one.
     """
     options = request.options
-    kept = [pair for pair in request.headers if pair[0].lower() not in _OURS]
+    return _lasting(request.headers, options.schedule, options.topic, options.caller_ip, region, options.hops)
+
+
+@lru_cache(maxsize=256)  # Most messages of a publisher have the same.
+def _lasting(
+    forwarded: Headers, schedule: str | None, topic: str | None, caller_ip: str | None, region: str | None, hops: int
+) -> Headers:
+    kept = [pair for pair in forwarded if pair[0].lower() not in _OURS]
     kept.append(("User-Agent", USER_AGENT))
-    if signature is not None:
-        kept.append(("Upstash-Signature", signature))
-    kept.append(("Upstash-Message-Id", message_text(message.id)))
-    kept.append(("Upstash-Retried", str(message.retried)))
-    if options.schedule is not None:
-        kept.append(("Upstash-Schedule-Id", options.schedule))
-    if options.topic is not None:
-        kept.append(("Upstash-Topic-Name", options.topic))
-    if options.caller_ip is not None:
-        kept.append(("Upstash-Caller-Ip", options.caller_ip))
+    if schedule is not None:
+        kept.append(("Upstash-Schedule-Id", schedule))
+    if topic is not None:
+        kept.append(("Upstash-Topic-Name", topic))
+    if caller_ip is not None:
+        kept.append(("Upstash-Caller-Ip", caller_ip))
     if region is not None:
         kept.append(("Upstash-Region", region))
-    kept.append((HOPS, str(options.hops + 1)))
+    kept.append((HOPS, str(hops + 1)))
     return tuple(kept)
+
+
+def attempt_headers(message: Message, signature: str | None) -> Headers:
+    """Return the headers that one attempt has.
+
+    Args:
+        message: In state ACTIVE; its ``retried`` is that of this attempt.
+        signature: Of this attempt; None where the operator has switched signatures off.
+    """
+    own = (("Upstash-Message-Id", message_text(message.id)), ("Upstash-Retried", str(message.retried)))
+    return own if signature is None else (("Upstash-Signature", signature), *own)

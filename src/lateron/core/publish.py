@@ -124,11 +124,18 @@ def parse_publish(
     destination, config = read_request(target, headers)
     if queue is not None:
         name_queue(config, queue)
-    if not is_url(destination):
-        if "cron" in config.given:
-            raise CronGiven(config.given["cron"].spelled)
-        return to_group(destination, config, texts(headers), body or None, context)
-    return build(destination, config, body or None, context)
+    return publication(destination, config, headers, body, context)
+
+
+def publication(
+    destination: str, config: Config, headers: Sequence[tuple[bytes, bytes]], body: bytes, context: PublishContext
+) -> Publication | GroupPublication:
+    """Make what a publish asks for whose head has been read; neither argument is changed, and errors are the same."""
+    if is_url(destination):
+        return build(destination, config, body or None, context)
+    if "cron" in config.given:
+        raise CronGiven(config.given["cron"].spelled)
+    return to_group(destination, config, texts(headers), body or None, context)
 
 
 def read_request(target: bytes, headers: Sequence[tuple[bytes, bytes]]) -> tuple[str, Config]:

@@ -27,8 +27,9 @@ from typing import Final
 from msgspec import Struct
 
 from lateron.core.destination import Destination
+from lateron.core.familiar import Familiar
 from lateron.core.values import Millis, Outcome, Phases
-from lateron.egress.connection import Answer, Connection, Key, Limits
+from lateron.egress.connection import Answer, Connection, Head, Key, Limits
 from lateron.egress.dial import Course, Dialer
 from lateron.egress.failure import Failure
 from lateron.egress.guard import GuardPolicy, verdict
@@ -66,6 +67,7 @@ class Egress:
         self._resolver = resolver or Resolver(parse_overrides(settings.resolve), clock)
         self._dialer = Dialer(settings.tls or tls_context(), clock.mono, settings.race_delay_ms)
         self._pool = Pool(settings.idle_per_key, settings.idle_ms * 1_000_000)
+        self._familiar: Familiar[Head] = Familiar()
         self._opening = 0
         self._closed = False
         self._ticker: Alarm | None = None
@@ -190,7 +192,8 @@ class Egress:
             raise Failure("local", f"all {self._settings.max_connections} connections of this server are in use")
 
         def make(address: str, peer: str) -> Connection:
-            return Connection(self._settings.limits, self._mono, pool.forget, peer, _key(delivery, address))
+            key = _key(delivery, address)
+            return Connection(self._settings.limits, self._mono, pool.forget, peer, key, self._familiar)
 
         name = destination.host if destination.scheme == "https" else None
         self._opening += 1

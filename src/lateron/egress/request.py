@@ -42,15 +42,7 @@ class Delivery(Struct, frozen=True):
     headers: Headers  # All but Host and framing, which are written here; such are dropped from it.
     body: bytes
     timeout_ms: Millis  # Wall to wall: from the call of ``Egress.send`` to the end of the answer.
-
-
-class _Plan(Struct, frozen=True):
-    """What to do with headers of these names."""
-
-    sent: tuple[bool, ...]  # One for each: it passes.
-    all_sent: bool
-    encoding: bool  # One of them chooses the encodings of the answer.
-    bad: str | None  # One that is no name.
+    own: Headers = ()  # More headers, ours and of this request alone; the others are often those of many.
 
 
 def encode_head(delivery: Delivery) -> bytes:
@@ -63,50 +55,57 @@ def encode_head(delivery: Delivery) -> bytes:
         Failure: A name, a value or the method cannot be sent; class "protocol".
     """
     destination = delivery.destination
-    method = delivery.method
-    headers = delivery.headers
-    plan = _plan(tuple([name for name, _ in headers]))
-    if plan.bad is not None:
-        raise Failure("protocol", f"not sent: {plan.bad[:50]!r} is not a header name")
-    if not plan.all_sent:
-        headers = tuple(header for header, sent in zip(headers, plan.sent, strict=True) if sent)
-    lines = [f"{method} {destination.target} HTTP/1.1\r\nHost: {destination.authority}"]
-    lines += [f"{name}: {value}" for name, value in headers]
-    if not plan.encoding:
-        lines.append("Accept-Encoding: identity")
-    if delivery.body or method not in _BODILESS:
-        lines.append(f"Content-Length: {len(delivery.body)}")
-    lines.append("\r\n")
-    try:
-        head = "\r\n".join(lines).encode("latin-1")
-    except UnicodeEncodeError:
-        raise Failure("protocol", f"not sent: {_guilty(delivery)} is not latin-1 text") from None
-    # The first line holds two, each further one is joined by one, the last is an empty one.
-    if len(head) - len(head.translate(None, _CONTROLS)) != 2 * (len(lines) + 1):
-        raise Failure("protocol", f"not sent: {_guilty(delivery)} holds a control character")
+    head = _lasting(delivery.method, destination.target, destination.authority, delivery.headers)
+    if delivery.own:
+        head += _lines(delivery.own)
+    if delivery.body or delivery.method not in _BODILESS:
+        return b"%bContent-Length: %d\r\n\r\n" % (head, len(delivery.body))
+    return head + b"\r\n"
+
+
+@lru_cache(maxsize=256)  # Messages to one destination mostly differ only in what is their own.
+def _lasting(method: str, target: str, authority: str, headers: Headers) -> bytes:
+    """Return the request line, Host, and the headers that are not of one request alone."""
     if _TOKEN.fullmatch(method) is None:
         raise Failure("protocol", f"not sent: {method[:50]!r} is not a method")
-    return head
+    if not (target.isascii() and target.isprintable()):  # No destination is otherwise.
+        raise Failure("protocol", "not sent: the target of the request line is not visible ASCII")
+    _check_names(headers)
+    sent = [header for header in headers if not _is_framing(header[0].lower())]
+    if not any(name.lower() == "accept-encoding" for name, _ in sent):
+        sent.append(("Accept-Encoding", "identity"))
+    return f"{method} {target} HTTP/1.1\r\n".encode("ascii") + _lines((("Host", authority), *sent))
+
+
+def _lines(headers: Headers) -> bytes:
+    _check_names(headers)
+    try:
+        lines = "".join([f"{name}: {value}\r\n" for name, value in headers]).encode("latin-1")
+    except UnicodeEncodeError:
+        raise Failure("protocol", f"not sent: {_guilty(headers)} is not latin-1 text") from None
+    if len(lines) - len(lines.translate(None, _CONTROLS)) != 2 * len(headers):
+        raise Failure("protocol", f"not sent: {_guilty(headers)} holds a control character")
+    return lines
+
+
+def _check_names(headers: Headers) -> None:
+    bad = _bad_name(tuple([name for name, _ in headers]))
+    if bad is not None:
+        raise Failure("protocol", f"not sent: {bad[:50]!r} is not a header name")
 
 
 @lru_cache(maxsize=1024)  # One publisher's messages have the same names again and again.
-def _plan(names: tuple[str, ...]) -> _Plan:
-    sent = tuple(not _is_framing(name.lower()) for name in names)
-    return _Plan(
-        sent,
-        all(sent),
-        any(name.lower() == "accept-encoding" for name in names),
-        next((name for name in names if _TOKEN.fullmatch(name) is None), None),
-    )
+def _bad_name(names: tuple[str, ...]) -> str | None:
+    return next((name for name in names if _TOKEN.fullmatch(name) is None), None)
 
 
 def _is_framing(name: str) -> bool:
     return name in FRAMING or name.startswith("proxy-")
 
 
-def _guilty(delivery: Delivery) -> str:
+def _guilty(headers: Headers) -> str:
     """Name the header whose value cannot be sent, without showing the value: it may be a secret."""
-    for name, value in delivery.headers:
+    for name, value in headers:
         if not value.isascii() or any(ord(character) < 32 or ord(character) == 127 for character in value):
             return f"the value of {name[:100]}"
-    return "the request line"
+    raise AssertionError("one of them is guilty")

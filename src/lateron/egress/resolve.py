@@ -2,9 +2,10 @@
 
 Names resolve as the system resolves them (its search domains, its hosts file), in threads of our own:
 the pool that asyncio shares has six threads on a small machine, and one slow name server would stall
-everything else that uses it. Equal lookups are made once, an answer is kept for a few seconds, a failure
-is not kept. At most 16 addresses of an answer are used. An operator can answer for a name himself, with
-``--resolve HOST:PORT:ADDRESS`` as in curl.
+everything else that uses it. Nor does the end of the process wait for them: a thread that asks a silent
+name server may be minutes inside the C library, out of everybody's reach. Equal lookups are made once, an
+answer is kept for a few seconds, a failure is not kept. At most 16 addresses of an answer are used. An
+operator can answer for a name himself, with ``--resolve HOST:PORT:ADDRESS`` as in curl.
 
 Nothing here judges an address; the guard does, on every use, also on those an operator gave.
 """
@@ -14,8 +15,10 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
+import threading
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from queue import SimpleQueue
 from typing import Final, TypeAlias
 
 from lateron.core.destination import Destination
@@ -72,7 +75,10 @@ class Resolver:
         self._lookup = lookup
         self._kept: dict[str, tuple[int, Addresses]] = {}  # Name -> until when, what; oldest first.
         self._running: dict[str, asyncio.Future[Addresses | Failure]] = {}
-        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="lateron-dns")
+        self._waiting: SimpleQueue[tuple[str, asyncio.Future[Addresses | Failure]] | None] = SimpleQueue()
+        self._threads = 0
+        self._idle = threading.Semaphore(0)  # Threads that wait for a name.
+        self._closed = False
 
     def known(self, destination: Destination) -> Addresses | None:
         """Return the addresses if nobody needs to be asked, else None."""
@@ -100,10 +106,7 @@ class Resolver:
         host = destination.host
         running = self._running.get(host)
         if running is None:
-            try:
-                running = asyncio.get_running_loop().run_in_executor(self._threads, self._ask, host)
-            except RuntimeError:  # No thread to be had, or closed already.
-                raise Failure("local", "this machine could not start a name lookup") from None
+            running = self._begin(host)
             self._running[host] = running
             running.add_done_callback(lambda future: self._finished(host, future))
         # Shielded: others may wait for the same lookup when this attempt runs out of time.
@@ -114,7 +117,39 @@ class Resolver:
 
     def close(self) -> None:
         """Start no more lookups; those in a thread end by themselves, unheard."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._closed = True
+        for _ in range(self._threads):
+            self._waiting.put(None)
+
+    def _begin(self, host: str) -> asyncio.Future[Addresses | Failure]:
+        """Let a thread ask; start one if all are busy and there may be more.
+
+        Raises:
+            Failure: Closed already, or no thread is to be had; class "local".
+        """
+        if self._closed:
+            raise Failure("local", "this machine could not start a name lookup")
+        if not self._idle.acquire(blocking=False) and self._threads < THREADS:
+            try:
+                # Why a daemon: the interpreter waits for all others before it ends.
+                threading.Thread(target=self._work, name="lateron-dns", daemon=True).start()
+            except RuntimeError:
+                if self._threads == 0:
+                    raise Failure("local", "this machine could not start a name lookup") from None
+            else:
+                self._threads += 1
+        future: asyncio.Future[Addresses | Failure] = asyncio.get_running_loop().create_future()
+        self._waiting.put((host, future))
+        return future
+
+    def _work(self) -> None:
+        """Ask for one name after the other, in a thread."""
+        while (order := self._waiting.get()) is not None:
+            host, future = order
+            answer = self._ask(host)
+            with suppress(RuntimeError):  # Nobody waits any more: the loop has ended.
+                future.get_loop().call_soon_threadsafe(_answer, future, answer)
+            self._idle.release()
 
     def _ask(self, host: str) -> Addresses | Failure:
         try:
@@ -136,3 +171,8 @@ class Resolver:
         self._kept[host] = (self._mono() + KEEP_NS, answer)
         if len(self._kept) > NAMES_MAX:
             del self._kept[next(iter(self._kept))]
+
+
+def _answer(future: asyncio.Future[Addresses | Failure], answer: Addresses | Failure) -> None:
+    if not future.done():
+        future.set_result(answer)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from importlib.metadata import version
 from typing import Any
 
@@ -18,7 +19,7 @@ from lateron.core.destination import Destination
 from lateron.core.quota import BATCH_BYTES, QUOTAS, Quota, overridden
 from lateron.core.values import Millis, Tenant
 from lateron.egress import EgressSettings, GuardPolicy, Resolver, parse_overrides, tls_context, verdict
-from lateron.egress.resolve import Overrides
+from lateron.egress.resolve import Addresses, Overrides
 from lateron.errors import InvalidDestination
 from lateron.server.seeding import TENANT
 
@@ -91,9 +92,16 @@ def destination_check(resolver: Resolver, guard: GuardPolicy) -> Callable[[Desti
     resolved lately is accepted, because trouble of a name server is no reason to refuse a message.
     """
 
+    @lru_cache(maxsize=1024)  # Nearly all publishes name a place that was judged a moment ago.
+    def allowed(addresses: Addresses, port: int) -> bool:
+        """Whether one of the addresses may be called whatever the path is."""
+        return any(verdict(address, port, "/", guard) is None for address in addresses)
+
     def check(destination: Destination) -> None:
         addresses = resolver.known(destination)
         if not addresses:
+            return
+        if allowed(addresses, destination.port):
             return
         reasons = [verdict(address, destination.port, destination.target, guard) for address in addresses]
         if all(reason is not None for reason in reasons):
