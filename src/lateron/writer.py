@@ -276,12 +276,13 @@ class Writer:
 
     def _turn(self, turn: Turn, publishes: Publishes) -> None:
         """Run the statements of a turn here, and its commit on the store's thread."""
+        began = self._clock.mono()
         try:
             prepared = self._broker.prepare(turn, self._clock.wall())
         except Exception as error:  # noqa: BLE001 # Told to those who wait; the loop goes on.
             self._turn_failed(turn, publishes, error)
             return
-        self._submit(partial(self._broker.commit, prepared), partial(self._turned, turn, publishes))
+        self._submit(partial(self._broker.commit, prepared), partial(self._turned, turn, publishes, began))
 
     def _submit(self, work: Work, ended: Ended) -> None:
         self._busy = True
@@ -303,13 +304,16 @@ class Writer:
         self._next_due = 0  # Cold work may have made something due.
         self._kick()
 
-    def _turned(self, turn: Turn, publishes: Publishes, turned: Turned | None, error: BaseException | None) -> None:
+    def _turned(
+        self, turn: Turn, publishes: Publishes, began: Nanos, turned: Turned | None, error: BaseException | None
+    ) -> None:
         self._busy = False
         if turned is None:
             assert error is not None
             self._turn_failed(turn, publishes, error)
             return
         self._held = None
+        self._broker.tally.write_s.add((self._clock.mono() - began) / 1e9)
         self._next_due = turned.next_due
         # The next transaction begins before this one is answered: the disk never waits for the network.
         if self._publishes or self._results or self._cold:
