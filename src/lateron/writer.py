@@ -216,6 +216,11 @@ class Writer:
         redriven = await self.run(lambda broker, now: broker.redrive(tenant, selection, overrides, now, limit))
         return redriven.messages
 
+    @property
+    def backlog(self) -> int:
+        """How many publications and outcomes wait for their transaction."""
+        return len(self._publishes) + len(self._results)
+
     async def settled(self) -> None:
         """Return once nothing waits to be stored."""
         await self._idle.wait()
