@@ -33,7 +33,7 @@ class Hand:
         return Nanos(self.now * 1_000_000)
 
 
-def told(which: str, outcomes: list[Outcome | int]) -> list[dict[str, Any]]:
+def told(which: str, *outcomes: Outcome | int) -> list[dict[str, Any]]:
     """Return the lines about attempts; a number among them lets so many milliseconds pass."""
     stream = io.StringIO()
     configure("info", "json", stream)
@@ -52,12 +52,12 @@ def told(which: str, outcomes: list[Outcome | int]) -> list[dict[str, Any]]:
 @pytest.mark.parametrize(("which", "lines"), [("all", 60), ("failures", FAILURES), ("sample", FAILURES + 1)])
 def test_a_second_has_so_many_lines(which: str, lines: int) -> None:
     """A receiver that is down for a night must not fill a disk with lines that say so."""
-    assert len(told(which, [GOOD, BAD] * 30)) == lines
+    assert len(told(which, *[GOOD, BAD] * 30)) == lines
 
 
 def test_the_next_second_says_how_many_were_left_out() -> None:
     """Who reads only the log must know that it is not everything."""
-    lines = told("failures", [BAD] * 25 + [1000, BAD])
+    lines = told("failures", *[BAD] * 25, 1000, BAD)
 
     assert [(line["event"], line.get("count")) for line in lines[-2:]] == [
         ("failed attempts not logged", 5),
@@ -67,7 +67,7 @@ def test_the_next_second_says_how_many_were_left_out() -> None:
 
 def test_a_line_says_what_and_how_and_nothing_that_is_secret() -> None:
     """The path of a webhook is its password; so may be anything that is sent."""
-    good, bad = told("all", [GOOD, BAD])
+    good, bad = told("all", GOOD, BAD)
 
     assert {name: good[name] for name in ("event", "host", "status", "ms", "attempt")} == {
         "event": "attempt delivered", "host": "hooks.example:443", "status": 200, "ms": 4, "attempt": 2,
