@@ -34,6 +34,10 @@ promises:
 bench *arguments:
     .venv/bin/python -m bench.run {{arguments}}
 
+# Backlogs, storms of retries, too much load, mixed faults, a soak: `just endure storm --scale 0.1`.
+endure *arguments:
+    .venv/bin/python -m bench.endure {{arguments}}
+
 # Lock the newest versions that pyproject.toml allows; needs pip-tools.
 lock:
     .venv/bin/python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['dependency-groups']['dev'], sep='\n')" \
@@ -48,6 +52,10 @@ simulate *arguments:
 power-cuts *arguments:
     .venv/bin/python -m tests.crash.power_cuts {{arguments}}
 
+# Let several faults strike a server together: `just swarm --seeds 100`, `just swarm --seed 17`.
+swarm *arguments:
+    .venv/bin/python -m tests.crash.swarm {{arguments}}
+
 # Plant a bug for each promise, or for those you name, and expect the promise's test to go red.
 redden *arguments:
     .venv/bin/python -m tests.redden {{arguments}}
@@ -59,4 +67,4 @@ fuzz *arguments:
 # Draw five thousand requests of every operation from the description (or as many as you say), and from those that
 # LATERON_REFERENCE names (a:b, the published files of QStash); hours on a small machine.
 schemathesis cases="5000":
-    LATERON_CASES={{cases}} .venv/bin/pytest -q tests/contract/test_schemathesis.py tests/contract/test_theirs.py
+    LATERON_CASES={{cases}} .venv/bin/pytest -q -o faulthandler_timeout=0 tests/contract/test_schemathesis.py tests/contract/test_theirs.py

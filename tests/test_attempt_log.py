@@ -13,14 +13,14 @@ from tests.support.receiver import Answer, Receiver
 from tests.support.server import Server
 
 from lateron.core.values import Claimed, Message, MessageId, Millis, Options, Outcome, Phases, Request, State
-from lateron.runtime import Nanos
+from lateron.runtime import Nanos, SystemClock
 from lateron.server.attempts import FAILURES, AttemptLog
 from lateron.telemetry import configure
 
 GOOD, BAD = Outcome(status=200, phases=Phases(total=4_500)), Outcome(error="connect", detail="connection refused")
 
 
-class Hand:
+class Hand(SystemClock):
     """A clock that stands until it is moved."""
 
     def __init__(self) -> None:
