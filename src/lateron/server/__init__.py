@@ -173,6 +173,7 @@ class Server:
             not_ready=lambda: self._not_ready,
             trusted_proxies=settings.trusted_proxy,
             catcher=Catcher(self._clock, rooms.all_keys(settings, resources)) if settings.catcher else None,
+            console=rooms.console_settings(settings),
             dedup_window_ms=settings.dedup_window,
             rate_limit=settings.rate_limit,
             counters=self.counters,
