@@ -2,7 +2,7 @@
 
 import { post, part } from "./api.js";
 import { nextTheme, openKeys, SCREENS } from "./frame.js";
-import { html, signal, useEffect, useRef, useState } from "./lib.js";
+import { html, signal, useLayoutEffect, useRef, useState } from "./lib.js";
 import { go } from "./router.js";
 import { toast } from "./ui.js";
 
@@ -44,9 +44,7 @@ function Box() {
   const [text, setText] = useState("");
   const [at, setAt] = useState(0);
   const box = useRef();
-  useEffect(() => {
-    box.current.showModal();
-  }, []);
+  useLayoutEffect(() => box.current.showModal(), []); // At once: the next key belongs to it already.
   const close = () => (paletteOpen.value = false);
   const found = meanings(text);
   const take = async (one) => {

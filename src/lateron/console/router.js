@@ -1,4 +1,7 @@
-// Which screen the address names: `<mount>/messages?state=failed` is {screen: "messages", query: {state: "failed"}}.
+// Which screen the address names: `<mount>/messages?view=waiting` is {screen: "messages", query: {view: "waiting"}}.
+//
+// Screens have one word in the path and no more: so the page's relative links are right on each of them, and the
+// console works below any path a proxy puts it. What a screen shows one of is the parameter `id`; in code, `messages/x`.
 
 import { CONSOLE } from "./api.js";
 import { h, signal } from "./lib.js";
@@ -7,15 +10,22 @@ export const route = signal(read());
 
 function read() {
   const path = location.pathname.startsWith(CONSOLE) ? location.pathname.slice(CONSOLE.length) : "";
-  const [screen = "", ...rest] = path.split("/").map(decodeURIComponent);
-  return { screen: screen || "overview", id: rest.join("/") || null, query: Object.fromEntries(new URLSearchParams(location.search)) };
+  const query = Object.fromEntries(new URLSearchParams(location.search));
+  return { screen: decodeURIComponent(path) || "overview", id: query.id || null, query };
+}
+
+/** The address of a place such as `messages/msg_1` or `messages?view=waiting`. */
+export function address(to) {
+  const [, screen, id, query] = /^([^/?]*)(?:\/([^?]*))?(?:\?(.*))?$/s.exec(to);
+  const asked = [id && `id=${id}`, query].filter(Boolean).join("&");
+  return CONSOLE + screen + (asked && `?${asked}`);
 }
 
 addEventListener("popstate", () => (route.value = read()));
 
 /** Go to a place below the console, such as `messages?state=failed`. */
 export function go(to, { replace = false } = {}) {
-  history[replace ? "replaceState" : "pushState"](null, "", CONSOLE + to);
+  history[replace ? "replaceState" : "pushState"](null, "", address(to));
   const before = route.value;
   route.value = read();
   if (!replace && before.screen !== route.value.screen) scrollTo(0, 0);
@@ -25,8 +35,7 @@ export function go(to, { replace = false } = {}) {
 export function setQuery(query) {
   const kept = Object.entries(query).filter(([, value]) => value !== "" && value != null);
   const text = new URLSearchParams(kept).toString();
-  const path = [route.value.screen, route.value.id].filter(Boolean).map(encodeURIComponent).join("/");
-  go(path + (text && `?${text}`), { replace: true });
+  go(route.value.screen + (text && `?${text}`), { replace: true });
 }
 
 /** A link inside the console. */
@@ -36,5 +45,5 @@ export function Link({ to, children, ...rest }) {
     event.preventDefault();
     go(to);
   };
-  return h("a", { href: CONSOLE + to, onClick: follow, ...rest }, children);
+  return h("a", { href: address(to), onClick: follow, ...rest }, children);
 }

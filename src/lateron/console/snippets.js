@@ -13,7 +13,7 @@ export function curlOf({ method, url, headers, body }) {
 
 /**
  * What the builder sends, as a request to this server.
- * @param {import("./request.js").Draft} draft
+ * @param {object} draft As screens/builder.js has it.
  */
 export function requestOf(draft) {
   const paths = { publish: `v2/publish/${draft.target}`, enqueue: `v2/enqueue/${encodeURIComponent(draft.queue || "queue")}/${draft.target}`, schedule: `v2/schedules/${draft.target}` };

@@ -3,7 +3,7 @@
 import { ApiError } from "./api.js";
 import { bytes, decode64, full, hex, iso, moment, pretty, relative } from "./format.js";
 import { Icon } from "./icons.js";
-import { classes, html, signal, useEffect, useId, useRef, useState } from "./lib.js";
+import { classes, html, signal, useEffect, useId, useLayoutEffect, useRef, useState } from "./lib.js";
 import { now } from "./live.js";
 import { STATES } from "./words.js";
 
@@ -110,7 +110,7 @@ export function Dialogs() {
 function Modal({ title, draw: Draw, wide }) {
   const box = useRef();
   const id = useId();
-  useEffect(() => {
+  useLayoutEffect(() => {
     const before = document.activeElement;
     box.current.showModal();
     return () => before?.focus?.();

@@ -1,17 +1,16 @@
 // Messages: the log as it grows, one row a message or one a line, and what waits.
 
-import { all, BASE, get, remove, search } from "../api.js";
+import { all, BASE, get, search } from "../api.js";
 import { BulkBar, CancelDialog } from "../bulk.js";
 import { FilterBox, understand, withField } from "../filter.js";
 import { FirstRun, NothingFits } from "../first.js";
 import { count, place, plural, shortId } from "../format.js";
-import { classes, html, signal, useEffect, useMemo, useRef, useState } from "../lib.js";
-import { held, skipped, useLoaded, useStream } from "../live.js";
+import { html, signal, useEffect, useMemo, useState } from "../lib.js";
+import { held, now, skipped, useLoaded, useStream } from "../live.js";
 import { go, Link, setQuery } from "../router.js";
 import { save, Table, useColumns } from "../table.js";
 import { Button, Chip, Copy, Head, Loaded, openDialog, Segments, State, Time } from "../ui.js";
 import { relations, why } from "../words.js";
-import { now } from "../live.js";
 
 const PAGE = 100;
 const ROWS_MOST = 200;
@@ -123,7 +122,7 @@ function List({ rows, view, chosen, text, change, meant, more }) {
   if (!rows.length) return html`<${FirstRun} />`;
   const id = view === "lines" ? (row) => `${row.messageId} ${row.time} ${row.state} ${row.attempt ?? 0}` : (row) => row.messageId;
   const cancel = (messageIds) => openDialog("Cancel messages", () => html`<${CancelDialog} query=${messageIds ? { messageIds } : meant.query} done=${() => (chosen.value = new Set())} />`);
-  return html`<div class="row"><span class="faint grow" role="status">${meant.rest ? `${plural(rows.length, "row")} of those loaded fit` : plural(rows.length, "row")}${skipped.value ? `; the stream left out ${count(skipped.value)}` : ""}</span>
+  return html`<div class="row list-bar"><span class="faint grow" role="status">${meant.rest ? `${plural(rows.length, "row")} of those loaded fit` : plural(rows.length, "row")}${skipped.value ? `; the stream left out ${count(skipped.value)}` : ""}</span>
       ${view === "waiting" && !meant.rest && html`<${Button} kind="quiet warns" icon="stop" act=${() => cancel(null)}>Cancel all ${text ? "that fit" : "that wait"}…<//>`}${chooser}</div>
     <${Table} caption=${`Messages, ${VIEWS.find(([key]) => key === view)[1]}`} columns=${columns} rows=${rows.slice(0, ROWS_MOST)} id=${id} chosen=${view === "lines" ? undefined : chosen} open=${(row) => go(`messages/${row.messageId}`)} />
     <div class="more">${rows.length > ROWS_MOST ? html`<span class="faint">The first ${ROWS_MOST} are shown; narrow the filter to see others.</span>` : more && html`<${Button} act=${more}>Older<//>`}</div>

@@ -19,16 +19,27 @@ export async function runNow(id) {
 
 async function loadSchedules() {
   const schedules = await get("v2/schedules");
-  const next = await Promise.all(schedules.slice(0, 40).map((one) => get(`lateron/v1/schedules/${part(one.scheduleId)}/next`, { count: 100 }).then(({ times }) => times, () => [])));
+  const next = await Promise.all(schedules.slice(0, 40).map((one) => get(`lateron/v1/schedules/${part(one.scheduleId)}/next`, { count: PREVIEW_MOST }).then(({ times }) => times, () => [])));
   return schedules.map((one, at) => ({ ...one, times: next[at] ?? [] }));
 }
 
+const PREVIEW_MOST = 100;
+
+/** Go on at the same pace where the server's preview ends before the day does. */
+function wholeDay(times, from) {
+  if (times.length < PREVIEW_MOST) return times;
+  const gap = (times.at(-1) - times[0]) / (times.length - 1);
+  const more = [];
+  for (let time = times.at(-1) + gap; time < from + 86_400_000 && more.length < 2_000; time += gap) more.push(time);
+  return [...times, ...more];
+}
+
 const columns = (refresh) => [
-  { key: "id", title: "Schedule", draw: (row) => html`<strong>${row.scheduleId}</strong>` },
+  { key: "id", title: "Schedule", draw: (row) => html`<strong class="nowrap">${row.scheduleId}</strong>` },
   { key: "state", title: "State", draw: (row) => (row.isPaused ? html`<${State} of="CANCELED" word="Paused" />` : html`<${State} of="ACTIVE" word="On" />`) },
   { key: "cron", title: "When", draw: (row) => html`<span title=${row.cron}>${cronWords(row.cron)}</span>` },
   { key: "target", title: "Destination", kind: "wide", draw: (row) => html`<span class="target"><span class="method">${row.method}</span><span class="where" title=${row.destination}>${row.destination}</span></span>` },
-  { key: "next", title: "Next run", draw: (row) => (row.isPaused ? html`<span class="faint">–</span>` : html`<${Time} at=${row.nextScheduleTime} as="relative" />`) },
+  { key: "next", title: "Next run", draw: (row) => (row.isPaused ? html`<span class="faint">–</span>` : html`<span class="nowrap"><${Time} at=${row.nextScheduleTime} as="relative" /></span>`) },
   { key: "last", title: "Last run", draw: (row) => html`<${LastRun} of=${row} />` },
   { key: "acts", title: "", kind: "acts", draw: (row) => html`<span class="row nowrap"><${Button} kind="small" icon="play" act=${async () => (await runNow(row.scheduleId), refresh())}>Run now<//>
     <${Button} kind="small" icon=${row.isPaused ? "play" : "pause"} label=${row.isPaused ? `Resume ${row.scheduleId}` : `Pause ${row.scheduleId}`} act=${async () => (await call(row.scheduleId, row.isPaused ? "resume" : "pause"), refresh())} /></span>` },
@@ -55,7 +66,7 @@ const None = () => html`<${Empty} title="No schedules" icon="schedules"><p>A sch
 function Whole({ rows, refresh, open }) {
   const chosen = rows.find(({ scheduleId }) => scheduleId === open);
   return html`
-    <${Card} title="The next 24 hours" side=${html`<span class="faint">Where many lie on top of each other, spread them with a jitter</span>`}><${DayStrip} times=${rows.filter(({ isPaused }) => !isPaused).flatMap(({ times }) => times)} from=${now.value} /><//>
+    <${Card} title="The next 24 hours" side=${html`<span class="faint">Where many lie on top of each other, spread them with a jitter</span>`}><${DayStrip} times=${rows.filter(({ isPaused }) => !isPaused).flatMap(({ times }) => wholeDay(times, now.value))} from=${now.value} /><//>
     ${chosen && html`<${One} of=${chosen} refresh=${refresh} />`}
     <${Table} caption="Schedules" columns=${columns(refresh)} rows=${rows} id=${(row) => row.scheduleId} open=${(row) => setQuery({ name: row.scheduleId })} mark=${(row) => row === chosen && "ticked"} />`;
 }
