@@ -67,6 +67,6 @@ export function DayStrip({ times, from, hours = 24, label }) {
   return html`<svg class="strip" viewBox="0 0 240 18" preserveAspectRatio="none" role="img" aria-label=${label ?? `${shown.length} runs in the next ${hours} hours`}>
     <rect class="meter-ground" width="240" height="18" rx="2" />
     ${[6, 12, 18].map((hour) => html`<line class="grid" x1=${hour * 10} x2=${hour * 10} y1="0" y2="18" />`)}
-    ${shown.map((time) => html`<rect class="fill-accent" x=${((time - from) / reach) * 238} y="3" width="1.6" height="12" />`)}
+    ${shown.map((time) => html`<rect class="fill-accent" x=${((time - from) / reach) * 238} y="3" width="0.8" height="12" />`)}
   </svg>`;
 }

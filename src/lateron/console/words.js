@@ -39,7 +39,7 @@ export function why(message, now) {
     case "flow_parallelism":
       return { text: `Flow key ${holder} has as many deliveries open as its limit allows${place}.`, link: `flow?search=${holder}` };
     case "flow_rate":
-      return { text: `Flow key ${holder} has used up its rate for this period${place}.${until ? ` The next slot opens ${relative(until, now)}.` : ""}`, link: `flow?search=${holder}` };
+      return { text: `Flow key ${holder} has used up its rate for this period${place}.${until ? ` Its turn comes ${relative(until, now)}.` : ""}`, link: `flow?search=${holder}` };
     case "host_paused":
       return { text: `Destination ${holder} is paused${place}.`, link: "destinations", blocked: true };
     case "host_cap":
