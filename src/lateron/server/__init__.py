@@ -211,6 +211,7 @@ class Server:
             not_ready=lambda: self._not_ready,
             trusted_proxies=settings.trusted_proxy,
             catcher=self.catcher,
+            console=rooms.console_settings(settings),
             dedup_window_ms=settings.dedup_window,
             rate_limit=settings.rate_limit,
             counters=self.counters,
