@@ -36,6 +36,9 @@ def _world(server: Server, endpoint: Endpoint, tmp_path: Path, monkeypatch: pyte
         return reply.json
 
     post("/lateron/v1/delivery/resume")
+    for name in ("ci", "ops", "spare"):
+        server.call("DELETE", f"/lateron/v1/tokens/{name}")
+    post("/lateron/v1/tokens", body={"name": "spare", "scope": "read"})
     endpoint.answers(Answer(500))
     dead = post(f"/v2/publish/{endpoint.url}", ("Upstash-Retries", "0"))["messageId"]
     letters = until(lambda: server.call("GET", f"/v2/dlq?messageId={dead}").json["messages"], "the dead letter")

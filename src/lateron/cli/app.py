@@ -20,6 +20,7 @@ from lateron.cli.publishing import publishing_app
 from lateron.cli.queues import queues_app
 from lateron.cli.remote import Remote
 from lateron.cli.scheduling import schedule_app, schedules_app
+from lateron.cli.tokens import keys_app, tokens_app
 from lateron.config import DEFAULT_FILE, Settings, render_toml
 
 app = typer.Typer(
@@ -135,6 +136,8 @@ for name, group in (
     ("flow", flow_app),
     ("schedules", schedules_app),
     ("groups", groups_app),
+    ("tokens", tokens_app),
+    ("keys", keys_app),
     ("config", config_app),
 ):
     app.add_typer(group, name=name)
