@@ -34,6 +34,10 @@ promises:
 bench *arguments:
     .venv/bin/python -m bench.run {{arguments}}
 
+# Backlogs, storms of retries, too much load, mixed faults, a soak: `just endure storm --scale 0.1`.
+endure *arguments:
+    .venv/bin/python -m bench.endure {{arguments}}
+
 # Lock the newest versions that pyproject.toml allows; needs pip-tools.
 lock:
     .venv/bin/python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['dependency-groups']['dev'], sep='\n')" \
@@ -47,6 +51,10 @@ simulate *arguments:
 # Cut the power at every write of two runs (`--all`), or of those you name; the tests make a sample of the cuts.
 power-cuts *arguments:
     .venv/bin/python -m tests.crash.power_cuts {{arguments}}
+
+# Let several faults strike a server together: `just swarm --seeds 100`, `just swarm --seed 17`.
+swarm *arguments:
+    .venv/bin/python -m tests.crash.swarm {{arguments}}
 
 # Plant a bug for each promise, or for those you name, and expect the promise's test to go red.
 redden *arguments:

@@ -68,17 +68,29 @@ def _session(session: int) -> Iterator[list[str]]:
                 yield fields
 
 
-def get_json(port: int, method: str, path: str, headers: Mapping[str, str] | None = None) -> Any:
-    """Ask a server on loopback and return its JSON; raise ``OSError`` if it answers anything but 200."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+def get_json(port: int, method: str, path: str, headers: Mapping[str, str] | None = None, timeout: float = 10) -> Any:
+    """Ask a server on loopback and return its JSON; raise ``OSError`` if it answers anything but 2xx."""
+    return json.loads(get_bytes(port, method, path, headers, timeout=timeout) or b"null")
+
+
+def get_bytes(
+    port: int,
+    method: str,
+    path: str,
+    headers: Mapping[str, str] | None = None,
+    body: bytes | None = None,
+    timeout: float = 10,
+) -> bytes:
+    """Ask a server on loopback and return what it answers; raise ``OSError`` if that is anything but 2xx."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
     try:
-        connection.request(method, path, headers=dict(headers or {}))
+        connection.request(method, path, body, headers=dict(headers or {}))
         answer = connection.getresponse()
-        body = answer.read()
-        if answer.status != 200:
-            message = f"{method} {path}: {answer.status} {body[:200]!r}"
+        content = answer.read()
+        if not 200 <= answer.status <= 299:
+            message = f"{method} {path}: {answer.status} {content[:200]!r}"
             raise OSError(message)
-        return json.loads(body)
+        return content
     finally:
         connection.close()
 
@@ -110,7 +122,24 @@ class Receiver:
 
     def count(self) -> int:
         """Return how many different messages arrived; costs the receiver as little as one more."""
-        return int(get_json(self.port, "GET", "/__count")["unique"])
+        return self.counts()[0]
+
+    def counts(self) -> tuple[int, int]:
+        """Return how many different messages were taken, and how many requests refused."""
+        answer = get_json(self.port, "GET", "/__count")
+        return int(answer["unique"]), int(answer["refused"])
+
+    def window(self) -> dict[str, Any]:
+        """Return the latencies of what arrived since this was last asked."""
+        return dict(get_json(self.port, "GET", "/__window"))
+
+    def log(self) -> bytes:
+        """Return two bytes for each number from 0: how often it was taken, how often refused; 255 is the most."""
+        return get_bytes(self.port, "GET", "/__log")
+
+    def answer(self, status: int) -> None:
+        """Answer everything so from now on; only what is answered 2xx is taken."""
+        get_json(self.port, "POST", f"/__answer?{status}")
 
     def reset(self, first: int) -> None:
         """Forget everything, and do not count messages numbered below ``first`` from now on."""
@@ -124,7 +153,8 @@ class Receiver:
 def generate(tools: Path, url: str, headers: Mapping[str, str], **options: object) -> tuple[dict[str, Any], float]:
     """Send a load and wait for its end; return the tool's report and the CPU seconds it used.
 
-    Options are those of the tool: ``count``, ``first``, ``rate``, ``connections``, ``size``, ``seconds``.
+    Options are those of the tool: ``count``, ``first``, ``rate``, ``connections``, ``size``, ``seconds``, ``stop``,
+    ``log``.
     """
     command = [str(tools / "generate"), "--url", url]
     for name, content in headers.items():

@@ -39,7 +39,8 @@ class Server:
         self.port = free_port()
         self.ready_after = 0.0  # Seconds from its start as a process to the first 200 of /readyz.
         self._patience = patience
-        self._log = (directory / "server.log").open("w+")
+        self._log_path = directory / "server.log"
+        self._log = self._log_path.open("w+")
         command = [sys.executable, "-m", "lateron", "dev", "--host", "127.0.0.1", "--port", str(self.port)]
         command += ["--data-dir", str(directory / "data"), *arguments]
         self._began = time.monotonic()
@@ -91,6 +92,14 @@ class Server:
     def cpu_seconds(self) -> float:
         """Return the CPU time used so far."""
         return cpu_seconds(self._process.pid)
+
+    def log(self) -> str:
+        """Return what it has printed so far."""
+        return self._log_path.read_text("utf-8", "replace")
+
+    def descriptors(self) -> int:
+        """Return how many files and sockets it has open."""
+        return len(list(Path(f"/proc/{self._process.pid}/fd").iterdir()))
 
     def memory_mb(self) -> float:
         """Return the resident size now."""

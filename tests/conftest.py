@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
-pytest_plugins = ["tests.promises", "tests.simulation.table"]
+pytest_plugins = ["tests.promises", "tests.simulation.table", "lateron.pytest_plugin"]
 
 # The same examples in every run: a red build is red for its change, not for its luck. Deadlines are
 # off because the machine is shared. A failure prints the blob that replays it.

@@ -3,7 +3,8 @@
 A document is a script: its blocks run from top to bottom in one shell, in a copy of the project.
 
 * ``bash``, ``sh`` and ``console`` blocks are typed in; of a ``console`` block only the lines after ``$``.
-* ``python`` and ``js`` blocks are saved to a file and run with the environment the reader has by then.
+* ``python`` and ``js`` blocks are saved to a file and run with the environment the reader has by then. One that begins
+  with a comment that is the name of a file is saved under it, and run by what the reader is told to type.
 * A block whose last command is ``lateron dev`` or ``lateron serve`` is the reader's first terminal: it runs
   on while the others are tried, until a later block starts a server again.
 
@@ -33,6 +34,7 @@ SHELL = frozenset({"bash", "sh", "console"})
 PROGRAMS = {"python": "python", "js": "node"}
 WORDS = frozenset({"text", "json", "toml", "http", "markdown", "dockerfile", "yaml", ""})  # Blocks to read, not to run.
 
+NAMED = re.compile(r"(?:#|//) (?P<name>[a-z_]+\.(?:py|mjs))\n")
 FENCE = re.compile(r"^```(?P<language>[a-z]*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 NOT_RUN = re.compile(r"<!-- not run: (?P<reason>\S[^>]*) -->\s*\Z")
 SERVER = re.compile(r"lateron (?:dev|serve)(?: [^|&;\n]*)?\Z")
@@ -87,9 +89,10 @@ class Block:
         """Return the lines of shell that run this block."""
         lines = [f"echo '--- {self.document}:{self.line}'"]
         if self.language in PROGRAMS:
-            name = f"block_{number}.{'py' if self.language == 'python' else 'mjs'}"
+            named = NAMED.match(self.text)
+            name = named["name"] if named else f"block_{number}.{'py' if self.language == 'python' else 'mjs'}"
             lines += [f"cat > {name} <<'END_OF_BLOCK'", self.text.rstrip("\n"), "END_OF_BLOCK"]
-            lines += [f"{PROGRAMS[self.language]} {name}"]
+            lines += [] if named else [f"{PROGRAMS[self.language]} {name}"]
         else:
             lines.append(_typed(self.text) if self.language == "console" else self.text.rstrip("\n"))
             if SERVER.search(lines[-1]):

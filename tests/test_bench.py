@@ -64,6 +64,24 @@ def test_an_open_loop_sends_everything_and_a_refusal_is_no_success(tools: Path, 
     assert report["status"] == {"503": 50}
 
 
+def test_a_load_that_is_stopped_says_what_it_never_began(tools: Path, receiver: Receiver, tmp_path: Path) -> None:
+    """Too much load is judged by what was really asked."""
+    log = tmp_path / "log"
+    report, _ = generate(tools, receiver.url(), {}, count=50, rate=5, connections=2, stop=0.001, log=log)
+
+    assert report["sent"] == report["accepted"]
+    assert log.read_bytes() == b"2" * report["sent"] + b"." * (50 - report["sent"])
+
+
+def test_latencies_are_told_window_by_window(tools: Path, receiver: Receiver) -> None:
+    """A figure of the whole run would hide when the load became bearable again."""
+    generate(tools, receiver.url(), {}, count=20, connections=2)
+    first = receiver.window()
+    generate(tools, receiver.url(), {}, count=5, first=20, connections=2)
+
+    assert (first["count"], receiver.window()["count"], receiver.window()["count"]) == (20, 5, 0)
+
+
 def test_the_table_shows_median_and_spread() -> None:
     """One good round is luck; the spread says how much."""
     rounds = [Round(rate, rel, 1, 1, 1, 1, 1, 1, 1, 1) for rate, rel in [(100, 3.0), (300, 2.0), (200, 4.0)]]

@@ -8,9 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from bench import lanes, scale
+from bench import endure, lanes, scale, storms
 from bench.fill import STEP, filling, message, multiply, now_ms, publish_all, run_through
-from bench.load import build
+from bench.ledger import account
+from bench.load import Receiver, build, generate
 from bench.report import FOREIGN, Load, Sheet
 
 from lateron.core.values import State
@@ -45,6 +46,41 @@ def test_each_scenario_of_scale_measures_what_it_says(name: str, tools: Path) ->
 
     assert sheet.figures
     assert all(value >= 0 for figure in sheet.figures.values() for value in figure.values)
+
+
+@pytest.mark.parametrize("name", ["backlog", "storm", "overload", "soak"])
+def test_each_scenario_of_endure_ends_and_compares_its_logs(
+    name: str, tools: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Acknowledged is delivered, once; how fast is no matter of a small run on a busy machine."""
+    monkeypatch.setattr(endure, "SIZES", {"a thousand": 100_000, "ten million": 10_000_000})
+    monkeypatch.setattr(storms, "RETRY_S", 1)
+    flags = ["--scale", "0.0002", "--seconds", "2500", "--rate", "60", "--minutes", "0.03", "--period", "0.5"]
+    sheet = endure.SCENARIOS[name](tools, endure.parse([name, *flags]))
+
+    for figure in ("acknowledged and lost", "delivered twice", "refused and delivered"):
+        assert sheet.figures[figure].values
+        assert not any(sheet.figures[figure].values), figure
+
+
+def test_an_account_of_two_logs_finds_what_is_lost_doubled_and_invented(tools: Path, tmp_path: Path) -> None:
+    """The yardstick of great loads: what the publishers were told against what the receiver took."""
+    with Receiver(tools) as receiver:
+        log = tmp_path / "log"
+        generate(tools, receiver.url(), {}, count=6, connections=1, log=log)
+        told = log.read_bytes()
+        receiver.answer(503)
+        generate(tools, receiver.url(), {}, count=2, first=6, connections=1, log=log)
+        refused = log.read_bytes()
+        receiver.answer(200)
+        generate(tools, receiver.url(), {}, count=1, connections=1)
+        found = account(told + refused + b"2.0", receiver.log())
+        wrong = account(b"4.2222", receiver.log())
+
+    assert (told, refused) == (b"222222", b"55")
+    assert (found.acknowledged, found.refused, found.unknown) == (7, 2, 1)
+    assert (found.lost, found.twice, found.invented, found.most_refused) == (1, 1, 0, 1)
+    assert (wrong.invented, wrong.lost) == (2, 0)
 
 
 def test_a_store_is_filled_with_what_a_publisher_would_have_left(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from qstash import AsyncQStash
 from lateron.config import load
 from lateron.config.dev_users import DEV_USERS
 from lateron.core.values import HOUR, MINUTE, SECOND, Millis
-from lateron.runtime import Nanos
+from lateron.runtime import Nanos, SystemClock
 from lateron.server import Server
 
 CRON = "CRON_TZ=America/New_York 0 4 * * *"
@@ -28,7 +28,7 @@ def at(text: str) -> Millis:
     return int(datetime.fromisoformat(text).timestamp() * 1000)
 
 
-class MovableClock:
+class MovableClock(SystemClock):
     """Time as the test says; both clocks move together, as they do where nobody sets them."""
 
     def __init__(self, now: Millis) -> None:

@@ -15,7 +15,7 @@ from lateron.broker.views import Limits
 from lateron.core.recurring import NewSchedule, Rules
 from lateron.core.values import DAY, HOUR, MINUTE, Millis, Options, Request
 from lateron.errors import StorageFull
-from lateron.runtime import Nanos, id_maker
+from lateron.runtime import Nanos, SystemClock, id_maker
 from lateron.scheduler import CONFIRM, Scheduler, SteadyClock
 from lateron.store.sqlite import open_memory
 
@@ -29,7 +29,7 @@ def mono(ms: Millis) -> Nanos:
     return Nanos(ms * 1_000_000)
 
 
-class Stepped:
+class Stepped(SystemClock):
     """A clock that the test sets."""
 
     def __init__(self) -> None:

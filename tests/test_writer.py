@@ -243,6 +243,59 @@ def test_cold_work_takes_its_turn_and_its_error_is_its_own() -> None:
     on_a_node(work)
 
 
+@pytest.mark.promise("F-63")
+def test_deliveries_go_first_while_messages_wait_that_could_start() -> None:
+    """Else a backlog would grow for good under a load that is easily borne without it."""
+
+    async def work(node: Node) -> None:
+        turns: list[int] = []
+        honest = node.broker.prepare
+
+        def prepare(turn: Turn, now: Millis) -> Prepared:
+            turns.append(len(turn.publishes))
+            return honest(turn, now)
+
+        for _ in range(2):
+            await node.writer.publish([ITEM])
+        published = SystemClock().wall()
+        while SystemClock().wall() <= published:
+            await asyncio.sleep(0)
+        node.capacity += 1
+        node.writer.settle(Result(node.begun[0], Outcome(status=200)))
+        await node.writer.settled()
+        assert len(node.begun) == 2, "the second one had waited"
+        node.broker.prepare = prepare  # type: ignore[method-assign]
+        await asyncio.gather(*(node.writer.publish([ITEM]) for _ in range(100)))
+        assert turns[0] == room.BEHIND_ITEMS
+        assert sum(turns) == 100
+        assert len([n for n in turns if n]) == 2, "nothing was delivered meanwhile, so nobody has to wait for it"
+
+    on_a_node(work, capacity=1)
+
+
+@pytest.mark.promise("P-118", "F-60")
+def test_bulk_work_lets_publishes_pass_between_its_pieces() -> None:
+    """A million are cancelled in pieces; whoever publishes meanwhile waits for one of them, not for all."""
+
+    async def work(node: Node) -> None:
+        order: list[str] = []
+
+        async def bulk() -> None:
+            for _ in range(5):
+                await node.writer.run(lambda *_: order.append("piece"))
+
+        async def publisher() -> None:
+            for _ in range(2):
+                await node.writer.publish([ITEM])
+                order.append("publish")
+
+        await asyncio.gather(bulk(), publisher())
+        assert "publish" in order[:3], order
+        assert order[-1] == "piece", order
+
+    on_a_node(work)
+
+
 def test_a_client_that_has_gone_changes_nothing() -> None:
     """Its message is stored all the same: the outcome is unknown to it, not to us."""
 

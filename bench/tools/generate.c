@@ -1,11 +1,14 @@
 /* generate: the load of the benchmark. Publishes small JSON messages over HTTP/1.1 keep-alive, to loopback only.
  *
  *   generate --url URL [--header 'Name: value']... [--count 20000] [--connections 64] [--rate 0]
- *            [--size 200] [--first 0] [--method POST] [--seconds 50] [--body TEMPLATE]
+ *            [--size 200] [--first 0] [--method POST] [--seconds 50] [--stop 0] [--body TEMPLATE] [--log FILE]
  *
  *   --rate 0   closed loop: a connection sends its next message when the last one was answered
  *   --rate R   open loop: R messages a second, whatever the answers do. The time in the body and the latency
  *              both begin when the message was due, so that a server that stalls cannot hide it
+ *   --stop S   begin no message after so many seconds, also where some were due and found no connection
+ *   --log FILE what became of each message, one character each: 2, 3, 4, 5 for an answer of that class, 0 for none
+ *              or half of one, and . for a message that was never begun
  *
  * URL, headers and body may hold {i}, the number of the message; the body also {ts}, its time, and {pad}.
  * Without --body it is {"qid":I,"qts":MICROSECONDS,"pad":"xxx"}, filled up to --size bytes.
@@ -26,10 +29,10 @@ enum { TEXT_MAX = 65536, EVENTS_MAX = 256, STATUS_MAX = 600 };
 
 static struct {
     char host[64], path[4096], headers[8192];
-    const char *method, *body;
+    const char *method, *body, *log;
     long count, first;
     int port, connections, size;
-    double rate, seconds;
+    double rate, seconds, stop;
 } options = {.method = "POST", .count = 20000, .port = 80, .connections = 64, .size = 200, .seconds = 50};
 
 struct connection {
@@ -43,7 +46,10 @@ struct connection {
 
 static struct {
     long sent, done, accepted, refused, lost; /* Lost: no answer, also at the second try. */
+    bool stopped; /* Nothing is begun any more. */
+    long bare;    /* Refused with 429 or 503, and not told when to come again. */
     long by_status[STATUS_MAX];
+    char *fates;  /* By number, from the first on: see --log. */
     struct latencies latencies;
     int64_t last_us;     /* When the last answer came, monotonic. */
     int64_t max_late_us; /* By how much an open loop fell behind its plan. */
@@ -140,6 +146,7 @@ static bool send_message(struct connection *connection) {
 }
 
 static void start(struct connection *connection, int64_t due_wall_us, int64_t due_us) {
+    state.fates[state.sent] = '0';
     connection->number = options.first + state.sent++;
     connection->due_wall_us = due_wall_us;
     connection->since_us = due_us;
@@ -171,6 +178,9 @@ static void note_answer(struct connection *connection, const char *head_end) {
     int status = atoi(connection->input.bytes + 9);
     if (status < 0 || status >= STATUS_MAX) status = 0;
     state.by_status[status]++;
+    state.fates[connection->number - options.first] = (char)('0' + status / 100);
+    bool later = find_header(connection->input.bytes, head_end, "retry-after") != NULL;
+    if ((status == 429 || status == 503) && !later) state.bare++;
     if (status >= 200 && status < 300) {
         state.accepted++;
     } else if (state.refused++ == 0) {
@@ -213,14 +223,14 @@ static void receive_answer(struct connection *connection) {
         if (wish != NULL && strncasecmp(wish, "close", 5) == 0) hang_up(connection);
         input->length = 0;
     }
-    if (options.rate <= 0 && !connection->busy && state.sent < options.count)
+    if (options.rate <= 0 && !connection->busy && !state.stopped && state.sent < options.count)
         start(connection, wall_us(), monotonic_us());
 }
 
 /* Start every message that is due by now on an idle connection; return how long until the next is due. */
 static int64_t start_due(struct connection *connections, int64_t began_us, int64_t began_wall_us) {
     static int next;
-    while (state.sent < options.count) {
+    while (!state.stopped && state.sent < options.count) {
         int64_t plan_us = (int64_t)((double)state.sent * 1e6 / options.rate);
         int64_t late_us = monotonic_us() - began_us - plan_us;
         if (late_us < 0) return -late_us;
@@ -241,7 +251,10 @@ static int64_t run(struct connection *connections) {
     int64_t began_us = monotonic_us(), began_wall_us = wall_us();
     for (int i = 0; i < options.connections && options.rate <= 0 && state.sent < options.count; i++)
         start(&connections[i], wall_us(), monotonic_us());
-    while (state.done < options.count && (double)(monotonic_us() - began_us) < options.seconds * 1e6) {
+    while (state.done < (state.stopped ? state.sent : options.count)) {
+        double gone_us = (double)(monotonic_us() - began_us);
+        if (gone_us >= options.seconds * 1e6) break;
+        state.stopped = options.stop > 0 && gone_us >= options.stop * 1e6;
         int64_t wait_us = options.rate > 0 ? start_due(connections, began_us, began_wall_us) : 1000000;
         struct timespec wait = {wait_us / 1000000, wait_us % 1000000 * 1000};
         int ready = epoll_pwait2(epoll_fd, events, EVENTS_MAX, &wait, NULL);
@@ -253,9 +266,10 @@ static int64_t run(struct connection *connections) {
 static void report(int64_t began_us) {
     double seconds = (double)(state.last_us - began_us) / 1e6;
     latencies_sort(&state.latencies);
-    printf("{\"count\":%ld,\"accepted\":%ld,\"refused\":%ld,\"lost\":%ld,\"seconds\":%.4f,\"per_second\":%.1f,"
+    printf("{\"count\":%ld,\"sent\":%ld,\"accepted\":%ld,\"refused\":%ld,\"bare\":%ld,\"lost\":%ld,"
+           "\"seconds\":%.4f,\"per_second\":%.1f,"
            "\"p50_ms\":%.3f,\"p99_ms\":%.3f,\"max_ms\":%.3f,\"max_late_ms\":%.3f,\"connections\":%d,\"status\":{",
-           options.count, state.accepted, state.refused, state.lost, seconds > 0 ? seconds : 0,
+           options.count, state.sent, state.accepted, state.refused, state.bare, state.lost, seconds > 0 ? seconds : 0,
            seconds > 0 ? (double)state.accepted / seconds : 0, latencies_ms(&state.latencies, 0.5),
            latencies_ms(&state.latencies, 0.99), latencies_ms(&state.latencies, 1),
            (double)state.max_late_us / 1000.0, options.connections);
@@ -267,6 +281,12 @@ static void report(int64_t began_us) {
     }
     printf("}}\n");
     if (state.refused > 0) fprintf(stderr, "first refusal: %s\n", state.first_refusal);
+}
+
+static void write_log(void) {
+    FILE *file = fopen(options.log, "w");
+    if (file == NULL || fwrite(state.fates, 1, (size_t)options.count, file) != (size_t)options.count || fclose(file) != 0)
+        die("cannot write %s: %s", options.log, strerror(errno));
 }
 
 static void add_header(const char *line) {
@@ -291,6 +311,8 @@ static void read_options(int argc, char **argv) {
         else if (strcmp(name, "--header") == 0) add_header(value);
         else if (strcmp(name, "--method") == 0) options.method = value;
         else if (strcmp(name, "--body") == 0) options.body = value;
+        else if (strcmp(name, "--log") == 0) options.log = value;
+        else if (strcmp(name, "--stop") == 0) options.stop = atof(value);
         else if (strcmp(name, "--count") == 0) options.count = atol(value);
         else if (strcmp(name, "--first") == 0) options.first = atol(value);
         else if (strcmp(name, "--connections") == 0) options.connections = atoi(value);
@@ -311,10 +333,13 @@ int main(int argc, char **argv) {
     memset(padding, 'x', (size_t)options.size);
     state.latencies.capacity = (size_t)options.count;
     state.latencies.values = must_grow(NULL, sizeof(uint32_t) * (size_t)options.count);
+    state.fates = must_have_zeroed((size_t)options.count, 1);
+    memset(state.fates, '.', (size_t)options.count);
     epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     struct connection *connections = must_have_zeroed((size_t)options.connections, sizeof *connections);
     for (int i = 0; i < options.connections; i++)
         if (!dial(&connections[i])) die("cannot connect to %s:%d", options.host, options.port);
     report(run(connections));
+    if (options.log != NULL) write_log();
     return 0;
 }

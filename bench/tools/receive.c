@@ -3,9 +3,12 @@
  *   receive PORT              0 lets the system choose; the first line printed is the port
  *
  *   POST /anything            200 {"ok":true}; the message is counted
- *   POST /status/NNN          NNN; the message is counted
+ *   POST /status/NNN          NNN; the message is counted if that is 2xx, else it is refused
  *   GET  /__count             how many different messages arrived; as cheap as a message, to be asked often
- *   GET  /__stats             what arrived: unique, duplicates, times, latencies
+ *   GET  /__stats             what arrived: unique, duplicates, refused, times, latencies
+ *   GET  /__window            the latencies of what arrived since this was last asked
+ *   GET  /__log               two bytes for each number from 0: how often it was counted, and how often refused
+ *   POST /__answer?NNN        say NNN to everything from now on; 200 ends it
  *   POST /__reset?min=ID      forget everything; numbers below ID (stragglers of the last run) do not count
  *
  * A body must hold "qid", the number of the message, and "qts", when it was sent, in microseconds since
@@ -26,7 +29,12 @@
 enum {
     MESSAGES_MAX = 1 << 23,       /* Numbers from 0 up to this are told apart. */
     REQUEST_BYTES_MAX = 64 << 20, /* A longer one is no message of ours. */
+    WINDOW_MAX = 1 << 20,         /* Latencies of one window. */
     EVENTS_MAX = 512,
+};
+
+struct count { /* Of one message; 255 is as far as it goes. */
+    uint8_t taken, refused;
 };
 
 struct connection {
@@ -46,20 +54,23 @@ struct request {
 enum parsed { PARSED, INCOMPLETE, MALFORMED };
 
 static struct {
-    uint8_t *seen; /* By message number. */
-    size_t unique, duplicates, unreadable;
+    struct count *counts; /* By message number. */
+    int64_t highest;      /* Of the numbers, plus one. */
+    int answer;           /* To everything, if not 200. */
+    size_t unique, duplicates, unreadable, refused;
     int64_t first_us, last_us; /* When the first and the last message arrived. */
     int64_t first_number;      /* Smaller ones do not count. */
-    struct latencies latencies;
+    struct latencies latencies, window;
     size_t connections, connections_peak;
 } state;
 
 static void forget_everything(int64_t first_number) {
-    memset(state.seen, 0, MESSAGES_MAX);
-    state.unique = state.duplicates = state.unreadable = 0;
+    memset(state.counts, 0, sizeof *state.counts * (size_t)state.highest);
+    state.highest = 0;
+    state.unique = state.duplicates = state.unreadable = state.refused = 0;
     state.first_us = state.last_us = 0;
     state.first_number = first_number;
-    state.latencies.count = 0;
+    state.latencies.count = state.window.count = 0;
     state.connections_peak = state.connections;
 }
 
@@ -77,7 +88,7 @@ static int64_t number_after(const char *text, size_t length, const char *key) {
     return number;
 }
 
-static void count_message(const char *body, size_t length) {
+static void count_message(const char *body, size_t length, bool taken) {
     int64_t now = wall_us();
     int64_t number = number_after(body, length, "qid"), sent = number_after(body, length, "qts");
     if (number < 0 || sent < 0) {
@@ -85,30 +96,49 @@ static void count_message(const char *body, size_t length) {
         return;
     }
     if (number < state.first_number) return;
+    struct count *count = number < MESSAGES_MAX ? &state.counts[number] : NULL;
+    if (count != NULL && number >= state.highest) state.highest = number + 1;
+    if (!taken) {
+        state.refused++;
+        if (count != NULL && count->refused < UINT8_MAX) count->refused++;
+        return;
+    }
     if (state.first_us == 0) state.first_us = now;
     state.last_us = now;
-    if (number < MESSAGES_MAX) {
-        if (state.seen[number]) {
+    if (count != NULL) {
+        if (count->taken < UINT8_MAX) count->taken++;
+        if (count->taken > 1) {
             state.duplicates++;
             return;
         }
-        state.seen[number] = 1;
     }
     state.unique++;
     latencies_add(&state.latencies, now - sent);
+    latencies_add(&state.window, now - sent);
 }
 
 static int print_stats(char *out, size_t capacity) {
     struct latencies *latencies = &state.latencies;
     latencies_sort(latencies); /* Their order means nothing to anybody else. */
     return snprintf(out, capacity,
-                    "{\"unique\":%zu,\"duplicates\":%zu,\"unreadable\":%zu,\"first_us\":%lld,\"last_us\":%lld,"
+                    "{\"unique\":%zu,\"duplicates\":%zu,\"unreadable\":%zu,\"refused\":%zu,"
+                    "\"first_us\":%lld,\"last_us\":%lld,"
                     "\"p50_ms\":%.3f,\"p90_ms\":%.3f,\"p99_ms\":%.3f,\"max_ms\":%.3f,"
                     "\"connections\":%zu,\"connections_peak\":%zu}",
-                    state.unique, state.duplicates, state.unreadable, (long long)state.first_us,
+                    state.unique, state.duplicates, state.unreadable, state.refused, (long long)state.first_us,
                     (long long)state.last_us, latencies_ms(latencies, 0.5), latencies_ms(latencies, 0.9),
                     latencies_ms(latencies, 0.99), latencies_ms(latencies, 1), state.connections,
                     state.connections_peak);
+}
+
+/* The latencies of the window, which begins anew. */
+static int print_window(char *out, size_t capacity) {
+    struct latencies *window = &state.window;
+    latencies_sort(window);
+    int length = snprintf(out, capacity, "{\"count\":%zu,\"p50_ms\":%.3f,\"p99_ms\":%.3f,\"max_ms\":%.3f}", window->count,
+                          latencies_ms(window, 0.5), latencies_ms(window, 0.99), latencies_ms(window, 1));
+    window->count = 0;
+    return length;
 }
 
 /* Send everything, waiting for the peer where it is slow; false if it has gone. */
@@ -133,6 +163,14 @@ static bool send_answer(int fd, int status, const char *body, size_t length) {
                         "HTTP/1.1 %d %s\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n\r\n%.*s", status,
                         status == 200 ? "OK" : "As asked", length, (int)length, body);
     return send_all(fd, answer, (size_t)size);
+}
+
+/* Send what is known of each number, as bytes. */
+static bool send_log(int fd) {
+    char head[128];
+    size_t length = sizeof *state.counts * (size_t)state.highest;
+    int size = snprintf(head, sizeof head, "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n\r\n", length);
+    return send_all(fd, head, (size_t)size) && send_all(fd, (const char *)state.counts, length);
 }
 
 /* Find the first request of the input. What it points to stays valid until the input moves. */
@@ -177,16 +215,23 @@ static bool answer_request(int fd, const struct request *request) {
     const char *path = request->path;
     bool sent;
     if (strncmp(path, "/__count", 8) == 0) {
-        sent = send_answer(fd, 200, stats, (size_t)snprintf(stats, sizeof stats, "{\"unique\":%zu}", state.unique));
+        sent = send_answer(fd, 200, stats, (size_t)snprintf(stats, sizeof stats, "{\"unique\":%zu,\"refused\":%zu}", state.unique, state.refused));
     } else if (strncmp(path, "/__stats", 8) == 0) {
         sent = send_answer(fd, 200, stats, (size_t)print_stats(stats, sizeof stats));
+    } else if (strncmp(path, "/__window", 9) == 0) {
+        sent = send_answer(fd, 200, stats, (size_t)print_window(stats, sizeof stats));
+    } else if (strncmp(path, "/__log", 6) == 0) {
+        sent = send_log(fd);
+    } else if (strncmp(path, "/__answer?", 10) == 0) {
+        state.answer = atoi(path + 10);
+        sent = send_answer(fd, 200, "{}", 2);
     } else if (strncmp(path, "/__reset", 8) == 0) {
         forget_everything(strncmp(path + 8, "?min=", 5) == 0 ? strtoll(path + 13, NULL, 10) : 0);
         sent = send_answer(fd, 200, "{}", 2);
     } else {
         bool counts = strncmp(request->start, "GET ", 4) != 0 && strncmp(request->start, "HEAD ", 5) != 0;
-        if (counts) count_message(request->body, request->body_length);
-        int status = strncmp(path, "/status/", 8) == 0 ? atoi(path + 8) : 200;
+        int status = strncmp(path, "/status/", 8) == 0 ? atoi(path + 8) : state.answer;
+        if (counts) count_message(request->body, request->body_length, status >= 200 && status < 300);
         sent = send_answer(fd, status, "{\"ok\":true}", 11);
     }
     const char *wish = find_header(request->start, request->head_end, "connection");
@@ -256,9 +301,12 @@ static int listen_on(int port) {
 int main(int argc, char **argv) {
     struct epoll_event events[EVENTS_MAX];
     if (argc != 2) die("usage: receive PORT");
-    state.seen = must_have_zeroed(MESSAGES_MAX, 1);
+    state.answer = 200;
+    state.counts = must_have_zeroed(MESSAGES_MAX, sizeof *state.counts);
     state.latencies.capacity = MESSAGES_MAX;
     state.latencies.values = must_grow(NULL, sizeof(uint32_t) * MESSAGES_MAX);
+    state.window.capacity = WINDOW_MAX;
+    state.window.values = must_grow(NULL, sizeof(uint32_t) * WINDOW_MAX);
     int listener = listen_on(atoi(argv[1])), epoll = epoll_create1(EPOLL_CLOEXEC);
     watch(epoll, listener, NULL);
     for (;;) {

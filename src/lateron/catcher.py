@@ -19,7 +19,6 @@ Memory is bounded: so many names, so many requests and bytes under each; the old
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 from base64 import b64encode
@@ -29,11 +28,12 @@ from typing import Any, Final, TypeAlias
 from urllib.parse import parse_qsl
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from lateron.core.durations import parse_duration
 from lateron.core.signature import Refused, verify
 from lateron.core.values import HOUR, Headers, Millis, Tenant
-from lateron.runtime import Clock
+from lateron.runtime import Clock, timeout
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -107,15 +107,21 @@ class Catcher:
     """An ASGI application that records; used from the event loop only.
 
     Args:
-        clock: Dates what is caught, and judges the age of signatures.
+        clock: Dates what is caught, and lets the time pass that an answer is to take.
         keys: Gives the signing keys of each tenant as of now, current one first.
         bounds: How much is kept.
+        signed_by: Judges the age of signatures; None: ``clock``.
     """
 
     def __init__(
-        self, clock: Clock, keys: Callable[[], Mapping[Tenant, Sequence[str]]], bounds: Bounds | None = None
+        self,
+        clock: Clock,
+        keys: Callable[[], Mapping[Tenant, Sequence[str]]],
+        bounds: Bounds | None = None,
+        signed_by: Clock | None = None,
     ) -> None:
         self._clock = clock
+        self._signed_by = signed_by or clock
         self._keys = keys
         self._bounds = bounds or Bounds()
         self._names: OrderedDict[str, _Name] = OrderedDict()
@@ -130,17 +136,32 @@ class Catcher:
                 send, _refusal(404, "a catcher is /_catch/<name>; a name has letters, digits, '.', '_' and '-'")
             )
             return
-        answer = _chosen_answer(target, self._bounds)
         body = await self._read(receive)
         if body is None:
             return
         if isinstance(body, Answer):
             await _send(send, body)
             return
-        self._record(name, scope, target, body, answer)
-        if answer.delay_ms and not await _stays(receive, answer.delay_ms):
+        caught = self._caught(name, scope, target, body)
+        answer = await self.answer(name, caught)
+        self._records(name).add(replace(caught, answered=answer.status), self._bounds)
+        if answer.delay_ms and not await self.hold(caught, receive, answer.delay_ms):
             return
         await _send(send, answer, head=scope["method"] == "HEAD")
+
+    async def answer(self, name: str, caught: Caught) -> Answer:  # noqa: ARG002 # For those who know better.
+        """Choose what a request is answered: what its query asks for."""
+        return _chosen_answer(caught.target, self._bounds)
+
+    async def hold(self, caught: Caught, receive: Receive, wait_ms: Millis) -> bool:  # noqa: ARG002 # Likewise.
+        """Let the time pass that the answer is to take; return early with False when the sender hangs up."""
+        try:
+            async with timeout(self._clock, wait_ms / 1000):
+                while (await receive())["type"] != "http.disconnect":
+                    pass
+        except TimeoutError:
+            return True
+        return False
 
     def names(self, tenant: Tenant) -> list[dict[str, Any]]:
         """List names under which the tenant can see something, the one used last first."""
@@ -187,35 +208,40 @@ class Catcher:
         finally:
             self._reading -= counted
 
-    def _record(self, name: str, scope: Scope, target: str, body: bytes, answer: Answer) -> None:
-        now = self._clock.wall()
-        headers = tuple((key.decode("latin-1"), value.decode("latin-1")) for key, value in scope["headers"])
-        signature, tenant = self._judge(headers, f"{scope['scheme']}://{_first(headers, 'host')}{target}", body, now)
+    def _records(self, name: str) -> _Name:
+        """Return where requests of a name are kept."""
         records = self._names.get(name)
         if records is None:
             while len(self._names) >= self._bounds.names:
                 self._names.popitem(last=False)
             records = self._names[name] = _Name()
         self._names.move_to_end(name)
+        return records
+
+    def _caught(self, name: str, scope: Scope, target: str, body: bytes) -> Caught:
+        """Return a request as it is to be kept, still without its answer."""
+        headers = tuple((key.decode("latin-1"), value.decode("latin-1")) for key, value in scope["headers"])
+        signature, tenant = self._judge(headers, f"{scope['scheme']}://{_first(headers, 'host')}{target}", body)
+        records = self._records(name)
         records.count += 1
         client = scope.get("client")
-        caught = Caught(
+        return Caught(
             number=records.count,
-            time=now,
+            time=self._clock.wall(),
             method=scope["method"],
             target=target,
             headers=headers,
             body=body[: self._bounds.body],
             truncated=len(body) > self._bounds.body,
-            answered=answer.status,
+            answered=0,
             signature=signature,
             tenant=tenant,
             client=client[0] if client else None,
         )
-        records.add(caught, self._bounds)
 
-    def _judge(self, headers: Headers, url: str, body: bytes, now: Millis) -> tuple[str, Tenant | None]:
+    def _judge(self, headers: Headers, url: str, body: bytes) -> tuple[str, Tenant | None]:
         """Say whether one of our keys signed this request, whose, and if not, why we do not believe it."""
+        now = self._signed_by.wall()
         token = _first(headers, "upstash-signature")
         if token is None:
             return "no Upstash-Signature header", None
@@ -271,17 +297,6 @@ def _chosen_answer(target: str, bounds: Bounds) -> Answer:
 
 def _refusal(status: int, reason: str) -> Answer:
     return Answer(status, json.dumps({"error": reason}).encode(), 0, ((b"content-type", b"application/json"),))
-
-
-async def _stays(receive: Receive, wait_ms: Millis) -> bool:
-    """Wait; return early with False when the sender hangs up."""
-    try:
-        async with asyncio.timeout(wait_ms / 1000):
-            while (await receive())["type"] != "http.disconnect":
-                pass
-    except TimeoutError:
-        return True
-    return False
 
 
 async def _send(send: Send, answer: Answer, *, head: bool = False) -> None:

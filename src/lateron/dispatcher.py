@@ -84,6 +84,11 @@ class Dispatcher:
         """How many attempts are open."""
         return len(self._open)
 
+    @property
+    def claimed(self) -> tuple[Claimed, ...]:
+        """The messages whose attempts are open."""
+        return tuple(self._open.values())
+
     def begin(self, claimed: Sequence[Claimed]) -> None:
         """Open an attempt for each message; those that come after a drain began go back unsent."""
         unsent = self._draining

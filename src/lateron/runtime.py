@@ -2,22 +2,38 @@
 
 Everything else is handed a ``Clock`` or an id maker, so the real broker and the real store run
 in a simulation whose time and chance come from a seed.
+
+Whoever waits for a time is woken by the clock he reads, so that one which a test moves (``lateron.testing``)
+wakes as it reads. The clock of a machine may be stepped while one sleeps; a waker that must notice says how
+long it sleeps at most (``recheck``), and looks again: being woken says nothing about the time.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
-from typing import NewType, Protocol
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, NewType, Protocol
 
 from lateron.core.values import MessageId, Millis
+
+if TYPE_CHECKING:
+    from asyncio import Timeout  # Commands read the clock too, and start sooner without a loop.
 
 Nanos = NewType("Nanos", int)  # Monotonic time; only differences mean anything.
 
 
+class Alarm(Protocol):
+    """A call that is to come."""
+
+    def cancel(self) -> None:
+        """Let it not come; nothing happens if it came already."""
+        ...
+
+
 class Clock(Protocol):
-    """Where time comes from."""
+    """Where time comes from, and who is called when it has passed."""
 
     def wall(self) -> Millis:
         """Return milliseconds since 1970; may be stepped by an operator."""
@@ -27,15 +43,63 @@ class Clock(Protocol):
         """Return nanoseconds of a clock that never runs backwards."""
         ...
 
+    def wake(
+        self, callback: Callable[[], object], *, after: float | None = None, recheck: float | None = None
+    ) -> Alarm:
+        """Call back once on the running loop.
+
+        Args:
+            callback: What to call.
+            after: Seconds from now; None: no time is known.
+            recheck: Call early after so many seconds, since more than time may have changed; None: never early.
+        """
+        ...
+
+    async def nap(self, *, after: float | None = None, recheck: float | None = None) -> None:
+        """Sleep until ``wake`` with these arguments would call."""
+        ...
+
 
 class SystemClock:
-    """The clock of this machine."""
+    """The clock of this machine; inside a running loop it wakes."""
 
     def wall(self) -> Millis:  # noqa: D102
         return time.time_ns() // 1_000_000
 
     def mono(self) -> Nanos:  # noqa: D102
         return Nanos(time.monotonic_ns())
+
+    def wake(  # noqa: D102
+        self, callback: Callable[[], object], *, after: float | None = None, recheck: float | None = None
+    ) -> Alarm:
+        from asyncio import get_running_loop
+
+        return get_running_loop().call_later(_sooner(after, recheck), callback)
+
+    async def nap(self, *, after: float | None = None, recheck: float | None = None) -> None:  # noqa: D102
+        from asyncio import sleep
+
+        await sleep(_sooner(after, recheck))
+
+
+def _sooner(after: float | None, recheck: float | None) -> float:
+    known = [seconds for seconds in (after, recheck) if seconds is not None]
+    assert known, "nobody waits for nothing"
+    return max(0.0, min(known))
+
+
+@asynccontextmanager
+async def timeout(clock: Clock, seconds: float) -> AsyncIterator[Timeout]:
+    """End the block with ``TimeoutError`` after so long, as ``asyncio.timeout`` does, by another clock."""
+    import asyncio
+
+    async with asyncio.timeout(None) as limit:
+        loop = asyncio.get_running_loop()
+        alarm = clock.wake(lambda: limit.reschedule(loop.time()), after=seconds)
+        try:
+            yield limit
+        finally:
+            alarm.cancel()
 
 
 def id_maker(random_bytes: Callable[[int], bytes] = os.urandom) -> Callable[[Millis], MessageId]:

@@ -114,21 +114,26 @@ class Scheduler:
             if not trusted and not doubted:
                 log.warning("the clock has jumped by more than a day; ticks wait until it has stood there for a minute")
             doubted = not trusted
-            wait = LONGEST_NAP if due is None or doubted else (due - now) / SECOND
-            if wait > 0:
-                await asyncio.sleep(min(wait, LONGEST_NAP))
+            wait = None if due is None or doubted else (due - now) / SECOND
+            if wait is None or wait > 0:
+                await clock.nap(after=wait, recheck=LONGEST_NAP)
                 continue
             try:
                 await self._run(partial(_tick, catch_up_ms, now))
                 await asyncio.sleep(0)  # What was published meanwhile goes first.
             except LateronError:
                 log.exception("schedules could not tick; next try in a second")
-                await asyncio.sleep(LONGEST_NAP)
+                await clock.nap(after=LONGEST_NAP)
 
     async def loop(self) -> None:
         """Sweep for ever; cancel to end."""
+        swept = self._clock.mono()
         while True:
-            await asyncio.sleep(EVERY)
+            left = EVERY - (self._clock.mono() - swept) / 1e9
+            if left > 0:
+                await self._clock.nap(recheck=left)  # Why not until then: late is as good, at rest even better.
+                continue
+            swept = self._clock.mono()
             try:
                 await self.sweep()
             except LateronError:

@@ -14,13 +14,13 @@ from tests.api.raw import Answer, Client, exchange, serving, until
 from lateron.catcher import Bounds, Catcher
 from lateron.core.signature import sign
 from lateron.core.values import Millis
-from lateron.runtime import Nanos
+from lateron.runtime import Nanos, SystemClock
 
 KEYS: Mapping[int, Sequence[str]] = {1: ("sig_one", "sig_two"), 2: ("sig_other",)}
 NOW: Millis = 1_800_000_000_000
 
 
-class Fixed:
+class Fixed(SystemClock):
     """A clock that stands."""
 
     def wall(self) -> Millis:

@@ -16,7 +16,8 @@ from tests.api.test_lane import LINES, LONG_WAY, ON_THE_LANE, TARGETS
 from tests.api.ways import AUTH, GOOD, LAST, Way, Ways, on_the_lane, post
 from tests.api.world import ADMIN
 
-from lateron.api.familiar import Familiar, sighting
+from lateron.api.sighting import sighting
+from lateron.core.familiar import Familiar
 
 # What no head may be remembered for: it says something of its connection, or names what only the store knows.
 READ_EACH_TIME = {

@@ -28,7 +28,7 @@ from lateron.core.destination import Destination
 from lateron.core.quota import QUOTAS
 from lateron.core.values import Claimed, Millis, Outcome, Tenant
 from lateron.errors import InvalidDestination
-from lateron.runtime import Nanos, id_maker
+from lateron.runtime import Nanos, SystemClock, id_maker
 from lateron.store.sqlite import open_memory
 from lateron.writer import Writer
 
@@ -45,7 +45,7 @@ NOW: Millis = 1_800_000_000_000
 PRIVATE = "10.6.6.6"  # The address that the guard of this world refuses.
 
 
-class MovableClock:
+class MovableClock(SystemClock):
     """Time as the test says."""
 
     def __init__(self) -> None:

@@ -13,7 +13,7 @@ from tests.support.server import Server
 
 from lateron.cli import exits, main
 from lateron.cli.bench import Load, Run, spread, told
-from lateron.runtime import Nanos
+from lateron.runtime import Nanos, SystemClock
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def _environment(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("QSTASH_TOKEN", raising=False)
 
 
-class Hand:
+class Hand(SystemClock):
     """A clock that a test moves."""
 
     def __init__(self) -> None:

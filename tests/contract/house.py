@@ -70,7 +70,7 @@ class Answer(NamedTuple):
         return text
 
 
-class Still:
+class Still(SystemClock):
     """A clock that shows the moment it was made."""
 
     def __init__(self) -> None:

@@ -19,6 +19,7 @@ import tempfile
 from enum import IntFlag
 from functools import cache
 from pathlib import Path
+from typing import Self
 
 import pytest
 from tests.crash.tracing import Changed
@@ -70,6 +71,10 @@ class Faults:
         for name in ("calls", "error", "delay", "hold", "skip", "times"):
             self._set(name, 0)
 
+    def nobody_waits(self) -> None:
+        """Forget those who waited: a process that was killed meanwhile is still counted."""
+        self._set("waiting", 0)
+
     @property
     def seen(self) -> int:
         """How many meant calls there were since the last ``fail``."""
@@ -101,6 +106,11 @@ class Faulty(Changed):
         if not hasattr(self, "_faults"):
             self._faults = Faults(self.data_dir.with_name(f"{self.data_dir.name}.faults"))
         return self._faults
+
+    def start(self) -> Self:
+        """Start it on the disk as it is."""
+        self.faults.nobody_waits()
+        return super().start()
 
     def _environment(self) -> dict[str, str]:
         return {

@@ -32,7 +32,8 @@ def ordered(history: History, cases: Sequence[Case]) -> Iterator[Violation]:
     """P-60: what was enqueued before another call began starts before it.
 
     The receiver shows it where one place makes requests follow each other; else the log does, to the millisecond,
-    but for a message that has a flow-control key: it takes its place in order, and may then wait for its key.
+    but for messages that have a flow-control key: each takes its place in order, and may then wait for its key, or
+    pass one that waits for its host, which after a start has only few places.
     """
     for name, line in by(cases, "line").items():
         placed = [(span, case) for case in line if case.arrivals and (span := placing(case)) is not None]
@@ -41,7 +42,7 @@ def ordered(history: History, cases: Sequence[Case]) -> Iterator[Violation]:
                 continue
             if history.lines[name] == 1 and before.arrivals[0].at > after.arrivals[0].at:
                 yield Violation("P-60", after.id, f"was sent before {before.id}, which stood before it in {name}")
-            elif before.owners[0].key is None and begun(before) > begun(after):
+            elif before.owners[0].key is after.owners[0].key is None and begun(before) > begun(after):
                 yield Violation("P-60", after.id, f"began before {before.id}, which stood before it in {name}")
 
 

@@ -1,7 +1,6 @@
 """The wall clock of a working server is set back and forth, by hours and by years (F-20).
 
-libfaketime stands between the process and the system; it reads the offset from a file at every call, and leaves the
-monotonic clock alone, as a real step does. The run ends with the clock at its furthest, so that whatever was written
+The run ends with the clock at its furthest, so that whatever was written
 down under an earlier time is due.
 """
 
@@ -9,23 +8,21 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from tests.crash.checker import check
+from tests.crash.clock import SWEEP_OFTEN, libraries, preloaded, set_clock
 from tests.crash.history import Verdict
 from tests.crash.tracing import Changed
 from tests.crash.traffic import Kind, Traffic
 from tests.support.poll import until
 from tests.support.server import Server
 
-LIBRARIES = ("/usr/lib/*/faketime/libfaketimeMT.so.1", "/usr/lib*/faketime/libfaketimeMT.so.1")
 STEPS = ("-1h", "+1h", "-2d", "+0", "+2h", "-2h", "+10y")
 # Delays are promised by the wall clock, so a step forward ends them; those have no place here.
 KINDS = (Kind(share=8), Kind(share=2, body_bytes=40_000), Kind("/once", share=3), Kind("/slow", share=3))
-SWEEP_OFTEN = "import lateron.scheduler; lateron.scheduler.EVERY = 0.5"
 
 
 class Stepped(Changed):
@@ -38,30 +35,15 @@ class Stepped(Changed):
         return self.data_dir.with_name("offset")
 
     def step(self, offset: str) -> None:
-        """Set the clock this far from the true time; the process sees the whole text or the one before."""
-        new = self.offset.with_name("new-offset")
-        new.write_text(f"{offset}\n")
-        new.replace(self.offset)
+        """Set the clock this far from the true time."""
+        set_clock(self.offset, offset)
 
     def start(self) -> Server:  # type: ignore[override]  # It is itself.
         self.step("+0")
         return super().start()
 
     def _environment(self) -> dict[str, str]:
-        (library,) = libraries()[:1]
-        return {
-            **super()._environment(),
-            "LD_PRELOAD": library,
-            "FAKETIME_TIMESTAMP_FILE": str(self.offset),
-            "FAKETIME_NO_CACHE": "1",
-            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-            "FAKETIME_FORCE_MONOTONIC_FIX": "0",  # It makes waiting for the interpreter's lock take its whole time.
-        }
-
-
-def libraries() -> Sequence[str]:
-    """Return where libfaketime is."""
-    return [str(path) for pattern in LIBRARIES for path in sorted(Path("/").glob(pattern[1:]))]
+        return {**super()._environment(), **preloaded(self.offset)}
 
 
 @pytest.mark.promise("P-1", "P-2", "P-20", "P-21", "P-22", "P-23", "P-50", "P-98", "F-20")

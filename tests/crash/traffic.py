@@ -9,10 +9,12 @@ requests since it came back), never in time.
     /once    500 to the first attempt, then 200
     /dead    500, until it is a dead letter
     /slow    silence, until the receiver is told to let go; 200 if it is attempted again
+    /cut     half an answer to the first attempt, then 200
     /tick    200; of the schedules, which tick every second
 
 A message to ``/slow`` stands for an attempt that is open whenever the server dies. Some messages stand in a queue or
-behind an ordering key, some share a flow-control key, and some go to a group of ``/ok`` and ``/once``.
+behind an ordering key, some share a flow-control key, and some go to a group of ``/ok`` and ``/once``. While
+``refusing`` is set, the receiver answers 503 instead.
 """
 
 from __future__ import annotations
@@ -125,8 +127,9 @@ class Traffic:
             for i in range(publishers)
         ]
         self._failed: list[BaseException] = []
+        self.refusing = False
         self._answered: dict[int, float] = {}  # By the place among the arrivals: when one that was held was let go.
-        self._endpoints = {path: self._endpoint(path) for path in ("/ok", "/once", "/dead", "/slow", "/tick")}
+        self._endpoints = {path: self._endpoint(path) for path in ("/ok", "/once", "/dead", "/slow", "/cut", "/tick")}
         for path in ("/callback", "/failure"):
             self._endpoint(path).answer_by(self._called_back)
 
@@ -266,13 +269,16 @@ class Traffic:
         status, hold = 200, None
         if request.target == "/dead" or (request.target == "/once" and retried == 0):
             status = 500
+        if self.refusing:
+            status = 503
         body = digest(request.body) + (request.target if request.has("Upstash-Topic-Name") else "")
         with self._changed:
-            if request.target == "/slow" and all(arrival.id != name for arrival in self._arrivals):
+            torn = request.target == "/cut" and status == 200 and all(arrival.id != name for arrival in self._arrivals)
+            if request.target == "/slow" and status == 200 and all(arrival.id != name for arrival in self._arrivals):
                 hold = _Held(self, self._let_go, len(self._arrivals))
-            self._arrivals.append(Arrival(name, retried, body, time.monotonic(), status))
+            self._arrivals.append(Arrival(name, retried, body, time.monotonic(), 0 if torn else status))
             self._changed.notify_all()
-        return Answer(status, hold=hold)
+        return Answer(status, hold=hold, cut=torn)
 
     def _called_back(self, request: Received) -> Answer:
         report = request.json
@@ -395,9 +401,10 @@ class _Client:
         left = TIMES_SENT
         while left:
             made = self.call(method, target, headers, body)
-            yield made
             if made[1] >= 500:
                 self._traffic.refusals[made[1]] += 1
+            yield made
+            if made[1] >= 500:
                 if self._traffic._over.wait(BACK_OFF_S):
                     raise _OverError
             else:

@@ -13,8 +13,9 @@ from tests.egress.conftest import Run
 from tests.egress.receiver import ANYWHERE, Talk, answering, delivery, receiving, sending
 
 from lateron.core.destination import parse_destination
+from lateron.core.familiar import Familiar
 from lateron.egress import Delivery, EgressSettings, Limits
-from lateron.egress.connection import NEVER, Answer, Connection
+from lateron.egress.connection import NEVER, Answer, Connection, Head
 from lateron.runtime import Nanos
 
 LIMITS = Limits(head_bytes=300, headers=5, informational=2, stored=10, read=30)
@@ -73,14 +74,16 @@ class Wire(asyncio.Transport):
     close = abort
 
 
-def received(pieces: list[bytes], *, method: str = "POST") -> tuple[Answer, bool]:
+def received(
+    pieces: list[bytes], *, method: str = "POST", familiar: Familiar[Head] | None = None
+) -> tuple[Answer, bool]:
     """Return the answer that these pieces make, followed by an orderly end, and whether the connection lives on."""
+    known: Familiar[Head] = Familiar() if familiar is None else familiar
 
     async def main() -> tuple[Answer, bool]:
         ticks = iter(range(1_000_000))
-        connection = Connection(
-            LIMITS, lambda: Nanos(next(ticks)), lambda _: None, "127.0.0.1:1", (1, "http", "127.0.0.1", 1, "h")
-        )
+        key = (1, "http", "127.0.0.1", 1, "h")
+        connection = Connection(LIMITS, lambda: Nanos(next(ticks)), lambda _: None, "127.0.0.1:1", key, known)
         wire = Wire()
         connection.connection_made(wire)
         request = Delivery(1, parse_destination("http://h/"), method, (), b"", 1000)
@@ -135,6 +138,59 @@ def test_any_bytes_make_an_answer(data: bytes, places: list[int]) -> None:
     answer, _ = received(cut(data, places))
 
     assert answer.status is not None or answer.error is not None
+
+
+# Answers that come again
+
+SAME_HEAD = [
+    b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+    b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nno",
+    b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nn",
+    b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nnone",
+    b"HTTP/1.1 204 No\r\nConnection: close\r\n\r\n",
+    b"HTTP/1.1 204 No\r\nConnection: close\r\n\r\nHTTP/1.1 200 OK\r\n\r\n",
+]
+
+
+@pytest.mark.promise("P-20", "F-31", "D-30")
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(SAME_HEAD + ANSWERS),
+            st.lists(st.integers(0, 60), max_size=2),
+            st.sampled_from(["POST", "POST", "HEAD"]),
+        ),
+        max_size=12,
+    )
+)
+def test_answer_is_the_same_whatever_came_before(said: list[tuple[bytes, list[int], str]]) -> None:
+    """What is remembered of heads must never be seen."""
+    familiar: Familiar[Head] = Familiar()
+    for answer, places, method in said * 3:
+        pieces = cut(answer, places)
+        assert received(pieces, method=method, familiar=familiar) == received(pieces, method=method)
+
+
+def test_head_of_an_answer_is_read_twice_and_known_from_then_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Receivers repeat themselves; only where the body ends with the bytes that came is that enough."""
+    read: list[bytes] = []
+    honest = Connection._feed
+
+    def feed(connection: Connection, data: bytes) -> None:
+        read.append(data)
+        honest(connection, data)
+
+    monkeypatch.setattr(Connection, "_feed", feed)
+    times = {}
+    for answer in [*SAME_HEAD, *ANSWERS]:
+        familiar: Familiar[Head] = Familiar()
+        read.clear()
+        for _ in range(5):
+            received([answer] if answer else [], familiar=familiar)
+        times[answer] = len(read)
+
+    assert times[SAME_HEAD[0]] == times[SAME_HEAD[1]] == times[SAME_HEAD[4]] == 2
+    assert all(times[answer] >= 5 for answer in ANSWERS[1:] if b"TTP/1.1" in answer and len(answer) < 300)
 
 
 # The oracle

@@ -26,10 +26,10 @@ from typing import Any, ClassVar, Final
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from lateron.api.call import ALWAYS, Answer
-from lateron.api.familiar import sighting
 from lateron.api.heads import END, Census, Limits, Refusal
 from lateron.api.protocol import ANSWER, DEAF, LimitedProtocol
 from lateron.api.publish import PREFIX, Entry, FastLane
+from lateron.api.sighting import sighting
 from lateron.errors import Overloaded
 from lateron.runtime import Clock
 

@@ -16,10 +16,11 @@ from msgspec import Struct
 
 from lateron.api.auth import Token, identify, token_of
 from lateron.api.call import COUNTED, Answer, Call, InFlight, at_most, failure, json_answer
-from lateron.api.familiar import Familiar, Sighting
 from lateron.api.ports import Ports
+from lateron.api.sighting import Sighting
 from lateron.broker.views import Accepted, Answered, Enrolled, FannedOut, Item
 from lateron.core.batch import ItemError
+from lateron.core.familiar import Familiar
 from lateron.core.options import Config, Given
 from lateron.core.publish import is_url, publication, read_request
 from lateron.core.quota import BATCH_BYTES, Quota

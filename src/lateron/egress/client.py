@@ -27,8 +27,9 @@ from typing import Final
 from msgspec import Struct
 
 from lateron.core.destination import Destination
+from lateron.core.familiar import Familiar
 from lateron.core.values import Millis, Outcome, Phases
-from lateron.egress.connection import Answer, Connection, Key, Limits
+from lateron.egress.connection import Answer, Connection, Head, Key, Limits
 from lateron.egress.dial import Course, Dialer
 from lateron.egress.failure import Failure
 from lateron.egress.guard import GuardPolicy, verdict
@@ -36,7 +37,7 @@ from lateron.egress.pool import Pool
 from lateron.egress.request import Delivery, encode_head
 from lateron.egress.resolve import Resolver, parse_overrides
 from lateron.egress.tls import tls_context
-from lateron.runtime import Clock, Nanos
+from lateron.runtime import Alarm, Clock, Nanos, timeout
 
 _REDIRECTS: Final = frozenset({300, 301, 302, 303, 305, 307, 308})
 _TICK_S: Final = 0.1  # How late a timeout may be noticed.
@@ -61,13 +62,15 @@ class Egress:
 
     def __init__(self, settings: EgressSettings, clock: Clock, resolver: Resolver | None = None) -> None:
         self._settings = settings
+        self._clock = clock
         self._mono: Callable[[], Nanos] = clock.mono
         self._resolver = resolver or Resolver(parse_overrides(settings.resolve), clock)
         self._dialer = Dialer(settings.tls or tls_context(), clock.mono, settings.race_delay_ms)
         self._pool = Pool(settings.idle_per_key, settings.idle_ms * 1_000_000)
+        self._familiar: Familiar[Head] = Familiar()
         self._opening = 0
         self._closed = False
-        self._ticker: asyncio.TimerHandle | None = None
+        self._ticker: Alarm | None = None
         self._cleared: set[tuple[str, int]] = set()  # Allowed whatever the path.
 
     async def send(self, delivery: Delivery) -> Outcome:
@@ -168,7 +171,7 @@ class Egress:
         self._cleared.clear()
         began = self._mono()
         try:
-            async with asyncio.timeout(max(0.0, (deadline - began) / 1e9)) as limit:
+            async with timeout(self._clock, (deadline - began) / 1e9) as limit:
                 addresses = await self._resolver.resolve(destination)
                 now = self._mono()
                 if not destination.literal:
@@ -189,7 +192,8 @@ class Egress:
             raise Failure("local", f"all {self._settings.max_connections} connections of this server are in use")
 
         def make(address: str, peer: str) -> Connection:
-            return Connection(self._settings.limits, self._mono, pool.forget, peer, _key(delivery, address))
+            key = _key(delivery, address)
+            return Connection(self._settings.limits, self._mono, pool.forget, peer, key, self._familiar)
 
         name = destination.host if destination.scheme == "https" else None
         self._opening += 1
@@ -260,9 +264,13 @@ class Egress:
         """Look after deadlines and idle connections, again and again while there are connections."""
         # Why not a timer for each exchange: starting and stopping one costs as much as parsing its answer.
         self._cleared.clear()
-        self._pool.sweep(self._mono())
-        loop = asyncio.get_running_loop()
-        self._ticker = loop.call_later(_TICK_S, self._tick) if self._pool.open and not self._closed else None
+        now = self._mono()
+        self._pool.sweep(now)
+        self._ticker = None
+        if self._pool.open and not self._closed:
+            first = self._pool.deadline()
+            left = None if first is None else (first - now) / 1e9
+            self._ticker = self._clock.wake(self._tick, after=left, recheck=_TICK_S)
 
     # Outcomes
 

@@ -21,11 +21,12 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Callable
-from typing import Final, TypeAlias, cast
+from typing import Final, NamedTuple, TypeAlias, cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 from msgspec import Struct
 
+from lateron.core.familiar import MAX_BYTES, Familiar
 from lateron.core.values import Headers, Tenant
 from lateron.egress.request import JOIN_MAX, Delivery
 from lateron.runtime import Nanos
@@ -33,6 +34,8 @@ from lateron.runtime import Nanos
 Key: TypeAlias = tuple[Tenant, str, str, int, str]  # Tenant, scheme, address, port, name.
 
 _START: Final = b"HTTP/1."
+_END: Final = b"\r\n\r\n"  # Of a head.
+_PLAIN_MAX: Final = 8192  # Bytes of an answer that may be recognised.
 NEVER: Final = Nanos(1 << 63)
 _PREFIX_MAX: Final = 64 * 1024  # Room for all the empty lines that may precede it.
 
@@ -45,6 +48,15 @@ class Limits(Struct, frozen=True):
     informational: int = 10  # 1xx answers before the real one.
     stored: int = 1024 * 1024  # Bytes of the body that are kept.
     read: int = 16 * 1024 * 1024  # Bytes of the body that are read.
+
+
+class Head(NamedTuple):
+    """What the head of a plain answer says: one whose body is all that follows."""
+
+    status: int
+    headers: Headers
+    length: int  # Of the body.
+    keep: bool  # Another exchange may follow.
 
 
 class Answer(Struct):
@@ -65,16 +77,48 @@ class Connection(asyncio.Protocol):
     """A connection to one address; see the module."""
 
     __slots__ = (
-        "_bodiless", "_body", "_body_read", "_broken", "_complete", "_fed", "_first_at", "_head_done",
-        "_headers", "_informational", "_keep", "_leftover", "_limits", "_lost", "_mono", "_parser", "_prefix",
-        "_sent_at", "_sink", "_status", "_timeout_ms", "_transport", "_waiter", "deadline", "ended_at", "key", "peer",
+        "_bodiless",
+        "_body",
+        "_body_read",
+        "_broken",
+        "_complete",
+        "_familiar",
+        "_fed",
+        "_first_at",
+        "_head_done",
+        "_headers",
+        "_informational",
+        "_keep",
+        "_leftover",
+        "_limits",
+        "_lost",
+        "_mono",
+        "_parser",
+        "_prefix",
+        "_sent_at",
+        "_sink",
+        "_status",
+        "_timeout_ms",
+        "_transport",
+        "_waiter",
+        "deadline",
+        "ended_at",
+        "key",
+        "peer",
         "reusable",
     )  # fmt: skip
 
     def __init__(
-        self, limits: Limits, mono: Callable[[], Nanos], lost: Callable[[Connection], None], peer: str, key: Key
+        self,
+        limits: Limits,
+        mono: Callable[[], Nanos],
+        lost: Callable[[Connection], None],
+        peer: str,
+        key: Key,
+        familiar: Familiar[Head],
     ) -> None:
         self._limits = limits
+        self._familiar = familiar
         self._mono = mono
         self._lost = lost
         self._transport: asyncio.Transport | None = None
@@ -186,6 +230,9 @@ class Connection(asyncio.Protocol):
         fed = self._fed
         if not fed:
             self._first_at = self._mono()
+            if len(data) <= _PLAIN_MAX and self._recognised(data):
+                self._end()
+                return
             if not data.startswith(_START):
                 self._prefix = data[:_PREFIX_MAX]
         elif self._prefix is not None and len(self._prefix) < _PREFIX_MAX:
@@ -265,6 +312,31 @@ class Connection(asyncio.Protocol):
             self._complete = True
             self._keep = self._parser.should_keep_alive()
 
+    # Answers as they came before
+
+    def _recognised(self, data: bytes) -> bool:
+        """Take an answer whose head came before and whose body is here; else leave everything as it is."""
+        end = data.find(_END)
+        head = self._familiar.get(data[:end]) if end > 0 else None
+        if head is None or len(data) - end - len(_END) != head.length or self._bodiless:
+            return False
+        self._fed = len(data)
+        self._status, self._headers, self._body_read, self._keep = head
+        if head.length:
+            self._body.append(data[end + len(_END) :])
+        self._head_done = self._complete = True
+        return True
+
+    def _learn(self, data: bytes) -> None:
+        """Keep what the head says of an answer that came in one piece, if all that follows it is its body."""
+        end = data.find(_END)
+        plain = len(data) - end - len(_END) == self._body_read <= self._limits.stored and not self._informational
+        if plain and self._prefix is None and not (self._bodiless or self._leftover) and end <= MAX_BYTES:
+            key = data[:end]
+            if self._familiar.came_before(key):
+                assert self._status is not None
+                self._familiar.remember(key, Head(self._status, self._headers, self._body_read, self._keep))
+
     # How it ends
 
     def _inform(self, status: int) -> None:
@@ -299,6 +371,8 @@ class Connection(asyncio.Protocol):
                 return
             self._leftover = True
         if self._complete:
+            if self._fed == len(data) <= _PLAIN_MAX:
+                self._learn(data)
             self._end()
         elif self._body_read > self._limits.read:
             self._end(truncated=True)

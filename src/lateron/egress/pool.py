@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 
-from lateron.egress.connection import Connection, Key
+from lateron.egress.connection import NEVER, Connection, Key
 from lateron.runtime import Nanos
 
 
@@ -67,6 +67,11 @@ class Pool:
                 del self._idle[key]
             return True
         return False
+
+    def deadline(self) -> Nanos | None:
+        """Return when the first exchange must end; None if none is under way."""
+        first = min((connection.deadline for connection in self.open), default=NEVER)
+        return None if first == NEVER else first
 
     def sweep(self, now: Nanos) -> None:
         """End exchanges whose time is up, and close what has been idle for too long."""

@@ -41,7 +41,7 @@ from lateron.broker.schedules import next_tick
 from lateron.broker.views import KeyPair
 from lateron.catcher import Catcher
 from lateron.config import InvalidSettings, Settings
-from lateron.core.values import SECOND, Tenant
+from lateron.core.values import SECOND, Claimed, Tenant
 from lateron.dispatcher import Dispatcher
 from lateron.egress import Egress, Resolver
 from lateron.errors import StoreFailed, StoreLocked
@@ -67,17 +67,28 @@ class Server:
     Args:
         settings: What the operator chose.
         directory: Where the store lies, ready to be used; None keeps all in memory.
-        clock: Time for everything.
+        clock: Time for everything that is stored, waits or is due. How fast peers are, and when a request was
+            signed, is told by the clock of the machine, for those on the other side have no other.
+        catching: What makes the catcher, if there is one.
     """
 
-    def __init__(self, settings: Settings, directory: Path | None, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        directory: Path | None,
+        clock: Clock | None = None,
+        catching: type[Catcher] = Catcher,
+    ) -> None:
         self.settings = settings
         self.made = Made()  # Secrets of a first start, to be shown once.
         self.counters = Counters()
         self.port = settings.port  # After ``start`` the one it listens on.
         self.failure: BaseException | None = None  # Why the server ended by itself.
         self._directory = directory
-        self._clock = clock or SystemClock()
+        self.catcher: Catcher | None = None
+        self._machine = SystemClock()
+        self._clock = clock or self._machine
+        self._catching = catching
         self._request_id = _request_ids()
         self._lease: Callable[[], bool] = lambda: True
         self._ended = asyncio.Event()
@@ -87,12 +98,23 @@ class Server:
         self._tasks: list[asyncio.Task[None]] = []
         self._web: _Web
         self._dispatcher: Dispatcher
+        self._writer: Writer
 
     @property
     def url(self) -> str:
         """Return the address for a client on this machine."""
         scheme = "https" if self.settings.tls_cert else "http"
         return f"{scheme}://{shown_host(self.settings.host)}:{self.port}"
+
+    @property
+    def claimed(self) -> tuple[Claimed, ...]:
+        """The messages whose attempts are open."""
+        return self._dispatcher.claimed
+
+    @property
+    def storing(self) -> bool:
+        """Whether something waits to be stored, or is being stored."""
+        return self._writer.busy
 
     async def start(self) -> None:
         """Open everything, and return when requests are accepted.
@@ -147,12 +169,12 @@ class Server:
         resolver = Resolver(rooms.name_overrides(settings), self._clock)
         check = rooms.destination_check(resolver, guard)
         broker = Broker(store, id_maker(), secrets.randbits(62), rooms.broker_limits(settings), check)
-        writer = Writer(broker, history, self._clock, own_readers=reader is not None)
+        self._writer = writer = Writer(broker, history, self._clock, own_readers=reader is not None)
         egress = Egress(rooms.egress_settings(settings, guard), self._clock, resolver)
         self._closing.push_async_callback(egress.close)
         self._dispatcher = dispatcher = Dispatcher(
             egress,
-            self._clock,
+            self._machine,
             resources.keys if settings.upstash_signature else lambda _: None,
             writer.settle,
             capacity=settings.concurrency,
@@ -161,6 +183,9 @@ class Server:
             lease=self._lease,
             lost=partial(self._fail, StoreLocked("the lock file of the data directory was removed or replaced")),
         )
+        if settings.catcher:
+            keys = rooms.all_keys(settings, resources)
+            self.catcher = self._catching(self._clock, keys, signed_by=self._machine)
         ports = Ports(
             writer=writer,
             clock=self._clock,
@@ -174,7 +199,7 @@ class Server:
             info=partial(rooms.self_description, settings, started),
             not_ready=lambda: self._not_ready,
             trusted_proxies=settings.trusted_proxy,
-            catcher=Catcher(self._clock, rooms.all_keys(settings, resources)) if settings.catcher else None,
+            catcher=self.catcher,
             dedup_window_ms=settings.dedup_window,
             rate_limit=settings.rate_limit,
             counters=self.counters,
@@ -237,7 +262,7 @@ class Server:
     def _web_config(self, api: Api) -> uvicorn.Config:
         settings = self.settings
         proxies = Proxies(settings.trusted_proxy)
-        protocol = protocol_class(ConnectionLimits(), self._clock, self._request_id, proxies.trusts, api.lane)
+        protocol = protocol_class(ConnectionLimits(), self._machine, self._request_id, proxies.trusts, api.lane)
         config = uvicorn.Config(
             api,
             http=protocol,

@@ -11,15 +11,13 @@ Nothing is remembered about the body, the time or who the token belongs to: thes
 
 from __future__ import annotations
 
-from typing import Final, Generic, NamedTuple, TypeVar
+from typing import Final, NamedTuple
 
-T = TypeVar("T")
+from lateron.core.familiar import MAX_BYTES
 
 _LENGTH: Final = b"ength: "
 _NAMED: Final = b"\ncontent-l"
-_MAX_BYTES: Final = 4096  # Longer heads are not remembered.
 _MAX_DIGITS: Final = 9
-_SLOTS: Final = 1024  # Heads remembered at most, and first sightings noted; together a few megabytes.
 
 
 class Sighting(NamedTuple):
@@ -38,7 +36,7 @@ def sighting(data: bytes, end: int, sender: bytes) -> Sighting | None:
         sender: Anything else that what the head says depends on; it is made part of the key.
     """
     at = data.find(_LENGTH, 0, end)
-    if at < len(_NAMED) or end > _MAX_BYTES or data[at - len(_NAMED) : at].lower() != _NAMED:
+    if at < len(_NAMED) or end > MAX_BYTES or data[at - len(_NAMED) : at].lower() != _NAMED:
         return None
     first = at + len(_LENGTH)
     last = data.find(b"\r", first)  # The empty line has one.
@@ -46,27 +44,3 @@ def sighting(data: bytes, end: int, sender: bytes) -> Sighting | None:
     if not digits.isdigit() or len(digits) > _MAX_DIGITS:
         return None
     return Sighting(data[:first] + data[last:end] + sender, int(digits))
-
-
-class Familiar(Generic[T]):
-    """What came before, and what it says."""
-
-    def __init__(self) -> None:
-        self._known: dict[bytes, T] = {}
-        self._seen = [0] * _SLOTS  # Hashes of keys that came once.
-        self.get = self._known.get
-
-    def came_before(self, key: bytes) -> bool:
-        """Note that an unknown key came; say whether it did lately, and so is worth remembering."""
-        hashed = hash(key)
-        slot = hashed % _SLOTS
-        if self._seen[slot] == hashed:
-            return True
-        self._seen[slot] = hashed
-        return False
-
-    def remember(self, key: bytes, said: T) -> None:
-        """Keep what a key says."""
-        if len(self._known) >= _SLOTS:
-            self._known.clear()  # Those in use are back after two requests.
-        self._known[key] = said
