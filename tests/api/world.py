@@ -135,7 +135,7 @@ class World:
         await self.writer.settled()
 
     async def state(self) -> dict[str, Any]:
-        """Return all that a tenant can see: messages, log, dead letters, queues, schedules, groups, keys, catchers, tokens."""
+        """Return all that a tenant can see, from messages to tokens."""
         lists = ("messages", "events", "dlq", "schedules", "keys", "topics", "queues", "flowControl")
         ours = ("catcher", "destinations", "delivery", "tokens")
         paths = [*(f"/v2/{name}" for name in lists), *(f"/lateron/v1/{name}" for name in ours)]

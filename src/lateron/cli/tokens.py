@@ -62,7 +62,7 @@ def list_tokens(remote: Remote, beside: Beside) -> None:
 @command(
     tokens_app,
     "lateron tokens create ci --scope publish",
-    "lateron tokens create ops --scope read --expires 90d --json",
+    "lateron tokens create ops --scope read --expires 90d",
 )
 def create(
     remote: Remote,

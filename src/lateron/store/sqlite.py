@@ -205,12 +205,10 @@ def open_beside(directory: Path) -> SqliteStore:
         connection.pragma("wal_autocheckpoint", 0)
         connection.pragma("synchronous", "FULL")
         ours = connection.pragma("application_id") == APPLICATION_ID
-        schema = list(connection.execute(statements()["schema"].text))[0][0] if ours else None
+        schema = next(iter(connection.execute(statements()["schema"].text)))[0] if ours else None
     if schema != SCHEMA:
         connection.close()
-        raise StoreFailed(
-            f"the store has schema {schema}, this program {SCHEMA}; start its server with this program once"
-        )
+        raise StoreFailed(f"the store has schema {schema}, this program {SCHEMA}; start a server of this version")
     return SqliteStore(connection)
 
 
