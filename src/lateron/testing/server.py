@@ -132,7 +132,7 @@ class Lateron:
     def start(self) -> Self:
         """Start it, and return when it accepts requests."""
         self._thread.start()
-        self._started.result(PATIENCE)
+        self._started.result(PATIENCE)  # However little patience a test has with its own work.
         return self
 
     def stop(self) -> None:
