@@ -16,6 +16,7 @@ from typing import Final
 from lateron.api import flow, groups, history, publish, queues, resources, schedules, tokens
 from lateron.api.auth import Failures, Proxies, RateLimit, identify, token_of
 from lateron.api.call import COUNTED, Answer, Call, ClientGone, InFlight, Receive, Scope, Send, failure, refusal
+from lateron.api.console import ROOT, Console
 from lateron.api.ports import Ports
 from lateron.api.routes import Access, Family, Matched, Route, Router
 from lateron.core.token import require
@@ -92,6 +93,7 @@ ROUTES: Final = (
     Route("DELETE", "/lateron/v1/catcher", CHANGE, resources.clear_catchers),
     Route("GET", "/lateron/v1/catcher/{name}", READ, resources.list_caught),
     Route("DELETE", "/lateron/v1/catcher/{name}", CHANGE, resources.clear_caught),
+    Route("GET", "/metrics", READ, resources.metrics, limited=False),
     Route("GET", "/healthz", PUBLIC, resources.health),
     Route("GET", "/readyz", PUBLIC, resources.readiness),
     Route("GET", "/openapi.json", PUBLIC, resources.openapi),
@@ -119,6 +121,8 @@ class Api:
         self._failures = Failures(ports.clock)
         self._rate = RateLimit(ports.rate_limit, ports.clock)
         self._in_flight = InFlight(ports.in_flight_bytes)
+        console = ports.console
+        self._console = None if console is None else Console(ports, console, self._proxies, self._failures)
         self.lane = publish.FastLane(ports, self._proxies.caller, self._in_flight)  # For the protocol; may be left out.
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -128,6 +132,9 @@ class Api:
         try:
             if call.path.startswith(CATCH) and self._ports.catcher is not None:
                 await self._ports.catcher(scope, receive, send)
+                return
+            if self._console is not None and (call.path == ROOT or call.path.startswith(ROOT + b"/")):
+                await self._console.serve(call, send)
                 return
             answer = await self._answer(call)
             self._ports.counters.add(COUNTED[answer.status])
@@ -178,10 +185,12 @@ class Api:
             Unauthorized: Nobody we know.
             Forbidden: Somebody who may not.
         """
+        token = token_of(call.authorizations, call.query)
         try:
-            call.identity = identify(
-                token_of(call.authorizations, call.query), self._ports.authenticate, self._ports.query_token
-            )
+            if self._console is not None and token.token is None and token.in_query:
+                call.identity = self._console.identity(call)
+            if call.identity is None:
+                call.identity = identify(token, self._ports.authenticate, self._ports.query_token)
         except Unauthorized:
             if self._failures.slow_down(call.caller_ip):
                 await self._ports.pause()

@@ -73,6 +73,7 @@ _FILTERS: Final = {
     "count": "At most so many.",
     "cursor": "The cursor of the page before.",
     "order": "latestFirst or earliestFirst.",
+    "dryRun": "true: change nothing; say how many match, with three examples.",
 }
 _TAGS: Final = (
     "Publish",
@@ -218,8 +219,8 @@ def _message_paths() -> Json:
                 "cancelMessages",
                 "Cancel messages",
                 "Selected by a body or by the query, not both; without either, all that are not at rest.",
-                _filters(("messageIds", "host", "path", *_COMMON)),
-                {200: ("How many were cancelled.", cancelled, {"cancelled": 2})},
+                _filters(("messageIds", "host", "path", *_COMMON, "dryRun")),
+                {200: ("How many were cancelled.", {"anyOf": [cancelled, _ref("DryRun")]}, {"cancelled": 2})},
                 (400, 401, 403, 413, 429, 503, 507),
                 body=ids,
                 optional=True,
@@ -299,7 +300,7 @@ def _dead_letter_paths() -> Json:
                 "deleteDeadLetters",
                 "Delete dead letters",
                 "Selected by a body or by the query; without either, the newest up to the count (100).",
-                {200: ("How many.", deleted, {"deleted": 1})},
+                {200: ("How many.", {"anyOf": [deleted, _ref("DryRun")]}, {"deleted": 1})},
             ),
         },
         "/v2/dlq/{dlqId}": {
@@ -327,7 +328,13 @@ def _dead_letter_paths() -> Json:
                 "retryDeadLetters",
                 "Publish dead letters anew",
                 f"Selected by a body or by the query. Of each: {anew}",
-                {200: ("The new messages.", responses, {"responses": [{"messageId": _ID}]})},
+                {
+                    200: (
+                        "The new messages.",
+                        {"anyOf": [responses, _ref("DryRun")]},
+                        {"responses": [{"messageId": _ID}]},
+                    )
+                },
                 (412,),
             )
         },
@@ -359,7 +366,7 @@ def _many_dead_letters(
         }
     }
     errors = (400, 401, 403, *more, 413, 429, 501, 503, 507)
-    names = _filters(_OF_DEAD_LETTERS)
+    names = _filters((*_OF_DEAD_LETTERS, "dryRun"))
     return _operation(
         "Dead letters", operation_id, summary, description, names, answers, errors, body=ids, optional=True
     )
@@ -393,6 +400,7 @@ def _other_paths() -> Json:
         "/lateron/v1/info": {
             "get": _operation("Server", "info", "What this server is, and who you are", "", [], info, (401, 429))
         },
+        "/metrics": {"get": _metrics()},
         "/healthz": {
             "get": _public(_operation("Server", "health", "Whether the process is alive", "", [], status, ()))
         },
@@ -416,6 +424,14 @@ def _other_paths() -> Json:
             "delete": _operation("Catcher", "clearCaught", "Forget what was caught", "", name, deleted, forget),
         },
     }
+
+
+def _metrics() -> Json:
+    text = {"text/plain": {"schema": {"type": "string"}, "example": "lateron_ready 1\n"}}
+    about = "Counted as it happens; of the whole server, and nothing of any user. A scrape reads no row of the store."
+    shown = _operation("Server", "metrics", "All figures, as Prometheus reads them", about, [], {}, (401,))
+    shown["responses"]["200"] = {"description": "The figures.", "content": text}
+    return shown
 
 
 def _schemas() -> Json:
@@ -464,6 +480,10 @@ def _schemas() -> Json:
     story = {"attempts": _array("Attempt"), "events": _array("Line"), "retryDelays": {"type": "array", "items": number}}
     return {
         "Error": _object({"error": text, "requestId": text}, ["error"]),
+        "DryRun": _object(
+            {"count": number, "examples": {"type": "array", "items": {"type": "object"}}, "dryRun": flag},
+            ["count", "examples", "dryRun"],
+        ),
         "Scheduled": _object({"scheduleId": text}, ["scheduleId"]),
         "Published": _object({"messageId": text, "url": text, "deduplicated": flag}, ["messageId"]),
         **_batch_schemas(text, number),
@@ -514,6 +534,8 @@ def _filters(names: Sequence[str]) -> list[Json]:
         schema: Json = (
             {"type": "integer", "minimum": 1 if name == "count" else 0} if name in _NUMBERS else {"type": "string"}
         )
+        if name == "dryRun":
+            schema = {"type": "boolean"}
         if name in _LISTS:
             schema = {"type": "array", "items": schema}
         found.append({"name": name, "in": "query", "description": _FILTERS[name], "schema": schema})

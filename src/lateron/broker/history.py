@@ -20,6 +20,7 @@ from lateron.broker.gates import Gates
 from lateron.broker.groups import GroupHistory
 from lateron.broker.lanes import KINDS
 from lateron.broker.messages import HALTED, PAGE
+from lateron.broker.rehearsal import Rehearsal
 from lateron.broker.schedules import ScheduleView, known_schedule, schedule_views
 from lateron.broker.views import DeadView, Delivery, EventView, LaneView, Limits, MessageView, Page, Story, Waiting
 from lateron.core.filters import matches
@@ -60,7 +61,7 @@ _EVENT_KEY: msgpack.Decoder[EventKey] = msgpack.Decoder(tuple[_Whole, bytes, _Wh
 _LETTER_KEY: msgpack.Decoder[LetterKey] = msgpack.Decoder(tuple[_Whole, bytes])
 
 
-class History(GroupHistory):
+class History(GroupHistory, Rehearsal):
     """Reads for the API; see the module."""
 
     def __init__(self, store: Store, limits: Limits) -> None:

@@ -20,6 +20,7 @@ from lateron.cli.flow import flow_app
 from lateron.cli.groups import groups_app
 from lateron.cli.logs import logs_app
 from lateron.cli.messages import messages_app
+from lateron.cli.monitoring import monitoring_app
 from lateron.cli.publishing import publishing_app
 from lateron.cli.queues import queues_app
 from lateron.cli.remote import Remote
@@ -141,6 +142,7 @@ app.add_typer(backups_app)
 app.add_typer(transfer_app)
 app.add_typer(apply_app)
 app.add_typer(completion_app)
+app.add_typer(monitoring_app)
 for name, group in (
     ("messages", messages_app),
     ("dlq", dlq_app),

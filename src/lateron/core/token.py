@@ -69,13 +69,18 @@ class _Asked(Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
 _decode: Final = msgspec.json.Decoder(_Asked).decode
 
 
+def may(scope: str, access: Access) -> bool:
+    """Whether a scope grants something; one that nobody knows grants nothing."""
+    return access in GRANTS.get(scope, _NONE)
+
+
 def require(scope: str, access: Access) -> None:
-    """Refuse what a scope does not grant; a scope that nobody knows grants nothing.
+    """Refuse what a scope does not grant.
 
     Raises:
         Forbidden: It does not.
     """
-    if access not in GRANTS.get(scope, _NONE):
+    if not may(scope, access):
         raise Forbidden(f"forbidden: scope {scope} may not {_VERBS[access]}")
 
 

@@ -120,7 +120,21 @@ DELETE FROM dead_letter WHERE tenant = ? AND time = ? AND message = ? RETURNING 
 
 -- expire_dead_letters
 DELETE FROM dead_letter WHERE (tenant, time, message) IN
-  (SELECT tenant, time, message FROM dead_letter WHERE tenant = ? AND time < ? ORDER BY tenant, time, message LIMIT ?);
+  (SELECT tenant, time, message FROM dead_letter WHERE tenant = ? AND time < ? ORDER BY tenant, time, message LIMIT ?)
+RETURNING message;
+
+-- count_waiting: by the second in which they are due; asked once, at a start
+SELECT counted.second, count(*) FROM (SELECT due / 1000 AS second FROM message WHERE state = 0 LIMIT ?) AS counted
+GROUP BY counted.second;
+
+-- count_parked: as above
+SELECT count(*) FROM (SELECT 1 FROM message WHERE state IN (2, 4) LIMIT ?) AS counted;
+
+-- count_active: as above
+SELECT count(*) FROM (SELECT 1 FROM message WHERE state = 1 LIMIT ?) AS counted;
+
+-- count_dead_letters: as above
+SELECT count(*) FROM (SELECT 1 FROM dead_letter LIMIT ?) AS counted;
 
 -- lane_behind: the number of the lane so many places behind a number (after, places)
 SELECT id FROM lane WHERE id > ? ORDER BY id LIMIT 1 OFFSET ?;

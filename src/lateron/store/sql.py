@@ -15,6 +15,7 @@ from msgspec import Struct, msgpack
 from lateron.core.digest import request_digest
 from lateron.core.flow import Lane
 from lateron.core.groups import Endpoint, Group
+from lateron.core.tally import Depths
 from lateron.core.values import (
     Attempt,
     Claimed,
@@ -281,9 +282,18 @@ class Verbs(QueueVerbs, ScheduleVerbs):
         """Delete dead letters; return how many were there."""
         return sum(len(self._run("delete_dead_letter", (d.tenant, d.time, d.message))) for d in letters)
 
-    def expire_dead_letters(self, tenant: Tenant, before: Millis, limit: int) -> None:
-        """Delete dead letters older than ``before``."""
-        self._run("expire_dead_letters", (tenant, before, limit))
+    def expire_dead_letters(self, tenant: Tenant, before: Millis, limit: int) -> int:
+        """Delete dead letters older than ``before``; return how many there were."""
+        return len(self._run("expire_dead_letters", (tenant, before, limit)))
+
+    def depths(self, most: int) -> Depths:
+        """Count what the store holds that does not rest, no further than ``most`` of a kind."""
+        return Depths(
+            waiting=tuple((_int(second), _int(count)) for second, count in self._run("count_waiting", (most,))),
+            parked=_int(self._run("count_parked", (most,))[0][0]),
+            active=_int(self._run("count_active", (most,))[0][0]),
+            dead_letters=_int(self._run("count_dead_letters", (most,))[0][0]),
+        )
 
     # URL groups.
 
