@@ -45,7 +45,9 @@ def furnish(server: Server) -> str:
 def findings(page: Page, axe: str) -> list[str]:
     """Return what axe finds that is serious or worse."""
     page.evaluate(axe)
-    found = page.evaluate("axe.run(document, {resultTypes: ['violations'], runOnly: ['wcag2a', 'wcag2aa', 'wcag21aa', 'wcag22aa']})")
+    found = page.evaluate(
+        "axe.run(document, {resultTypes: ['violations'], runOnly: ['wcag2a', 'wcag2aa', 'wcag21aa', 'wcag22aa']})"
+    )
     return [
         f"{page.url}: {one['id']}: {node['html'][:160]}"
         for one in found["violations"]

@@ -136,13 +136,13 @@ def bench(
 app.add_typer(publishing_app)
 app.add_typer(schedule_app)
 app.add_typer(logs_app)
+app.add_typer(monitoring_app)
 app.add_typer(doctor_app)
 app.add_typer(verify_app)
 app.add_typer(backups_app)
 app.add_typer(transfer_app)
 app.add_typer(apply_app)
 app.add_typer(completion_app)
-app.add_typer(monitoring_app)
 for name, group in (
     ("messages", messages_app),
     ("dlq", dlq_app),
