@@ -166,7 +166,7 @@ TABLE: Final[dict[str, list[Row]]] = {
         Row("/lateron/v1/messages/<delivered>", 404),
     ],
     "GET /lateron/v1/info": [Row("/lateron/v1/info", 200)],
-    "GET /metrics": [Row("/metrics", 200)],
+    "GET /metrics": [Row("/metrics", 403)],
     "GET /lateron/v1/catcher": [Row("/lateron/v1/catcher", 200, answer={"names": []})],
     "DELETE /lateron/v1/catcher": [Row("/lateron/v1/catcher", 200, answer=NOTHING_DELETED)],
     "GET /lateron/v1/catcher/{name}": [Row("/lateron/v1/catcher/<name>", 200, answer={"requests": []})],
@@ -283,7 +283,7 @@ def test_what_the_other_user_misses_is_there_for_her(route: str, row: Row, house
     answer = ask(house, route, row, hers, ALICE)
 
     assert answer.status in {200, 201}, answer
-    assert answer.json != row.answer, answer
+    assert row.answer is None or answer.json != row.answer, answer
 
 
 @pytest.mark.promise("P-111", "D-5")
