@@ -87,8 +87,8 @@ class Broker(GroupBroker, QueueBroker, LaneBroker):
             How many were cancelled, or will be once their open attempt has ended.
         """
         with self._store.transaction() as tx:
-            page = self._open_page(tx, tenant, selection, before)
-            matching = self._matching(tx, page, selection)
+            page = open_page(tx, tenant, selection, before)
+            matching = matching_messages(tx, page, selection)
             ledger = self._ledger(tx, now)
             ledger.hold_queues(message.queue for message in matching)
             ledger.hold_known(message.lane for message in matching)
@@ -214,24 +214,27 @@ class Broker(GroupBroker, QueueBroker, LaneBroker):
         self.tally.note(Moves(letters=-count))
         self.tally.settle()
 
-    def _open_page(self, tx: Verbs, tenant: Tenant, selection: Filter, before: bytes) -> list[Message]:
-        """Read candidates: those named, or a page of all that do not rest."""
-        if not selection.message_ids:
-            return tx.open_before(tenant, before, PAGE)
-        named = tx.read_messages(list(dict.fromkeys(selection.message_ids)))
-        return [message for message in named.values() if message.tenant == tenant]
-
-    def _matching(self, tx: Verbs, page: Sequence[Message], selection: Filter) -> list[Message]:
-        if selection == Filter() or not page:
-            return list(page)
-        requests = tx.load_requests([message.id for message in page])
-        return [message for message in page if matches(selection, message, requests[message.id].request)]
-
     def _letters(
         self, tx: Verbs, tenant: Tenant, selection: Filter, before: tuple[Millis, bytes], limit: int
     ) -> tuple[list[DeadLetter], tuple[Millis, bytes] | None]:
         """Choose up to ``limit`` dead letters; say where to go on if there may be more."""
         return choose_dead_letters(tx, tenant, selection, before, limit)
+
+
+def open_page(tx: Verbs, tenant: Tenant, selection: Filter, before: bytes) -> list[Message]:
+    """Read candidates: those named, or a page of all that do not rest, the newest first."""
+    if not selection.message_ids:
+        return tx.open_before(tenant, before, PAGE)
+    named = tx.read_messages(list(dict.fromkeys(selection.message_ids)))
+    return [message for message in named.values() if message.tenant == tenant]
+
+
+def matching_messages(tx: Verbs, page: Sequence[Message], selection: Filter) -> list[Message]:
+    """Return those of a page that a filter means."""
+    if selection == Filter() or not page:
+        return list(page)
+    requests = tx.load_requests([message.id for message in page])
+    return [message for message in page if matches(selection, message, requests[message.id].request)]
 
 
 def choose_dead_letters(

@@ -185,6 +185,14 @@ SETTINGS: Final = (
         secret=True,
         only="serve",
     ),
+    Setting("console", Switch(), True, "Serve the web console at /console.", _ACCESS),
+    Setting(
+        "console-host",
+        Texts("host names"),
+        (),
+        "Names by which browsers may come to the console; none means any in `serve`, only localhost in `dev`.",
+        _ACCESS,
+    ),
     Setting("upstash-signature", Switch(), True, "Sign every delivery with `Upstash-Signature`.", _DELIVERY),
     Setting("region", Text(), None, "Value of the header `upstash-region` on deliveries.", _DELIVERY),
     Setting(
@@ -359,6 +367,8 @@ class Settings:
     token: str | None = field(repr=False)
     current_signing_key: str | None = field(repr=False)
     next_signing_key: str | None = field(repr=False)
+    console: bool
+    console_host: tuple[str, ...]
     upstash_signature: bool
     region: str | None
     allow_private: bool | tuple[Network, ...]
