@@ -428,8 +428,8 @@ def _other_paths() -> Json:
 
 def _metrics() -> Json:
     text = {"text/plain": {"schema": {"type": "string"}, "example": "lateron_ready 1\n"}}
-    about = "Counted as it happens; of the whole server, and nothing of any user. A scrape reads no row of the store."
-    shown = _operation("Server", "metrics", "All figures, as Prometheus reads them", about, [], {}, (401,))
+    about = "For the first user of a server only: sums over all users. A scrape reads no row of the store."
+    shown = _operation("Server", "metrics", "All figures, as Prometheus reads them", about, [], {}, (401, 403))
     shown["responses"]["200"] = {"description": "The figures.", "content": text}
     return shown
 
