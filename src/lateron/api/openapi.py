@@ -24,6 +24,7 @@ from lateron.api.openapi_flow import flow_paths, flow_schemas
 from lateron.api.openapi_groups import group_paths, group_schemas
 from lateron.api.openapi_options import PUBLISH_OPTIONS, publish_headers
 from lateron.api.openapi_queues import QUEUE_SCHEMA, queue_paths
+from lateron.api.openapi_tokens import token_paths, token_schemas
 
 _ID: Final = "msg_019a8e7d5c0041c2b3d4e5f60718293a"
 _DLQ_ID: Final = "1763800000000-019a8e7d5c0041c2b3d4e5f60718293a"
@@ -41,7 +42,7 @@ _ERRORS: Final = {
         "Upstash-Delay: expected a duration, got 'soon'",
     ),
     401: ("No valid token.", "unauthorized: send a valid token as Authorization: Bearer <token>"),
-    403: ("The token may only read.", "forbidden: this token may only read"),
+    403: ("The token may not do this.", "forbidden: scope read may not change this"),
     404: ("It does not exist, or not any more.", f"message {_ID} not found"),
     412: ("The quota of this server does not allow it.", "Upstash-Retries: the quota allows at most 5, got 1000"),
     413: ("The body is too large to be read.", "body: at most 104857600 bytes"),
@@ -84,6 +85,7 @@ _TAGS: Final = (
     "URL groups",
     "Flow control",
     "Keys",
+    "Tokens",
     "Server",
     "Catcher",
 )
@@ -120,6 +122,7 @@ def document() -> Json:
             **schedule_paths(),
             **group_paths(),
             **flow_paths(),
+            **token_paths(),
             **_other_paths(),
         },
         "components": {
@@ -397,6 +400,7 @@ def _other_paths() -> Json:
         "/lateron/v1/info": {
             "get": _operation("Server", "info", "What this server is, and who you are", "", [], info, (401, 429))
         },
+        "/metrics": {"get": _metrics()},
         "/healthz": {
             "get": _public(_operation("Server", "health", "Whether the process is alive", "", [], status, ()))
         },
@@ -420,6 +424,14 @@ def _other_paths() -> Json:
             "delete": _operation("Catcher", "clearCaught", "Forget what was caught", "", name, deleted, forget),
         },
     }
+
+
+def _metrics() -> Json:
+    text = {"text/plain": {"schema": {"type": "string"}, "example": "lateron_ready 1\n"}}
+    about = "Counted as it happens; of the whole server, and nothing of any user. A scrape reads no row of the store."
+    shown = _operation("Server", "metrics", "All figures, as Prometheus reads them", about, [], {}, (401,))
+    shown["responses"]["200"] = {"description": "The figures.", "content": text}
+    return shown
 
 
 def _schemas() -> Json:
@@ -484,6 +496,7 @@ def _schemas() -> Json:
         "DeadLetter": _object({**about, **answer, "dlqId": text}, [*always, "createdAt", "dlqId", "responseStatus"]),
         **group_schemas(),
         **flow_schemas(),
+        **token_schemas(),
         "Keys": _object({"current": text, "next": text}, ["current", "next"]),
     }
 

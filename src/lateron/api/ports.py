@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol
 
 from lateron.api.call import Receive, Scope, Send
 from lateron.api.pages import Page
-from lateron.broker.resources import Identity
+from lateron.broker.resources import Identity, Resources
 from lateron.broker.views import KeyPair
 from lateron.core.destination import Destination
 from lateron.core.quota import Quota
@@ -61,10 +61,12 @@ class Ports:
     clock: Clock
     quota: Quota
     authenticate: Callable[[bytes], Identity | None]  # The bytes of a token -> whose it is.
+    resources: Resources  # Its tokens; changed on the store's thread only.
     keys: Callable[[Tenant], KeyPair | None]
     rotate_keys: Callable[[Tenant], Awaitable[KeyPair]]  # Returns once the new keys are stored.
     check_destination: Callable[[Destination], None]  # Raises InvalidDestination for an address that we refuse.
     request_id: Callable[[], str]
+    figures: Callable[[], bytes] = bytes  # All that is counted, as Prometheus reads it.
     info: Callable[[], Mapping[str, Any]] = dict  # What the server says of itself; no secrets.
     not_ready: Callable[[], str | None] = lambda: None  # Why work should go elsewhere now; None: it should not.
     query_token: Callable[[Identity], bool] = lambda _: True  # Whether a token may come as ?qstash_token=.

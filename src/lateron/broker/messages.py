@@ -134,6 +134,11 @@ class MessageBroker:
         self._crowds = Crowds()  # Who waits for room at a host.
         self.tally = Tally()
 
+    @property
+    def halted(self) -> bool:
+        """Whether the whole server is paused."""
+        return self._halted
+
     def open(self, label: str, now: Millis) -> None:
         """Announce this node, and rescue at once what every other incarnation held.
 
