@@ -22,6 +22,7 @@ from lateron.api.describe import ref as _ref
 from lateron.api.describe import strings as _strings
 from lateron.api.openapi_flow import flow_paths, flow_schemas
 from lateron.api.openapi_groups import group_paths, group_schemas
+from lateron.api.openapi_live import live_paths
 from lateron.api.openapi_options import PUBLISH_OPTIONS, publish_headers
 from lateron.api.openapi_queues import QUEUE_SCHEMA, queue_paths
 
@@ -120,6 +121,7 @@ def document() -> Json:
             **schedule_paths(),
             **group_paths(),
             **flow_paths(),
+            **live_paths(),
             **_other_paths(),
         },
         "components": {

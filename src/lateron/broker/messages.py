@@ -24,6 +24,7 @@ from lateron.broker.pace import Pace
 from lateron.broker.views import Accepted, Answered, Limits, Prepared, Result, Turn, Turned
 from lateron.core import flow
 from lateron.core import message as life
+from lateron.core.board import Boards
 from lateron.core.flow import Lane, lane_of
 from lateron.core.queue import Queue, QueueName, queue_of
 from lateron.core.reach import Check, anywhere
@@ -133,6 +134,8 @@ class MessageBroker:
         self._pace = Pace(0, 0)  # How far the caps are open after a start.
         self._crowds = Crowds()  # Who waits for room at a host.
         self.tally = Tally()
+        self.boards = Boards(f"{node:x}")
+        self.tally.told = self.boards.take
 
     def open(self, label: str, now: Millis) -> None:
         """Announce this node, and rescue at once what every other incarnation held.
@@ -155,6 +158,8 @@ class MessageBroker:
         with self._store.transaction() as tx:
             if not tx.sleeping_lanes(FROM_START, 1):
                 self._crowds.searched(None)
+            for tenant in self._tenants:
+                self.boards.start(tenant, *tx.depths_of(tenant, KNOWN))
             late = sum(lane.waiting for tenant in self._tenants for lane in tx.due_lanes(tenant, now, BACKLOG))
         self._crowds.settle()
         if late > BACKLOG:

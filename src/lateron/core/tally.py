@@ -17,7 +17,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter
 from typing import Final
 
@@ -105,6 +105,7 @@ class Tally:
         self._dues: dict[int, int] = {}
         self._step = 1  # Seconds that are counted together.
         self._pending: list[Moves] = []
+        self.told: Callable[[Moves], None] = lambda _: None  # Hears of each transaction once it is durable.
 
     def start(self, depths: Depths) -> None:
         """Set what there is, before anything is counted."""
@@ -130,6 +131,7 @@ class Tally:
         pending, self._pending = self._pending, []
         for moves in pending:
             self._apply(moves)
+            self.told(moves)
 
     def parked(self) -> int:
         """Return how many wait in queues, without a slot or held."""
