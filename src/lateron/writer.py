@@ -220,6 +220,11 @@ class Writer:
         return redriven.messages
 
     @property
+    def backlog(self) -> int:
+        """How many publications and outcomes wait for their transaction."""
+        return len(self._publishes) + len(self._results)
+
+    @property
     def busy(self) -> bool:
         """Whether something waits to be stored, or is being stored."""
         return not self._idle.is_set()
@@ -298,14 +303,13 @@ class Writer:
 
     def _turn(self, turn: Turn, publishes: Publishes) -> None:
         """Run the statements of a turn here, and its commit on the store's thread."""
-        began, now = self._clock.mono(), self._clock.wall()
+        now, began = self._clock.wall(), self._clock.mono()
         try:
             prepared = self._broker.prepare(turn, now)
         except Exception as error:  # noqa: BLE001 # Told to those who wait; the loop goes on.
             self._turn_failed(turn, publishes, error)
             return
-        ended = partial(self._turned, turn, publishes, began, now)
-        self._submit(partial(self._broker.commit, prepared), ended)
+        self._submit(partial(self._broker.commit, prepared), partial(self._turned, turn, publishes, now, began))
 
     def _submit(self, work: Work, ended: Ended) -> None:
         self._busy = True
@@ -331,8 +335,8 @@ class Writer:
         self,
         turn: Turn,
         publishes: Publishes,
-        began: Nanos,
         now: Millis,
+        began: Nanos,
         turned: Turned | None,
         error: BaseException | None,
     ) -> None:

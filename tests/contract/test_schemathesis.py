@@ -316,10 +316,13 @@ def sent_texts(response: requests.Response, case: Any) -> list[str]:
     return texts
 
 
+AROUND = "'\"{}:,"  # What may stand around a word in JSON and in the text of a Python value.
+
+
 def without(text: str, sent: Sequence[str]) -> str:
     """Return an answer without the words that were in the question."""
-    asked = set(re.findall(r"\S+", " ".join(sent)))
-    return " ".join(word for word in text.split() if word.strip("'\"{}:,") not in asked)
+    asked = {word.strip(AROUND) for word in " ".join(sent).split()}
+    return " ".join(word for word in text.split() if word.strip(AROUND) not in asked)
 
 
 def look_at_everything(house: House, schema: Any) -> None:

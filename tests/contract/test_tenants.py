@@ -168,6 +168,7 @@ TABLE: Final[dict[str, list[Row]]] = {
         Row("/lateron/v1/messages/<delivered>", 404),
     ],
     "GET /lateron/v1/info": [Row("/lateron/v1/info", 200)],
+    "GET /metrics": [Row("/metrics", 200)],
     "GET /lateron/v1/catcher": [Row("/lateron/v1/catcher", 200, answer={"names": []})],
     "DELETE /lateron/v1/catcher": [Row("/lateron/v1/catcher", 200, answer=NOTHING_DELETED)],
     "GET /lateron/v1/catcher/{name}": [Row("/lateron/v1/catcher/<name>", 200, answer={"requests": []})],

@@ -91,6 +91,7 @@ ROUTES: Final = (
     Route("DELETE", "/lateron/v1/catcher", CHANGE, resources.clear_catchers),
     Route("GET", "/lateron/v1/catcher/{name}", READ, resources.list_caught),
     Route("DELETE", "/lateron/v1/catcher/{name}", CHANGE, resources.clear_caught),
+    Route("GET", "/metrics", READ, resources.metrics, limited=False),
     Route("GET", "/healthz", PUBLIC, resources.health),
     Route("GET", "/readyz", PUBLIC, resources.readiness),
     Route("GET", "/openapi.json", PUBLIC, resources.openapi),

@@ -399,6 +399,7 @@ def _other_paths() -> Json:
         "/lateron/v1/info": {
             "get": _operation("Server", "info", "What this server is, and who you are", "", [], info, (401, 429))
         },
+        "/metrics": {"get": _metrics()},
         "/healthz": {
             "get": _public(_operation("Server", "health", "Whether the process is alive", "", [], status, ()))
         },
@@ -422,6 +423,14 @@ def _other_paths() -> Json:
             "delete": _operation("Catcher", "clearCaught", "Forget what was caught", "", name, deleted, forget),
         },
     }
+
+
+def _metrics() -> Json:
+    text = {"text/plain": {"schema": {"type": "string"}, "example": "lateron_ready 1\n"}}
+    about = "Counted as it happens; of the whole server, and nothing of any user. A scrape reads no row of the store."
+    shown = _operation("Server", "metrics", "All figures, as Prometheus reads them", about, [], {}, (401,))
+    shown["responses"]["200"] = {"description": "The figures.", "content": text}
+    return shown
 
 
 def _schemas() -> Json:

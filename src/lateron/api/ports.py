@@ -78,6 +78,7 @@ class Ports:
     rotate_keys: Callable[[Tenant], Awaitable[KeyPair]]  # Returns once the new keys are stored.
     check_destination: Callable[[Destination], None]  # Raises InvalidDestination for an address that we refuse.
     request_id: Callable[[], str]
+    figures: Callable[[], bytes] = bytes  # All that is counted, as Prometheus reads it.
     info: Callable[[], Mapping[str, Any]] = dict  # What the server says of itself; no secrets.
     not_ready: Callable[[], str | None] = lambda: None  # Why work should go elsewhere now; None: it should not.
     query_token: Callable[[Identity], bool] = lambda _: True  # Whether a token may come as ?qstash_token=.

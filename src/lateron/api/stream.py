@@ -74,7 +74,7 @@ class Teller:
         self._resumed = self._run == ports.boards.run and place.isdecimal()
         self._anew = bool(last) and not self._resumed
         self._place = int(place) if self._resumed else self._board.number
-        self._seen = dict(self._board.changes)
+        self._seen = {topic: self._board.version(topic) for topic in topics}
         self._second: Millis = -1
         self._rows = 0
         self._skipped = 0
@@ -158,10 +158,10 @@ class Teller:
         if self._anew:
             self._anew = False
             return set(self._topics - {"counters"})
-        looked = self._topics - {"counters", "messages"} if every else {"log"}
-        found = {topic for topic in looked if self._board.changes[topic] != self._seen.get(topic, 0)}
+        looked = self._topics - {"counters", "messages"} if every else self._topics & {"log"}
+        found = {topic for topic in looked if self._board.version(topic) != self._seen[topic]}
         for topic in found:
-            self._seen[topic] = self._board.changes[topic]
+            self._seen[topic] = self._board.version(topic)
         return found
 
     def _event(self, name: str, content: Any, place: int | None = None) -> bytes:  # noqa: ANN401 - Any JSON.

@@ -137,6 +137,11 @@ class MessageBroker:
         self.boards = Boards(f"{node:x}")
         self.tally.told = self.boards.take
 
+    @property
+    def halted(self) -> bool:
+        """Whether the whole server is paused."""
+        return self._halted
+
     def open(self, label: str, now: Millis) -> None:
         """Announce this node, and rescue at once what every other incarnation held.
 
@@ -146,6 +151,8 @@ class MessageBroker:
         with self._store.transaction() as tx:
             tx.insert_node(self._node, label, now)
             self._tenants = tuple(tx.tenants())
+            for tenant in self._tenants:
+                self.boards.of(tenant)
             self._halted = tx.setting(HALTED) is not None
             self.tally.start(tx.depths(KNOWN))
             self.tick_mark = int(tx.setting(MARK) or 0)
@@ -170,6 +177,7 @@ class MessageBroker:
         with self._store.transaction() as tx:
             tx.insert_tenant(tenant, name, now)
             known = tuple(tx.tenants())
+        self.boards.of(tenant)
         self._tenants = known
 
     @contextmanager

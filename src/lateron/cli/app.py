@@ -16,6 +16,7 @@ from lateron.cli.flow import flow_app
 from lateron.cli.groups import groups_app
 from lateron.cli.logs import logs_app
 from lateron.cli.messages import messages_app
+from lateron.cli.monitoring import monitoring_app
 from lateron.cli.publishing import publishing_app
 from lateron.cli.queues import queues_app
 from lateron.cli.remote import Remote
@@ -128,6 +129,7 @@ def bench(
 app.add_typer(publishing_app)
 app.add_typer(schedule_app)
 app.add_typer(logs_app)
+app.add_typer(monitoring_app)
 for name, group in (
     ("messages", messages_app),
     ("dlq", dlq_app),

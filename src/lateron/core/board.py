@@ -23,7 +23,7 @@ FAILURES: Final = 50  # Of which the last are remembered.
 MEASURED: Final = 16  # Attempts of one transaction whose time is counted.
 WATCHED: Final[Millis] = MINUTE  # How long the tape runs on when the last one has gone: he may come back.
 TOPICS: Final = ("counters", "messages", "dlq", "schedules", "queues", "flow", "groups", "log")
-_ENDS: Final = (EventKind.DELIVERED, EventKind.FAILED, EventKind.CANCELED)
+_MOVED: Final = frozenset(("messages", "log", "queues", "flow"))
 
 
 class Minute(Struct):
@@ -46,7 +46,8 @@ class Board:
         self.open = self.active = self.letters = 0
         self.minutes: deque[Minute] = deque(maxlen=MINUTES)
         self.failures: deque[Event] = deque(maxlen=FAILURES)
-        self.changes: Counter[str] = Counter()  # By topic.
+        self.changes: Counter[str] = Counter()  # By topic, by hand.
+        self.moved = 0  # How often messages have changed by themselves, and with them the topics of ``_MOVED``.
         self.tape: deque[tuple[int, Event]] = deque(maxlen=TAPE)  # Numbered from 1.
         self.number = 0  # Of the last event on the tape.
         self.watched_until: Millis = 0
@@ -55,6 +56,10 @@ class Board:
     def waiting(self) -> int:
         """Return how many messages neither rest nor are being sent."""
         return max(0, self.open - self.active)
+
+    def version(self, topic: str) -> int:
+        """Return a number that is another one when something of a topic has changed."""
+        return self.changes[topic] + (self.moved if topic in _MOVED else 0)
 
     def after(self, number: int) -> tuple[list[Event], int]:
         """Return the events on the tape behind a number, and how many have run off it meanwhile."""
@@ -71,23 +76,28 @@ class Board:
 
     def take(self, events: list[Event], attempts: list[Attempt]) -> None:
         """Count what happened, in order; there is at least one event."""
-        kinds = Counter(event.kind for event in events)
+        kinds = [0] * len(EventKind)
+        for event in events:
+            kinds[event.kind] += 1
         minute = self.minute(events[-1].time)
-        minute.published += kinds[EventKind.CREATED]
-        minute.delivered += kinds[EventKind.DELIVERED]
-        minute.failed += kinds[EventKind.FAILED]
-        self.published += kinds[EventKind.CREATED]
-        self.delivered += kinds[EventKind.DELIVERED]
-        self.failed += kinds[EventKind.FAILED]
+        created, delivered, failed = kinds[EventKind.CREATED], kinds[EventKind.DELIVERED], kinds[EventKind.FAILED]
+        minute.published += created
+        minute.delivered += delivered
+        minute.failed += failed
+        self.published += created
+        self.delivered += delivered
+        self.failed += failed
         self.retried += kinds[EventKind.RETRY]
-        self.open += kinds[EventKind.CREATED] - sum(kinds[kind] for kind in _ENDS)
+        self.open += created - delivered - failed - kinds[EventKind.CANCELED]
         self.active += kinds[EventKind.ACTIVE] - len(attempts)
+        self.letters += failed
+        self.changes["dlq"] += failed
         for attempt in attempts[:MEASURED]:
             minute.attempts.add(attempt.outcome.phases.total / 1e6)
         if kinds[EventKind.ERROR]:
             self.failures.extend(event for event in events if event.kind is EventKind.ERROR)
         minute.waiting, minute.active = self.waiting, self.active
-        self.changes.update(("messages", "log", "queues", "flow"))
+        self.moved += 1
         if events[-1].time <= self.watched_until:
             self.tape.extend(zip(count(self.number + 1), events))
             self.number += len(events)
@@ -127,15 +137,13 @@ class Boards:
         events, attempts = moves.events, moves.attempts
         if not events:
             return
-        tenants = {event.tenant for event in events}
-        whose = {event.message: event.tenant for event in events} if len(tenants) > 1 else {}
-        for tenant in tenants:
-            mine = events if not whose else [event for event in events if event.tenant == tenant]
-            ended = attempts if not whose else [one for one in attempts if whose.get(one.message) == tenant]
-            self.of(tenant).take(mine, ended)
-            failed = sum(event.kind is EventKind.FAILED for event in mine)
-            if failed:
-                self.letters(tenant, failed)
+        if len(self._boards) == 1:
+            next(iter(self._boards.values())).take(events, attempts)
+            return
+        whose = {event.message: event.tenant for event in events}
+        for tenant in set(whose.values()):
+            mine = [event for event in events if event.tenant == tenant]
+            self.of(tenant).take(mine, [one for one in attempts if whose.get(one.message) == tenant])
 
 
 def quantile(found: Histogram, part: float) -> int | None:
