@@ -68,7 +68,7 @@ class Client:
             said = f"{self.url} does not answer JSON; is it a QStash API?"
             raise Failed(*((said, UNREACHABLE) if method == "GET" else (said, UNKNOWN))) from None
 
-    def listen(self, path: str) -> Iterator[bytes] | None:
+    def listen(self, path: str) -> Lines | None:
         """Open a stream of events and return its lines as they come; None if the server has no such stream.
 
         The lines end when the connection does, or when nothing came for a while.
@@ -84,7 +84,7 @@ class Client:
             answer.close()
             connection.close()
             return None
-        return _lines(connection, answer)
+        return Lines(connection, answer)
 
     def _connection(self) -> HTTPConnection:
         parts = urlsplit(self.url)
@@ -130,14 +130,21 @@ class Client:
             connection.close()
 
 
-def _lines(connection: HTTPConnection, answer: HTTPResponse) -> Iterator[bytes]:
-    try:
+class Lines:
+    """The lines of an answer as they come; close it."""
+
+    def __init__(self, connection: HTTPConnection, answer: HTTPResponse) -> None:
+        self._connection, self._answer = connection, answer
+
+    def __iter__(self) -> Iterator[bytes]:  # noqa: D105
         with suppress(OSError, HTTPException, ValueError):
-            while line := answer.readline():
+            while line := self._answer.readline():
                 yield line
-    finally:
-        answer.close()
-        connection.close()
+
+    def close(self) -> None:
+        """Hang up."""
+        self._answer.close()
+        self._connection.close()
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,8 +39,12 @@ def follow_log(remote: Remote, filters: EventFilters, *, forever: bool) -> None:
         return remote.call("GET", "/v2/events", [*others, *here.items()])
 
     bell = Bell(remote.client) if forever else None
-    for event in events_since(fetch, start, None if bell is None else bell.wait):
-        print_event(remote, event)
+    try:
+        for event in events_since(fetch, start, None if bell is None else bell.wait):
+            print_event(remote, event)
+    finally:
+        if bell is not None:
+            bell.close()
 
 
 class Bell:
@@ -54,8 +58,14 @@ class Bell:
         for line in self._lines or ():
             if line.startswith(b"event: changed"):
                 return
-        self._lines = None  # There is none, or it has ended.
+        self.close()  # There is none, or it has ended.
         time.sleep(PAUSE_S)
+
+    def close(self) -> None:
+        """Listen no more."""
+        if self._lines is not None:
+            self._lines.close()
+            self._lines = None
 
 
 def print_event(remote: Remote, event: Mapping[str, Any]) -> None:
