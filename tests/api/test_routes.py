@@ -80,6 +80,8 @@ TABLE = {
     "POST /v2/flowControl/{flowControlKey}/resetRate": Row(CHANGE, "/v2/flowControl/k/resetRate", 200, 200),
     "POST /v2/flowControl/{flowControlKey}/reset": Row(CHANGE, "/v2/flowControl/k/reset", 200, 200),
     "GET /v2/globalParallelism": Row(READ, "/v2/globalParallelism", 200, 200),
+    "GET /lateron/v1/overview": Row(READ, "/lateron/v1/overview", 200, 200),
+    "GET /lateron/v1/stream": Row(READ, "/lateron/v1/stream?topics=none", 400, 400),
     "GET /lateron/v1/destinations": Row(READ, "/lateron/v1/destinations", 200, 200),
     "POST /lateron/v1/destinations/{host}/pause": Row(CHANGE, "/lateron/v1/destinations/a:80/pause", 200, 200),
     "POST /lateron/v1/destinations/{host}/resume": Row(CHANGE, "/lateron/v1/destinations/a:80/resume", 200, 200),

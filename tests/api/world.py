@@ -93,6 +93,7 @@ class World:
             request_id=lambda: f"id-{next(self._numbers)}",
             catcher=Catcher(self.clock, self._all_keys),
             pause=self._pause,
+            boards=broker.boards,
         )
         self.api = Api(replace(ports, **changes))
         self.front: Front

@@ -136,6 +136,8 @@ ELSEWHERE: Final = frozenset(
         "GET /v2/dlq/{dlqId}",
         "DELETE /v2/dlq/{dlqId}",
         "POST /v2/dlq/retry/{dlqId}",
+        "GET /lateron/v1/overview",
+        "GET /lateron/v1/stream",
         "GET /lateron/v1/catcher",
         "DELETE /lateron/v1/catcher",
         "GET /lateron/v1/catcher/{name}",

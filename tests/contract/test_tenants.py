@@ -150,6 +150,8 @@ TABLE: Final[dict[str, list[Row]]] = {
     "POST /v2/flowControl/{flowControlKey}/resetRate": [Row("/v2/flowControl/<key>/resetRate", 200, own=True)],
     "POST /v2/flowControl/{flowControlKey}/reset": [Row("/v2/flowControl/<key>/reset", 200, own=True)],
     "GET /v2/globalParallelism": [Row("/v2/globalParallelism", 200)],
+    "GET /lateron/v1/overview": [Row("/lateron/v1/overview", 200)],
+    "GET /lateron/v1/stream": [Row("/lateron/v1/stream?topics=none", 400)],  # What it tells: tests/api/test_stream.py.
     "GET /lateron/v1/destinations": [
         Row("/lateron/v1/destinations", 200),
         Row("/lateron/v1/destinations?search=<host>", 200, answer={"destinations": []}),

@@ -13,12 +13,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from lateron.api import figures, flow, groups, history, publish, queues, resources, schedules, tokens
-from lateron.api.auth import Failures, Proxies, RateLimit, identify, token_of
-from lateron.api.call import COUNTED, Answer, Call, ClientGone, InFlight, Receive, Scope, Send, failure, refusal
+from lateron.api import figures, flow, groups, history, overview, publish, queues, resources, schedules, stream, tokens
+from lateron.api.auth import Failures, Proxies, RateLimit, Token, identify, token_of
+from lateron.api.call import COUNTED, Answer, Call, ClientGone, InFlight, Live, Receive, Scope, Send, failure, refusal
 from lateron.api.console import ROOT, Console
 from lateron.api.ports import Ports
 from lateron.api.routes import Access, Family, Matched, Route, Router
+from lateron.broker.resources import Identity
 from lateron.core.token import require
 from lateron.errors import NotSupported, Unauthorized
 
@@ -79,6 +80,8 @@ ROUTES: Final = (
     Route("POST", "/v2/rotate", ADMIN, resources.rotate_keys),
     Route("GET", "/lateron/v1/messages/{messageId}", READ, history.story),
     Route("GET", "/lateron/v1/info", READ, resources.info),
+    Route("GET", "/lateron/v1/overview", READ, overview.overview),
+    Route("GET", "/lateron/v1/stream", READ, stream.stream),
     Route("GET", "/lateron/v1/destinations", READ, flow.list_destinations),
     Route("POST", "/lateron/v1/destinations/{host}/pause", CHANGE, flow.pause_destination),
     Route("POST", "/lateron/v1/destinations/{host}/resume", CHANGE, flow.resume_destination),
@@ -99,6 +102,14 @@ ROUTES: Final = (
     Route("GET", "/openapi.json", PUBLIC, resources.openapi),
 )
 
+# What a management call may have changed, by the second word of its path; ours are about flow.
+_TOPICS: Final = {
+    "queues": "queues",
+    "messages": "messages",
+    "dlq": "dlq",
+    "schedules": "schedules",
+    "topics": "groups",
+}
 _WORKFLOW: Final = "the workflow protocol is"
 FAMILIES: Final = (
     Family("/v2/trigger", _WORKFLOW),
@@ -138,7 +149,10 @@ class Api:
                 return
             answer = await self._answer(call)
             self._ports.counters.add(COUNTED[answer.status])
-            await call.send(send, answer)
+            if isinstance(answer, Live):
+                await answer.tell(call, send)
+            else:
+                await call.send(send, answer)
         except ClientGone:
             self._ports.counters.add("api_clients_gone")
         finally:
@@ -167,10 +181,13 @@ class Api:
         call.params, call.rest = found.params, found.rest
         if route.access is not Access.PUBLIC:
             await self._enter(call, route.access)
-            answer = self._rate.take(call.who) if route.limited else None
-            if answer is not None:
-                return answer
-        return await route.handler(ports, call)
+            refused = self._rate.take(call.who) if route.limited else None
+            if refused is not None:
+                return refused
+        answer = await route.handler(ports, call)
+        if route.limited and route.access is Access.CHANGE and answer.status < 300:
+            ports.boards.changed(call.who.tenant, _TOPICS.get(route.path.split("/")[2], "flow"))
+        return answer
 
     async def _unbuilt(self, call: Call, family: Family) -> Answer:
         """Refuse what is not built, after the same checks as all else."""
@@ -196,6 +213,14 @@ class Api:
                 await self._ports.pause()
             raise
         require(call.identity.scope, access)
+        who = call.identity
+        call.again = lambda: self._is_still(call, token, who)
+
+    def _is_still(self, call: Call, token: Token, who: Identity) -> bool:
+        """Whether a caller who was let in would be let in now as the same."""
+        if token.token is not None:
+            return self._ports.authenticate(token.token) == who
+        return self._console is not None and self._console.is_still(call, who)
 
 
 def _wrong_method(call: Call, found: Matched) -> Answer:

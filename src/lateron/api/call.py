@@ -51,6 +51,12 @@ class Answer(Struct, frozen=True, gc=False):  # Nothing in it can refer to it.
     media: bytes | None = None  # Type of a body that is not JSON.
 
 
+class Live(Answer, frozen=True, gc=True, kw_only=True):
+    """An answer that goes on for as long as there is something to tell."""
+
+    tell: Callable[[Call, Send], Awaitable[None]]
+
+
 class InFlight:
     """The bytes of request bodies that are in memory now, of all calls together."""
 
@@ -81,6 +87,7 @@ class Call:
         "_in_flight",
         "_receive",
         "_taken",
+        "again",
         "authorizations",
         "caller_ip",
         "forwarded_for",
@@ -96,6 +103,7 @@ class Call:
         "read",
         "rest",
         "scope",
+        "session",
     )
 
     def __init__(self, scope: Scope, receive: Receive, call_id: str, in_flight: InFlight) -> None:
@@ -108,6 +116,10 @@ class Call:
         self.id = call_id
         self.caller_ip = self.peer  # Behind a trusted proxy, the address that it speaks for.
         self.identity: Identity | None = None  # Set for every route that is not public.
+        self.session: str | None = None  # Its number, if it is a session's.
+        self.again: Callable[[], bool] | None = (
+            None  # Whether who is calling may still; asked by what goes on for long.
+        )
         self.params: Mapping[str, str] = {}  # Of the route, decoded once.
         self.rest = b""  # What follows the prefix of a route that ends in a destination, query included.
         self.authorizations: list[bytes] = []
@@ -178,6 +190,11 @@ class Call:
             TooLarge: It is longer than ``limit`` bytes.
         """
         return await self.body(at_most(limit))
+
+    async def gone(self) -> None:
+        """Return when the client has left."""
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
 
     async def send(self, send: Send, answer: Answer) -> None:
         """Write the answer."""

@@ -83,13 +83,18 @@ class Console:
         Raises:
             Forbidden: Another site made the request, or it is a change and does not show that it comes from our pages.
         """
-        session = self._found(call)
+        number, session = self._cookie(call), self._found(call)
         if session is None or not self._is_host(_host(call)):
             return None
         self._refuse_others(call, session)
+        call.session = number
         # They were for us: one is no option of a publish, the other no header to forward.
         call.headers = [pair for pair in call.headers if pair[0] not in {CSRF, b"cookie"}]
         return session.identity
+
+    def is_still(self, call: Call, who: Identity) -> bool:
+        """Whether the session of a request that goes on for long is open; that it goes on is no use of it."""
+        return call.session is not None and self._sessions.peek(call.session) == who
 
     def _found(self, call: Call) -> Session | None:
         number = self._cookie(call)

@@ -22,6 +22,7 @@ from lateron.api.describe import ref as _ref
 from lateron.api.describe import strings as _strings
 from lateron.api.openapi_flow import flow_paths, flow_schemas
 from lateron.api.openapi_groups import group_paths, group_schemas
+from lateron.api.openapi_live import live_paths
 from lateron.api.openapi_options import PUBLISH_OPTIONS, publish_headers
 from lateron.api.openapi_queues import QUEUE_SCHEMA, queue_paths
 from lateron.api.openapi_tokens import token_paths, token_schemas
@@ -123,6 +124,7 @@ def document() -> Json:
             **group_paths(),
             **flow_paths(),
             **token_paths(),
+            **live_paths(),
             **_other_paths(),
         },
         "components": {
@@ -303,26 +305,7 @@ def _dead_letter_paths() -> Json:
                 {200: ("How many.", {"anyOf": [deleted, _ref("DryRun")]}, {"deleted": 1})},
             ),
         },
-        "/v2/dlq/{dlqId}": {
-            "get": _operation(
-                tag,
-                "getDeadLetter",
-                "Show a dead letter",
-                "With the answer that made it one.",
-                one,
-                {200: ("The dead letter.", _ref("DeadLetter"), {**_MESSAGE, "dlqId": _DLQ_ID, "responseStatus": 500})},
-                (401, 404, 429),
-            ),
-            "delete": _operation(
-                tag,
-                "deleteDeadLetter",
-                "Delete a dead letter",
-                "Its history stays until its own retention.",
-                one,
-                {200: ("Deleted.", deleted, {"deleted": 1})},
-                (401, 403, 404, 429, 503, 507),
-            ),
-        },
+        "/v2/dlq/{dlqId}": _one_dead_letter(one, deleted),
         "/v2/dlq/retry": {
             "post": _many_dead_letters(
                 "retryDeadLetters",
@@ -349,6 +332,29 @@ def _dead_letter_paths() -> Json:
                 (400, 401, 403, 404, 412, 429, 501, 503, 507),
             )
         },
+    }
+
+
+def _one_dead_letter(one: list[Json], deleted: Json) -> Json:
+    return {
+        "get": _operation(
+            "Dead letters",
+            "getDeadLetter",
+            "Show a dead letter",
+            "With the answer that made it one.",
+            one,
+            {200: ("The dead letter.", _ref("DeadLetter"), {**_MESSAGE, "dlqId": _DLQ_ID, "responseStatus": 500})},
+            (401, 404, 429),
+        ),
+        "delete": _operation(
+            "Dead letters",
+            "deleteDeadLetter",
+            "Delete a dead letter",
+            "Its history stays until its own retention.",
+            one,
+            {200: ("Deleted.", deleted, {"deleted": 1})},
+            (401, 403, 404, 429, 503, 507),
+        ),
     }
 
 

@@ -12,6 +12,7 @@ from lateron.api.call import Receive, Scope, Send
 from lateron.api.pages import Page
 from lateron.broker.resources import Identity, Resources
 from lateron.broker.views import KeyPair
+from lateron.core.board import Boards
 from lateron.core.destination import Destination
 from lateron.core.quota import Quota
 from lateron.core.values import MINUTE, Millis, Tenant
@@ -25,6 +26,18 @@ IN_FLIGHT_BYTES: Final = 512 << 20  # Of request bodies, all calls together.
 async def a_second() -> None:
     """Let a second pass."""
     await asyncio.sleep(1.0)
+
+
+class Streams:
+    """The streams that are open; ``close`` ends them, for the server stops."""
+
+    def __init__(self) -> None:
+        self.closing = asyncio.Event()
+        self.open = 0
+
+    def close(self) -> None:
+        """End every stream, and let no other begin."""
+        self.closing.set()
 
 
 class CatchingRoom(Protocol):
@@ -72,6 +85,8 @@ class Ports:
     query_token: Callable[[Identity], bool] = lambda _: True  # Whether a token may come as ?qstash_token=.
     trusted_proxies: Sequence[IPv4Network | IPv6Network] = ()
     catcher: CatchingRoom | None = None
+    boards: Boards = field(default_factory=Boards)
+    streams: Streams = field(default_factory=Streams)
     console: ConsoleSettings | None = None  # None: there is no console.
     dedup_window_ms: Millis = 10 * MINUTE
     rate_limit: int | None = None  # Management calls a second and token.

@@ -63,6 +63,16 @@ class Sessions:
 
     def find(self, number: str) -> Session | None:
         """Return a session that is open, and count this as a use."""
+        identity, key = self.peek(number), _hash(number)
+        if identity is None:
+            return None
+        found = self._open[key]
+        found.identity, found.used = identity, self._clock.wall()
+        self._open.move_to_end(key)
+        return found
+
+    def peek(self, number: str) -> Identity | None:
+        """Return who an open session speaks for now, without using it; one that is over is closed."""
         key, now = _hash(number), self._clock.wall()
         found = self._open.get(key)
         if found is None:
@@ -71,9 +81,7 @@ class Sessions:
         if identity is None or now - found.used >= IDLE or now - found.opened >= OLDEST:
             del self._open[key]
             return None
-        found.identity, found.used = identity, now
-        self._open.move_to_end(key)
-        return found
+        return identity
 
     def end(self, number: str) -> None:
         """Close a session, if it is open."""

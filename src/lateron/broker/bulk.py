@@ -149,6 +149,7 @@ class Broker(GroupBroker, QueueBroker, LaneBroker):
             ledger.write()
             alarm = ledger.next_due()
         self._noted(alarm)
+        self.boards.letters(tenant, -len(ours))
         return Redriven(tuple(new[0].id for _, new in made), cursor)
 
     def delete_dead(
@@ -163,6 +164,7 @@ class Broker(GroupBroker, QueueBroker, LaneBroker):
             letters, cursor = self._letters(tx, tenant, selection, before, limit)
             deleted = tx.delete_dead_letters(letters)
         self._letters_gone(deleted)
+        self.boards.letters(tenant, -deleted)
         return Deleted(deleted, cursor)
 
     def last_sweep(self) -> Millis | None:
@@ -193,10 +195,12 @@ class Broker(GroupBroker, QueueBroker, LaneBroker):
                 *tx.ended_before(State.FAILED, min(letters, now - limits.message_retention_ms), PAGE),
             ]
             tx.delete_messages(gone)
-            expired = 0
+            expired, gone_of = 0, dict[Tenant, int]()
             for tenant in self._tenants:
                 tx.delete_events(tenant, now - limits.history_retention_ms, PAGE * 4)
-                expired += tx.expire_dead_letters(tenant, letters, PAGE)
+                if (over := tx.expire_dead_letters(tenant, letters, PAGE)) > 0:
+                    expired += over
+                    gone_of[tenant] = over
             tx.expire_dedup(now, PAGE)
             tx.expire_ticks(now - limits.history_retention_ms, PAGE)
             # An idle key can be read as long as its last message.
@@ -204,6 +208,8 @@ class Broker(GroupBroker, QueueBroker, LaneBroker):
             tx.forget_nodes(now - limits.history_retention_ms)
             emptying = tx.deleted_queues(PAGE)
         self._letters_gone(expired)
+        for tenant, number in gone_of.items():
+            self.boards.letters(tenant, -number)
         self._swept = FIRST_LANE if swept is None else swept
         more = [self.empty_queue(queue_id, now) for queue_id in emptying]
         return len(gone) >= PAGE or swept is not None or any(more)

@@ -28,6 +28,7 @@ from lateron.core.flow import Lane, LaneName
 from lateron.core.flow_control import Listing
 from lateron.core.ids import dlq_text, message_text
 from lateron.core.queue import PLACES, Queue
+from lateron.core.recurring import Schedule
 from lateron.core.values import (
     AT_REST,
     DeadLetter,
@@ -189,6 +190,31 @@ class History(GroupHistory, Rehearsal):
             while page := tx.schedules(tenant, found[-1].schedule.id if found else "", PAGE):
                 found += schedule_views(tx, page)
         return found
+
+    def lines(self, events: Sequence[Event]) -> list[EventView]:
+        """Return lines of the log with what they speak of; those that are gone are left out."""
+        with self._store.transaction() as tx:
+            reader = _Requests(tx)
+            views = [reader.view(event, Filter()) for event in events]
+        return [view for view in views if view is not None]
+
+    def next_due(self, tenant: Tenant) -> Millis | None:
+        """Return when the first message is due that nothing but time keeps from starting."""
+        with self._store.transaction() as tx:
+            return tx.next_due(tenant)
+
+    def busy_keys(self, tenant: Tenant, most: int) -> list[Lane]:
+        """Return the keys in which most messages wait or are open, of the first by name."""
+        with self._store.transaction() as tx:
+            found = tx.lanes_named(tenant, LaneKind.FLOW, "", "", PAGE)
+        busy = [lane for lane in found if lane.waiting or lane.active]
+        return sorted(busy, key=lambda lane: (-lane.waiting, -lane.active, lane.name))[:most]
+
+    def next_schedules(self, tenant: Tenant, most: int) -> list[Schedule]:
+        """Return the schedules that tick next, of the next few of all tenants."""
+        with self._store.transaction() as tx:
+            found = tx.due_schedules(LAST_TIME, most * 10)
+        return [schedule for schedule in found if schedule.tenant == tenant][:most]
 
     def lane(self, tenant: Tenant, name: LaneName, now: Millis) -> LaneView:
         """Return a lane with its figures.

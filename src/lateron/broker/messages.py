@@ -24,6 +24,7 @@ from lateron.broker.pace import Pace
 from lateron.broker.views import Accepted, Answered, Limits, Prepared, Result, Turn, Turned
 from lateron.core import flow
 from lateron.core import message as life
+from lateron.core.board import Boards
 from lateron.core.flow import Lane, lane_of
 from lateron.core.queue import Queue, QueueName, queue_of
 from lateron.core.reach import Check, anywhere
@@ -133,6 +134,8 @@ class MessageBroker:
         self._pace = Pace(0, 0)  # How far the caps are open after a start.
         self._crowds = Crowds()  # Who waits for room at a host.
         self.tally = Tally()
+        self.boards = Boards(f"{node:x}")
+        self.tally.told = self.boards.take
 
     @property
     def halted(self) -> bool:
@@ -148,6 +151,8 @@ class MessageBroker:
         with self._store.transaction() as tx:
             tx.insert_node(self._node, label, now)
             self._tenants = tuple(tx.tenants())
+            for tenant in self._tenants:
+                self.boards.of(tenant)
             self._halted = tx.setting(HALTED) is not None
             self.tally.start(tx.depths(KNOWN))
             self.tick_mark = int(tx.setting(MARK) or 0)
@@ -160,6 +165,8 @@ class MessageBroker:
         with self._store.transaction() as tx:
             if not tx.sleeping_lanes(FROM_START, 1):
                 self._crowds.searched(None)
+            for tenant in self._tenants:
+                self.boards.start(tenant, *tx.depths_of(tenant, KNOWN))
             late = sum(lane.waiting for tenant in self._tenants for lane in tx.due_lanes(tenant, now, BACKLOG))
         self._crowds.settle()
         if late > BACKLOG:
@@ -170,6 +177,7 @@ class MessageBroker:
         with self._store.transaction() as tx:
             tx.insert_tenant(tenant, name, now)
             known = tuple(tx.tenants())
+        self.boards.of(tenant)
         self._tenants = known
 
     @contextmanager

@@ -8,10 +8,10 @@ from __future__ import annotations
 import json
 import os
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from ipaddress import ip_address
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
@@ -68,6 +68,32 @@ class Client:
             said = f"{self.url} does not answer JSON; is it a QStash API?"
             raise Failed(*((said, UNREACHABLE) if method == "GET" else (said, UNKNOWN))) from None
 
+    def listen(self, path: str) -> Lines | None:
+        """Open a stream of events and return its lines as they come; None if the server has no such stream.
+
+        The lines end when the connection does, or when nothing came for a while.
+        """
+        connection = self._connection()
+        try:
+            connection.request("GET", urlsplit(self.url).path + path, headers={"Authorization": f"Bearer {self.token}"})
+            answer = connection.getresponse()
+        except (OSError, HTTPException):
+            connection.close()
+            return None
+        if answer.status != 200 or not (answer.getheader("Content-Type") or "").startswith("text/event-stream"):
+            answer.close()
+            connection.close()
+            return None
+        return Lines(connection, answer)
+
+    def _connection(self) -> HTTPConnection:
+        parts = urlsplit(self.url)
+        assert parts.hostname is not None, "connect() has looked"
+        if parts.scheme == "https":
+            context = ssl.create_default_context()
+            return HTTPSConnection(parts.hostname, parts.port, timeout=_TIMEOUT_S, context=context)
+        return HTTPConnection(parts.hostname, parts.port, timeout=_TIMEOUT_S)
+
     def probe(self, path: str) -> tuple[int, str]:
         """Ask without a token; return the status of the answer, and its reason if it is an error.
 
@@ -80,13 +106,7 @@ class Client:
     def _send(
         self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], patience_s: float
     ) -> _Answer:
-        parts = urlsplit(self.url)
-        assert parts.hostname is not None, "connect() has looked"
-        connection = (
-            HTTPSConnection(parts.hostname, parts.port, timeout=_TIMEOUT_S, context=ssl.create_default_context())
-            if parts.scheme == "https"
-            else HTTPConnection(parts.hostname, parts.port, timeout=_TIMEOUT_S)
-        )
+        parts, connection = urlsplit(self.url), self._connection()
         # As typed, byte for byte: that is UTF-8, which the server reads.
         raw = {name: value.encode("utf-8", "surrogateescape") for name, value in headers.items()}
         try:
@@ -108,6 +128,23 @@ class Client:
             raise Failed(f"{self.url} broke off: {_cause(error)}{_WHETHER}", UNKNOWN) from None
         finally:
             connection.close()
+
+
+class Lines:
+    """The lines of an answer as they come; close it."""
+
+    def __init__(self, connection: HTTPConnection, answer: HTTPResponse) -> None:
+        self._connection, self._answer = connection, answer
+
+    def __iter__(self) -> Iterator[bytes]:  # noqa: D105
+        with suppress(OSError, HTTPException, ValueError):
+            while line := self._answer.readline():
+                yield line
+
+    def close(self) -> None:
+        """Hang up."""
+        self._answer.close()
+        self._connection.close()
 
 
 @dataclass(frozen=True, slots=True)

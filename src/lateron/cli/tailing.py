@@ -1,8 +1,11 @@
-"""``lateron tail``: follow the log by asking again and again.
+"""``lateron tail``: follow the log by asking again whenever something has happened.
 
 The log is listed newest first. Each round asks for everything since a little before the newest event seen, and
 prints what was not printed yet, oldest first. The overlap is there because an event's time is taken a moment
 before its transaction is on disk: an event may appear behind one that is younger.
+
+When to ask, a server of ours says by its stream; it is asked for no events there, because of many it shows only some.
+Any other server is asked twice a second.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
+from lateron.cli.client import Client
 from lateron.cli.remote import Remote
 from lateron.cli.selecting import EventFilters
 from lateron.cli.terminal import echo, echo_line, instant
@@ -21,6 +25,7 @@ from lateron.telemetry import plain
 Event = dict[str, Any]
 OVERLAP: Final[Millis] = 5 * SECOND
 PAUSE_S: Final = 0.5
+STREAM: Final = "/lateron/v1/stream?topics=log"
 
 
 def follow_log(remote: Remote, filters: EventFilters, *, forever: bool) -> None:
@@ -33,8 +38,34 @@ def follow_log(remote: Remote, filters: EventFilters, *, forever: bool) -> None:
     def fetch(here: Mapping[str, str | int]) -> Any:  # noqa: ANN401 - A page of JSON.
         return remote.call("GET", "/v2/events", [*others, *here.items()])
 
-    for event in events_since(fetch, start, (lambda: time.sleep(PAUSE_S)) if forever else None):
-        print_event(remote, event)
+    bell = Bell(remote.client) if forever else None
+    try:
+        for event in events_since(fetch, start, None if bell is None else bell.wait):
+            print_event(remote, event)
+    finally:
+        if bell is not None:
+            bell.close()
+
+
+class Bell:
+    """Rings when something has happened; where nobody rings it, every half second."""
+
+    def __init__(self, client: Client) -> None:
+        self._lines = client.listen(STREAM)
+
+    def wait(self) -> None:
+        """Return when it is time to ask again."""
+        for line in self._lines or ():
+            if line.startswith(b"event: changed"):
+                return
+        self.close()  # There is none, or it has ended.
+        time.sleep(PAUSE_S)
+
+    def close(self) -> None:
+        """Listen no more."""
+        if self._lines is not None:
+            self._lines.close()
+            self._lines = None
 
 
 def print_event(remote: Remote, event: Mapping[str, Any]) -> None:

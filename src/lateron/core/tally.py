@@ -17,7 +17,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from msgspec import Struct
@@ -106,6 +106,7 @@ class Tally:
         self._dues: dict[int, int] = {}
         self._step = 1  # Seconds that are counted together.
         self._pending: list[Moves] = []
+        self.told: Callable[[Moves], None] = lambda _: None  # Hears of each transaction once it is durable.
 
     def start(self, depths: Depths) -> None:
         """Set what there is, before anything is counted."""
@@ -131,6 +132,7 @@ class Tally:
         pending, self._pending = self._pending, []
         for moves in pending:
             self._apply(moves)
+            self.told(moves)
 
     def parked(self) -> int:
         """Return how many wait in queues, without a slot or held."""

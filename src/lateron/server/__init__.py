@@ -33,7 +33,7 @@ from lateron.api.app import Api
 from lateron.api.auth import Proxies
 from lateron.api.heads import Limits as ConnectionLimits
 from lateron.api.lane import protocol_class
-from lateron.api.ports import Ports
+from lateron.api.ports import Ports, Streams
 from lateron.api.publish import FastLane
 from lateron.broker.bulk import Broker
 from lateron.broker.history import History
@@ -99,6 +99,7 @@ class Server:
         self._not_ready: str | None = "starting"
         self._closing = AsyncExitStack()  # What ``start`` opened, in reverse.
         self._sockets: list[socket.socket] = []
+        self._streams = Streams()
         self._scraped: list[socket.socket] = []  # Of the port that serves figures only.
         self._tasks: list[asyncio.Task[None]] = []
         self._web: _Web
@@ -146,6 +147,7 @@ class Server:
         Work that cannot be ended in that time is broken off, and made again by the next start.
         """
         self._not_ready = "shutting down"
+        self._streams.close()
         attempts, seconds = self._dispatcher.open_attempts, self.settings.drain / SECOND
         log.info("shutting down", open_attempts=attempts, at_most_s=seconds, note="a second signal ends at once")
         draining = asyncio.create_task(self._dispatcher.drain(seconds))
@@ -163,6 +165,7 @@ class Server:
     async def abandon(self) -> None:
         """End after a failure of the store: tell those who wait, and write nothing more."""
         self._not_ready = "the store has failed"
+        self._streams.close()
         with suppress(TimeoutError):
             async with asyncio.timeout(1):
                 await self._web.end()
@@ -213,6 +216,8 @@ class Server:
             not_ready=lambda: self._not_ready,
             trusted_proxies=settings.trusted_proxy,
             catcher=self.catcher,
+            boards=broker.boards,
+            streams=self._streams,
             console=rooms.console_settings(settings),
             dedup_window_ms=settings.dedup_window,
             rate_limit=settings.rate_limit,

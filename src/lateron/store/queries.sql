@@ -136,6 +136,12 @@ SELECT count(*) FROM (SELECT 1 FROM message WHERE state = 1 LIMIT ?) AS counted;
 -- count_dead_letters: as above
 SELECT count(*) FROM (SELECT 1 FROM dead_letter LIMIT ?) AS counted;
 
+-- count_open_of: of one tenant, as above
+SELECT count(*) FROM (SELECT 1 FROM message WHERE tenant = ? AND state < 5 LIMIT ?) AS counted;
+
+-- count_letters_of: of one tenant, as above
+SELECT count(*) FROM (SELECT 1 FROM dead_letter WHERE tenant = ? LIMIT ?) AS counted;
+
 -- lane_behind: the number of the lane so many places behind a number (after, places)
 SELECT id FROM lane WHERE id > ? ORDER BY id LIMIT 1 OFFSET ?;
 

@@ -295,6 +295,11 @@ class Verbs(QueueVerbs, ScheduleVerbs):
             dead_letters=_int(self._run("count_dead_letters", (most,))[0][0]),
         )
 
+    def depths_of(self, tenant: Tenant, most: int) -> tuple[int, int]:
+        """Count a tenant's messages that do not rest, and its dead letters, no further than ``most``."""
+        messages, letters = self._run("count_open_of", (tenant, most)), self._run("count_letters_of", (tenant, most))
+        return _int(messages[0][0]), _int(letters[0][0])
+
     # URL groups.
 
     def save_group(self, group: Group) -> None:
