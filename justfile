@@ -67,4 +67,4 @@ fuzz *arguments:
 # Draw five thousand requests of every operation from the description (or as many as you say), and from those that
 # LATERON_REFERENCE names (a:b, the published files of QStash); hours on a small machine.
 schemathesis cases="5000":
-    LATERON_CASES={{cases}} .venv/bin/pytest -q tests/contract/test_schemathesis.py tests/contract/test_theirs.py
+    LATERON_CASES={{cases}} .venv/bin/pytest -q -o faulthandler_timeout=0 tests/contract/test_schemathesis.py tests/contract/test_theirs.py

@@ -8,9 +8,13 @@ A document is a script: its blocks run from top to bottom in one shell, in a cop
 * A block whose last command is ``lateron dev`` or ``lateron serve`` is the reader's first terminal: it runs
   on while the others are tried, until a later block starts a server again.
 
-Port 8080 is replaced by a free one. ``python3 -m venv`` and ``pip install`` are answered at once by the
-environment that runs the tests; with ``LATERON_DOCS_INSTALL=1``, as in .ci/run, they are real. ``curl``
-fails where the server refuses, for a document must not show a command that does not work.
+* A block behind ``<!-- runs on: URL -->`` is another terminal: its last command is a program of the reader's that
+  answers there, and runs on to the end.
+
+Ports 8080 and 8000 are replaced by free ones. ``python3 -m venv`` and ``pip install`` are answered at once by the
+environment that runs the tests; with ``LATERON_DOCS_INSTALL=1``, as in .ci/run, they are real. ``npm install`` is
+answered by the packages of tests/node. ``curl`` fails where the server refuses, for a document must not show a command
+that does not work.
 
 A block is left out only by ``<!-- not run: reason -->`` on a line before it.
 """
@@ -37,6 +41,7 @@ WORDS = frozenset({"text", "json", "toml", "http", "markdown", "dockerfile", "ya
 NAMED = re.compile(r"(?:#|//) (?P<name>[a-z_]+\.(?:py|mjs))\n")
 FENCE = re.compile(r"^```(?P<language>[a-z]*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 NOT_RUN = re.compile(r"<!-- not run: (?P<reason>\S[^>]*) -->\s*\Z")
+RUNS_ON = re.compile(r"<!-- runs on: (?P<url>\S+) -->\s*\Z")
 SERVER = re.compile(r"lateron (?:dev|serve)(?: [^|&;\n]*)?\Z")
 
 # What each script begins with. A job gets a process group of its own, so that a whole chain of commands ends.
@@ -49,10 +54,24 @@ stop_server() {
   wait "$server" || true
   server=
 }
-trap stop_server EXIT
+programs=
+stop_all() {
+  stop_server
+  for program in $programs; do kill -- "-$program" 2> /dev/null || true; wait "$program" || true; done
+}
+trap stop_all EXIT
+start_program() {
+  programs="$programs $!"
+  for _ in $(seq 600); do
+    if curl --silent --output /dev/null "$1" || [ $? = 22 ]; then return 0; fi
+    kill -0 "$!" 2> /dev/null || break
+    sleep 0.1
+  done
+  echo "the program did not start"; cat program.log; return 1
+}
 start_server() {
   server=$!
-  for _ in $(seq 1200); do
+  for _ in $(seq 600); do
     if curl --silent "$QSTASH_URL/readyz" &> /dev/null; then return 0; fi
     kill -0 "$server" 2> /dev/null || break
     sleep 0.1
@@ -79,6 +98,7 @@ class Block:
     language: str
     text: str
     not_run: str | None  # The reason why it is left out.
+    runs_on: str | None = None  # Where the program answers that its last command starts.
 
     @property
     def is_code(self) -> bool:
@@ -95,7 +115,10 @@ class Block:
             lines += [] if named else [f"{PROGRAMS[self.language]} {name}"]
         else:
             lines.append(_typed(self.text) if self.language == "console" else self.text.rstrip("\n"))
-            if SERVER.search(lines[-1]):
+            if self.runs_on is not None:
+                before, _, last = lines[-1].rpartition("\n")
+                lines[-1:] = [before, f"{last} > program.log 2>&1 &", f"start_program {self.runs_on}"]
+            elif SERVER.search(lines[-1]):
                 lines[-1:] = ["stop_server", f"{lines[-1]} > server.log 2>&1 &", "start_server"]
         return "\n".join([*lines, "settle"])
 
@@ -112,7 +135,15 @@ def _typed(text: str) -> str:
 
 def documents() -> list[Path]:
     """Return every document of the project that a reader may follow."""
-    return sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "bench").glob("*.md")])
+    folders = (ROOT / "docs", ROOT / "examples")
+    hidden = re.compile(r"node_modules|\.")  # Of the folder of a cache, too.
+    found = [
+        path
+        for folder in folders
+        for path in folder.rglob("*.md")
+        if not any(hidden.match(part) for part in path.relative_to(ROOT).parts)
+    ]
+    return sorted([*ROOT.glob("*.md"), *found, *(ROOT / "bench").glob("*.md")])
 
 
 def blocks(path: Path) -> list[Block]:
@@ -121,6 +152,7 @@ def blocks(path: Path) -> list[Block]:
     found = []
     for fence in FENCE.finditer(content):
         marker = NOT_RUN.search(content, 0, fence.start())
+        program = RUNS_ON.search(content, 0, fence.start())
         line = content.count("\n", 0, fence.start()) + 1
         found.append(
             Block(
@@ -129,6 +161,7 @@ def blocks(path: Path) -> list[Block]:
                 fence["language"],
                 fence["text"],
                 marker["reason"] if marker else None,
+                program["url"] if program else None,
             )
         )
     return found
@@ -147,8 +180,9 @@ def run(chosen: Sequence[Block], folder: Path, token: str) -> str:
         (folder / ".venv").mkdir()
         (folder / ".venv" / "bin").symlink_to(_write_environment(folder.parent / f"{folder.name}-environment"))
     script = PRELUDE + "\n".join(block.script(number) for number, block in enumerate(chosen))
+    script = re.sub(r"\b8000\b", str(_free_port()), script.replace("8080", str(port)))
     process = subprocess.Popen(
-        ["bash", "-c", script.replace("8080", str(port))],
+        ["bash", "-c", script],
         cwd=folder,
         env=environment,
         stdin=subprocess.DEVNULL,
@@ -204,6 +238,7 @@ def _write_tools(folder: Path) -> Path:
     curl = shutil.which("curl")
     assert curl is not None, "the documents use curl"
     _write(folder / "curl", f'exec {shlex.quote(curl)} --no-progress-meter --fail-with-body "$@"')
+    _write(folder / "npm", '[ "$1" = install ] && [ -f "$3/package.json" ]')  # They lie above the copy already.
     if os.environ.get("LATERON_DOCS_INSTALL"):
         return folder
     environment = _write_environment(folder / "environment")
@@ -215,7 +250,7 @@ def _write_tools(folder: Path) -> Path:
 def _write_environment(folder: Path) -> Path:
     """Write the programs of a virtual environment, which lead to the one that runs the tests."""
     ours = Path(sys.executable).parent
-    for name in ("lateron", "python", "pytest", "ruff", "mypy", "lint-imports"):
+    for name in ("lateron", "python", "pytest", "ruff", "mypy", "lint-imports", "uvicorn", "flask"):
         _write(folder / name, f'exec {shlex.quote(str(ours / name))} "$@"')
     # It installs nothing, but a file that is not there is an error as it would be for the reader.
     _write(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -24,14 +25,24 @@ def name_of(path: Path) -> str:
 def test_the_commands_of_a_document_work(path: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     """A document that lies costs every reader an hour; a machine finds out in a second."""
     chosen = [block for block in blocks(path) if block.is_code and not block.not_run]
-    if any(block.language == "js" for block in chosen):
+    if any(block.language == "js" or "npm " in block.text for block in chosen):
         request.getfixturevalue("node")  # Installs the packages that the copy leads to.
     project = copy_project(tmp_path / "project", project_files())
 
     output = run(chosen, project, DEV_USERS[0].token)
 
-    if path.name == "README.md":
+    if path == ROOT / "README.md":
         assert '"valid": true' in output.replace('":true', '": true'), "the first message arrives, well signed"
+
+
+def test_the_packages_of_the_javascript_example_are_those_that_are_installed() -> None:
+    """Its page says `npm install`, which the runner answers with the packages of the tests."""
+    example, tests = (
+        json.loads((ROOT / folder / "package.json").read_text("utf-8"))["dependencies"]
+        for folder in ("examples/hono", "tests/node")
+    )
+
+    assert example.items() <= tests.items()
 
 
 def test_few_blocks_are_left_out_and_each_says_why() -> None:

@@ -22,7 +22,7 @@ from lateron.core.digest import body_sha256
 from lateron.core.headers import attempt_headers, lasting_headers
 from lateron.core.ids import message_text
 from lateron.core.signature import sign
-from lateron.core.values import Claimed, MessageId, Millis, Outcome, Tenant
+from lateron.core.values import SECOND, Claimed, MessageId, Millis, Outcome, Tenant
 from lateron.egress import Delivery, Egress
 from lateron.runtime import Clock
 
@@ -45,6 +45,8 @@ class Dispatcher:
         region: Value of ``upstash-region``; None sends none.
         lease: Says whether this process still is the one that may send.
         lost: Is told when it is not.
+        late: Is told of each message how many seconds after its time it is sent.
+        told: Is told how each attempt ended; None if nobody wants to know.
     """
 
     def __init__(
@@ -59,6 +61,8 @@ class Dispatcher:
         region: str | None = None,
         lease: Callable[[], bool] = lambda: True,
         lost: Callable[[], None] = lambda: None,
+        late: Callable[[float], None] = lambda _: None,
+        told: Callable[[Claimed, Outcome], None] | None = None,
     ) -> None:
         self._egress = egress
         self._clock = clock
@@ -69,6 +73,8 @@ class Dispatcher:
         self._region = region
         self._lease = lease
         self._lost = lost
+        self._late = late
+        self._told = told
         self._open: dict[MessageId, Claimed] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._empty = asyncio.Event()
@@ -96,6 +102,7 @@ class Dispatcher:
             log.critical("the lock on the data directory is gone; nothing is sent any more")
             unsent = True
             self._lost()
+        now, late = self._clock.wall(), self._late
         for item in claimed:
             if unsent:
                 self._settle(Result(item, None))
@@ -103,6 +110,7 @@ class Dispatcher:
                 log.error("message %s: %s", message_text(item.message.id), CORRUPT.detail)
                 self._settle(Result(item, CORRUPT))
             else:
+                late(max(0, now - item.message.due) / SECOND)
                 self._open[item.message.id] = item
                 self._begin(item)
 
@@ -147,6 +155,8 @@ class Dispatcher:
         del self._open[claimed.message.id]
         if self._draining and not self._open:
             self._empty.set()
+        if self._told is not None:
+            self._told(claimed, outcome)
         self._settle(Result(claimed, outcome))
 
     def _delivery(self, claimed: Claimed) -> Delivery:

@@ -220,6 +220,11 @@ class Writer:
         return redriven.messages
 
     @property
+    def backlog(self) -> int:
+        """How many publications and outcomes wait for their transaction."""
+        return len(self._publishes) + len(self._results)
+
+    @property
     def busy(self) -> bool:
         """Whether something waits to be stored, or is being stored."""
         return not self._idle.is_set()
@@ -298,13 +303,13 @@ class Writer:
 
     def _turn(self, turn: Turn, publishes: Publishes) -> None:
         """Run the statements of a turn here, and its commit on the store's thread."""
-        now = self._clock.wall()
+        now, began = self._clock.wall(), self._clock.mono()
         try:
             prepared = self._broker.prepare(turn, now)
         except Exception as error:  # noqa: BLE001 # Told to those who wait; the loop goes on.
             self._turn_failed(turn, publishes, error)
             return
-        self._submit(partial(self._broker.commit, prepared), partial(self._turned, turn, publishes, now))
+        self._submit(partial(self._broker.commit, prepared), partial(self._turned, turn, publishes, now, began))
 
     def _submit(self, work: Work, ended: Ended) -> None:
         self._busy = True
@@ -327,7 +332,13 @@ class Writer:
         self._kick()
 
     def _turned(
-        self, turn: Turn, publishes: Publishes, now: Millis, turned: Turned | None, error: BaseException | None
+        self,
+        turn: Turn,
+        publishes: Publishes,
+        now: Millis,
+        began: Nanos,
+        turned: Turned | None,
+        error: BaseException | None,
     ) -> None:
         self._busy = False
         if turned is None:
@@ -335,6 +346,7 @@ class Writer:
             self._turn_failed(turn, publishes, error)
             return
         self._held = None
+        self._broker.tally.write_s.add((self._clock.mono() - began) / 1e9)
         self._next_due = turned.next_due
         if turned.claimed:
             self._behind = turned.claimed[-1].message.created < now

@@ -239,6 +239,7 @@ def known_ids(house: House) -> Mapping[str, Sequence[str]]:
         "urlGroupName": [f"group-{ALICE.tenant}", f"group-{BOB.tenant}", "none"],
         "flowControlKey": ["shared", f"key-{ALICE.tenant}", f"key-{BOB.tenant}", "none"],
         "host": ["127.0.0.1:9", f"host-{ALICE.tenant}.example:443", f"host-{BOB.tenant}.example:443"],
+        "tokenName": [f"token-{ALICE.tenant}", f"token-{BOB.tenant}", "none"],
         "name": ["ok", "down", "told", "none"],
         "label": ["kept", "later", "dead1"],
         "destination": [
@@ -313,10 +314,13 @@ def sent_texts(response: requests.Response, case: Any) -> list[str]:
     return texts
 
 
+AROUND = "'\"{}:,"  # What may stand around a word in JSON and in the text of a Python value.
+
+
 def without(text: str, sent: Sequence[str]) -> str:
     """Return an answer without the words that were in the question."""
-    asked = set(re.findall(r"\S+", " ".join(sent)))
-    return " ".join(word for word in text.split() if word.strip("'\"{}:,") not in asked)
+    asked = {word.strip(AROUND) for word in " ".join(sent).split()}
+    return " ".join(word for word in text.split() if word.strip(AROUND) not in asked)
 
 
 def look_at_everything(house: House, schema: Any) -> None:

@@ -54,7 +54,7 @@ def shop(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
     NOTED.deliveries.clear()
     monkeypatch.setenv("QSTASH_CURRENT_SIGNING_KEY", "sig_current")
     monkeypatch.setenv("QSTASH_NEXT_SIGNING_KEY", "sig_next")
-    app = App(make()).start(30)
+    app = App(lambda _: make()).start(30)
     yield Shop(app.url, prefix)
     app.stop()
 

@@ -41,6 +41,7 @@ class Audit:
         self._queues(rows)
         self._schedules()
         self._alarms(rows)
+        self._figures(rows)
 
     def _read(self) -> Rows:
         with self.world.look() as tx:
@@ -201,6 +202,16 @@ class Audit:
             raise Violation("P-67", f"queue {row.name} has stopped")
         if any(m.state is State.HELD for m in messages) and not row.paused:
             raise Violation("P-65", f"queue {row.name}: a message is held without a pause")
+
+    def _figures(self, rows: Rows) -> None:
+        """P-121: the figures that are only added to are those of the rows, across deaths and full disks."""
+        tally, states = self.world.node.broker.tally, Counter(message.state for message in rows.messages)
+        letters = len(self.world.disk.rows("SELECT message FROM dead_letter"))
+        ready = sum(m.state is State.WAITING and m.due // 1000 <= self.world.now // 1000 for m in rows.messages)
+        shown = (tally.open, tally.waiting, tally.active, tally.dead_letters, tally.ready(self.world.now)[0])
+        truth = (len(rows.messages), states[State.WAITING], states[State.ACTIVE], letters, ready)
+        if shown != truth:
+            raise Violation("P-121", f"figures say {shown} of open, waiting, active, dead, ready; there are {truth}")
 
     def _schedules(self) -> None:
         """Schedules are where the count of our own says, and nowhere else."""

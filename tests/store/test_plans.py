@@ -23,6 +23,11 @@ WALKS = {
     "SCAN token": "as above",
     "SCAN signing_key": "as above",
     "SCAN store": "one row",
+    "SCAN message USING COVERING INDEX message_node": "as above",
+    "SCAN message USING COVERING INDEX message_lane": "once, at a start, and at most so many",
+    "SCAN message USING INDEX message_parked": "as above",
+    "SCAN dead_letter": "as above",
+    "SCAN counted": "rows that a subquery has found, at most so many",
     "SCAN taken": "rows that a subquery has found by an index, and at most so many",
 }
 

@@ -13,21 +13,23 @@ from __future__ import annotations
 
 from typing import Final
 
-from lateron.api import flow, groups, history, publish, queues, resources, schedules
-from lateron.api.auth import Failures, Proxies, RateLimit, identify, require_change, token_of
+from lateron.api import flow, groups, history, publish, queues, resources, schedules, tokens
+from lateron.api.auth import Failures, Proxies, RateLimit, identify, token_of
 from lateron.api.call import COUNTED, Answer, Call, ClientGone, InFlight, Receive, Scope, Send, failure, refusal
+from lateron.api.console import ROOT, Console
 from lateron.api.ports import Ports
 from lateron.api.routes import Access, Family, Matched, Route, Router
+from lateron.core.token import require
 from lateron.errors import NotSupported, Unauthorized
 
 CATCH: Final = b"/_catch/"
 
-PUBLIC, READ, CHANGE = Access.PUBLIC, Access.READ, Access.CHANGE
+PUBLIC, PUBLISH, READ, CHANGE, ADMIN = Access.PUBLIC, Access.PUBLISH, Access.READ, Access.CHANGE, Access.ADMIN
 
 ROUTES: Final = (
-    Route("POST", f"{publish.PREFIX}{{destination}}", CHANGE, publish.publish, limited=False),
-    Route("POST", "/v2/batch", CHANGE, publish.batch, limited=False),
-    Route("POST", "/v2/enqueue/{queueName}/{destination}", CHANGE, queues.enqueue, limited=False),
+    Route("POST", f"{publish.PREFIX}{{destination}}", PUBLISH, publish.publish, limited=False),
+    Route("POST", "/v2/batch", PUBLISH, publish.batch, limited=False),
+    Route("POST", "/v2/enqueue/{queueName}/{destination}", PUBLISH, queues.enqueue, limited=False),
     Route("GET", "/v2/queues", READ, queues.list_queues),
     Route("POST", "/v2/queues", CHANGE, queues.set_queue),
     Route("GET", "/v2/queues/{queueName}", READ, queues.get_queue),
@@ -73,20 +75,25 @@ ROUTES: Final = (
     Route("POST", "/v2/flowControl/{flowControlKey}/reset", CHANGE, flow.reset_key),
     Route("GET", "/v2/globalParallelism", READ, flow.global_parallelism),
     Route("GET", "/v2/keys", READ, resources.get_keys),
-    Route("POST", "/v2/keys/rotate", CHANGE, resources.rotate_keys),
-    Route("POST", "/v2/rotate", CHANGE, resources.rotate_keys),
+    Route("POST", "/v2/keys/rotate", ADMIN, resources.rotate_keys),
+    Route("POST", "/v2/rotate", ADMIN, resources.rotate_keys),
     Route("GET", "/lateron/v1/messages/{messageId}", READ, history.story),
     Route("GET", "/lateron/v1/info", READ, resources.info),
     Route("GET", "/lateron/v1/destinations", READ, flow.list_destinations),
     Route("POST", "/lateron/v1/destinations/{host}/pause", CHANGE, flow.pause_destination),
     Route("POST", "/lateron/v1/destinations/{host}/resume", CHANGE, flow.resume_destination),
     Route("GET", "/lateron/v1/delivery", READ, flow.get_delivery),
-    Route("POST", "/lateron/v1/delivery/pause", CHANGE, flow.pause_delivery),
-    Route("POST", "/lateron/v1/delivery/resume", CHANGE, flow.resume_delivery),
+    Route("POST", "/lateron/v1/delivery/pause", ADMIN, flow.pause_delivery),
+    Route("POST", "/lateron/v1/delivery/resume", ADMIN, flow.resume_delivery),
+    Route("GET", "/lateron/v1/tokens", ADMIN, tokens.list_tokens),
+    Route("POST", "/lateron/v1/tokens", ADMIN, tokens.create_token),
+    Route("DELETE", "/lateron/v1/tokens/{tokenName}", ADMIN, tokens.revoke_token),
+    Route("POST", "/lateron/v1/tokens/{tokenName}/reset", ADMIN, tokens.reset_token),
     Route("GET", "/lateron/v1/catcher", READ, resources.list_catchers),
     Route("DELETE", "/lateron/v1/catcher", CHANGE, resources.clear_catchers),
     Route("GET", "/lateron/v1/catcher/{name}", READ, resources.list_caught),
     Route("DELETE", "/lateron/v1/catcher/{name}", CHANGE, resources.clear_caught),
+    Route("GET", "/metrics", READ, resources.metrics, limited=False),
     Route("GET", "/healthz", PUBLIC, resources.health),
     Route("GET", "/readyz", PUBLIC, resources.readiness),
     Route("GET", "/openapi.json", PUBLIC, resources.openapi),
@@ -114,6 +121,8 @@ class Api:
         self._failures = Failures(ports.clock)
         self._rate = RateLimit(ports.rate_limit, ports.clock)
         self._in_flight = InFlight(ports.in_flight_bytes)
+        console = ports.console
+        self._console = None if console is None else Console(ports, console, self._proxies, self._failures)
         self.lane = publish.FastLane(ports, self._proxies.caller, self._in_flight)  # For the protocol; may be left out.
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -123,6 +132,9 @@ class Api:
         try:
             if call.path.startswith(CATCH) and self._ports.catcher is not None:
                 await self._ports.catcher(scope, receive, send)
+                return
+            if self._console is not None and (call.path == ROOT or call.path.startswith(ROOT + b"/")):
+                await self._console.serve(call, send)
                 return
             answer = await self._answer(call)
             self._ports.counters.add(COUNTED[answer.status])
@@ -173,16 +185,17 @@ class Api:
             Unauthorized: Nobody we know.
             Forbidden: Somebody who may not.
         """
+        token = token_of(call.authorizations, call.query)
         try:
-            call.identity = identify(
-                token_of(call.authorizations, call.query), self._ports.authenticate, self._ports.query_token
-            )
+            if self._console is not None and token.token is None and token.in_query:
+                call.identity = self._console.identity(call)
+            if call.identity is None:
+                call.identity = identify(token, self._ports.authenticate, self._ports.query_token)
         except Unauthorized:
             if self._failures.slow_down(call.caller_ip):
                 await self._ports.pause()
             raise
-        if access is Access.CHANGE:
-            require_change(call.identity)
+        require(call.identity.scope, access)
 
 
 def _wrong_method(call: Call, found: Matched) -> Answer:

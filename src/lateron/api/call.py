@@ -43,11 +43,12 @@ class ClientGone(Exception):
 
 
 class Answer(Struct, frozen=True, gc=False):  # Nothing in it can refer to it.
-    """What a call is answered; the body is JSON."""
+    """What a call is answered; the body is JSON, unless ``media`` says otherwise."""
 
     status: int
     body: bytes
     headers: RawHeaders = ()
+    media: bytes | None = None  # Type of a body that is not JSON.
 
 
 class InFlight:
@@ -181,7 +182,7 @@ class Call:
     async def send(self, send: Send, answer: Answer) -> None:
         """Write the answer."""
         headers = [
-            *ALWAYS,
+            *(ALWAYS if answer.media is None else _always(answer.media)),
             *answer.headers,
             (b"x-request-id", self.id.encode()),
             (b"content-length", str(len(answer.body)).encode()),
@@ -195,6 +196,10 @@ class Call:
         """Give back the memory of the body."""
         self._in_flight.give(self._taken)
         self._taken = 0
+
+
+def _always(media: bytes) -> RawHeaders:
+    return tuple((name, media if name == b"content-type" else value) for name, value in ALWAYS)
 
 
 def target_of(scope: Scope) -> tuple[bytes, bytes]:

@@ -12,9 +12,11 @@ from typing import Any, Final
 from lateron.api.call import Answer, Call, encode, json_answer
 from lateron.api.ports import Ports
 from lateron.api.publish import CREATED, context
-from lateron.api.resources import either, listed, message_id, message_view
+from lateron.api.resources import dry_run, either, listed, message_id, message_view, rehearsed
 from lateron.broker.bulk import Broker, Deleted, Redriven
 from lateron.broker.history import History
+from lateron.broker.rehearsal import EXAMPLES, NEWEST_LETTER, Rehearsed
+from lateron.broker.views import DeadView
 from lateron.core import filters
 from lateron.core.ids import dlq_text, parse_dlq_id
 from lateron.core.reach import guard_callbacks
@@ -67,7 +69,9 @@ async def delete_dead(ports: Ports, call: Call) -> Answer:
 
 async def delete_many_dead(ports: Ports, call: Call) -> Answer:
     """Delete the dead letters that a body or a query selects; without either, all up to the count."""
-    chosen, _ = await _selected(call)
+    chosen, _, dry = await _selected(call)
+    if dry:
+        return await _would_touch(ports, call.who.tenant, chosen, intact=False)
     work = partial(_delete, call.who.tenant, chosen.filter, _limit(chosen), _before(chosen.cursor))
     deleted = await ports.writer.run(work)
     return json_answer(_with_cursor({"deleted": deleted.count}, deleted.before))
@@ -85,8 +89,10 @@ async def retry_dead(ports: Ports, call: Call) -> Answer:
 
 async def retry_many_dead(ports: Ports, call: Call) -> Answer:
     """Publish the selected dead letters anew."""
-    chosen, options = await _selected(call)
+    chosen, options, dry = await _selected(call)
     overrides = _overrides(ports, call, options)
+    if dry:
+        return await _would_touch(ports, call.who.tenant, chosen, intact=True)
     work = partial(_redrive, call.who.tenant, chosen.filter, overrides, _limit(chosen), _before(chosen.cursor))
     redriven = await ports.writer.run(work)
     responses = [publish_answer(message) for message in redriven.messages]
@@ -144,14 +150,39 @@ def _redrive(
     return broker.redrive(tenant, selection, overrides, now, limit, before)
 
 
-async def _selected(call: Call) -> tuple[filters.Selection, list[tuple[str, str]]]:
-    """Return which dead letters a call means, and the options in its query."""
+async def _would_touch(ports: Ports, tenant: Tenant, chosen: filters.Selection, *, intact: bool) -> Answer:
+    """Count all that match, not only what one call does; at most ``count`` of them if that is given."""
+    count, examples, before = 0, list[dict[str, Any]](), _before(chosen.cursor) or NEWEST_LETTER
+    while True:
+        left = None if chosen.count is None else chosen.count - count
+        piece = await ports.writer.read(partial(_would_touch_piece, tenant, chosen.filter, left, before, intact))
+        count += piece.count
+        shown = piece.examples[: EXAMPLES - len(examples)]
+        examples += [dead_letter_object(view.dead, view.message, view.request, view.attempt) for view in shown]
+        if piece.before is None or count == chosen.count:
+            return rehearsed(count, examples)
+        before = piece.before
+
+
+def _would_touch_piece(
+    tenant: Tenant,
+    selection: Filter,
+    left: int | None,
+    before: tuple[Millis, bytes],
+    intact: bool,
+    history: History,
+) -> Rehearsed[DeadView]:
+    return history.would_touch(tenant, selection, left, before, intact=intact)
+
+
+async def _selected(call: Call) -> tuple[filters.Selection, list[tuple[str, str]], bool]:
+    """Return which dead letters a call means, the options in its query, and whether it only asks."""
     body = await call.small_body()
-    pairs = filters.parse_query(call.query)
+    dry, pairs = dry_run(filters.parse_query(call.query))
     options = [pair for pair in pairs if _is_option(pair[0])]
     chosen = filters.parse_filter([pair for pair in pairs if not _is_option(pair[0])], filters.DEAD_LETTER_FILTERS)
     selection = either(filters.parse_selection(body, "dlqIds"), chosen.filter)
-    return filters.Selection(selection, chosen.cursor, chosen.count), options
+    return filters.Selection(selection, chosen.cursor, chosen.count), options, dry
 
 
 def _is_option(name: str) -> bool:

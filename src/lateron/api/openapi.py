@@ -24,6 +24,7 @@ from lateron.api.openapi_flow import flow_paths, flow_schemas
 from lateron.api.openapi_groups import group_paths, group_schemas
 from lateron.api.openapi_options import PUBLISH_OPTIONS, publish_headers
 from lateron.api.openapi_queues import QUEUE_SCHEMA, queue_paths
+from lateron.api.openapi_tokens import token_paths, token_schemas
 
 _ID: Final = "msg_019a8e7d5c0041c2b3d4e5f60718293a"
 _DLQ_ID: Final = "1763800000000-019a8e7d5c0041c2b3d4e5f60718293a"
@@ -41,7 +42,7 @@ _ERRORS: Final = {
         "Upstash-Delay: expected a duration, got 'soon'",
     ),
     401: ("No valid token.", "unauthorized: send a valid token as Authorization: Bearer <token>"),
-    403: ("The token may only read.", "forbidden: this token may only read"),
+    403: ("The token may not do this.", "forbidden: scope read may not change this"),
     404: ("It does not exist, or not any more.", f"message {_ID} not found"),
     412: ("The quota of this server does not allow it.", "Upstash-Retries: the quota allows at most 5, got 1000"),
     413: ("The body is too large to be read.", "body: at most 104857600 bytes"),
@@ -72,6 +73,7 @@ _FILTERS: Final = {
     "count": "At most so many.",
     "cursor": "The cursor of the page before.",
     "order": "latestFirst or earliestFirst.",
+    "dryRun": "true: change nothing; say how many match, with three examples.",
 }
 _TAGS: Final = (
     "Publish",
@@ -83,6 +85,7 @@ _TAGS: Final = (
     "URL groups",
     "Flow control",
     "Keys",
+    "Tokens",
     "Server",
     "Catcher",
 )
@@ -119,6 +122,7 @@ def document() -> Json:
             **schedule_paths(),
             **group_paths(),
             **flow_paths(),
+            **token_paths(),
             **_other_paths(),
         },
         "components": {
@@ -215,8 +219,8 @@ def _message_paths() -> Json:
                 "cancelMessages",
                 "Cancel messages",
                 "Selected by a body or by the query, not both; without either, all that are not at rest.",
-                _filters(("messageIds", "host", "path", *_COMMON)),
-                {200: ("How many were cancelled.", cancelled, {"cancelled": 2})},
+                _filters(("messageIds", "host", "path", *_COMMON, "dryRun")),
+                {200: ("How many were cancelled.", {"anyOf": [cancelled, _ref("DryRun")]}, {"cancelled": 2})},
                 (400, 401, 403, 413, 429, 503, 507),
                 body=ids,
                 optional=True,
@@ -296,7 +300,7 @@ def _dead_letter_paths() -> Json:
                 "deleteDeadLetters",
                 "Delete dead letters",
                 "Selected by a body or by the query; without either, the newest up to the count (100).",
-                {200: ("How many.", deleted, {"deleted": 1})},
+                {200: ("How many.", {"anyOf": [deleted, _ref("DryRun")]}, {"deleted": 1})},
             ),
         },
         "/v2/dlq/{dlqId}": {
@@ -324,7 +328,13 @@ def _dead_letter_paths() -> Json:
                 "retryDeadLetters",
                 "Publish dead letters anew",
                 f"Selected by a body or by the query. Of each: {anew}",
-                {200: ("The new messages.", responses, {"responses": [{"messageId": _ID}]})},
+                {
+                    200: (
+                        "The new messages.",
+                        {"anyOf": [responses, _ref("DryRun")]},
+                        {"responses": [{"messageId": _ID}]},
+                    )
+                },
                 (412,),
             )
         },
@@ -356,7 +366,7 @@ def _many_dead_letters(
         }
     }
     errors = (400, 401, 403, *more, 413, 429, 501, 503, 507)
-    names = _filters(_OF_DEAD_LETTERS)
+    names = _filters((*_OF_DEAD_LETTERS, "dryRun"))
     return _operation(
         "Dead letters", operation_id, summary, description, names, answers, errors, body=ids, optional=True
     )
@@ -390,6 +400,7 @@ def _other_paths() -> Json:
         "/lateron/v1/info": {
             "get": _operation("Server", "info", "What this server is, and who you are", "", [], info, (401, 429))
         },
+        "/metrics": {"get": _metrics()},
         "/healthz": {
             "get": _public(_operation("Server", "health", "Whether the process is alive", "", [], status, ()))
         },
@@ -413,6 +424,14 @@ def _other_paths() -> Json:
             "delete": _operation("Catcher", "clearCaught", "Forget what was caught", "", name, deleted, forget),
         },
     }
+
+
+def _metrics() -> Json:
+    text = {"text/plain": {"schema": {"type": "string"}, "example": "lateron_ready 1\n"}}
+    about = "Counted as it happens; of the whole server, and nothing of any user. A scrape reads no row of the store."
+    shown = _operation("Server", "metrics", "All figures, as Prometheus reads them", about, [], {}, (401,))
+    shown["responses"]["200"] = {"description": "The figures.", "content": text}
+    return shown
 
 
 def _schemas() -> Json:
@@ -461,6 +480,10 @@ def _schemas() -> Json:
     story = {"attempts": _array("Attempt"), "events": _array("Line"), "retryDelays": {"type": "array", "items": number}}
     return {
         "Error": _object({"error": text, "requestId": text}, ["error"]),
+        "DryRun": _object(
+            {"count": number, "examples": {"type": "array", "items": {"type": "object"}}, "dryRun": flag},
+            ["count", "examples", "dryRun"],
+        ),
         "Scheduled": _object({"scheduleId": text}, ["scheduleId"]),
         "Published": _object({"messageId": text, "url": text, "deduplicated": flag}, ["messageId"]),
         **_batch_schemas(text, number),
@@ -473,6 +496,7 @@ def _schemas() -> Json:
         "DeadLetter": _object({**about, **answer, "dlqId": text}, [*always, "createdAt", "dlqId", "responseStatus"]),
         **group_schemas(),
         **flow_schemas(),
+        **token_schemas(),
         "Keys": _object({"current": text, "next": text}, ["current", "next"]),
     }
 
@@ -510,6 +534,8 @@ def _filters(names: Sequence[str]) -> list[Json]:
         schema: Json = (
             {"type": "integer", "minimum": 1 if name == "count" else 0} if name in _NUMBERS else {"type": "string"}
         )
+        if name == "dryRun":
+            schema = {"type": "boolean"}
         if name in _LISTS:
             schema = {"type": "array", "items": schema}
         found.append({"name": name, "in": "query", "description": _FILTERS[name], "schema": schema})

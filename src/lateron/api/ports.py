@@ -9,7 +9,8 @@ from ipaddress import IPv4Network, IPv6Network
 from typing import Any, Final, Protocol
 
 from lateron.api.call import Receive, Scope, Send
-from lateron.broker.resources import Identity
+from lateron.api.pages import Page
+from lateron.broker.resources import Identity, Resources
 from lateron.broker.views import KeyPair
 from lateron.core.destination import Destination
 from lateron.core.quota import Quota
@@ -43,6 +44,16 @@ class CatchingRoom(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ConsoleSettings:
+    """What the console is told of the settings."""
+
+    environment: str  # "dev" or "serve".
+    guest: bytes | None = field(default=None, repr=False)  # The token of who need not log in on this machine.
+    hosts: Sequence[str] = ()  # Names by which browsers may come; none: any in `serve`, only localhost in `dev`.
+    pages: Mapping[str, Page] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Ports:
     """The outside, as functions and rooms."""
 
@@ -50,15 +61,18 @@ class Ports:
     clock: Clock
     quota: Quota
     authenticate: Callable[[bytes], Identity | None]  # The bytes of a token -> whose it is.
+    resources: Resources  # Its tokens; changed on the store's thread only.
     keys: Callable[[Tenant], KeyPair | None]
     rotate_keys: Callable[[Tenant], Awaitable[KeyPair]]  # Returns once the new keys are stored.
     check_destination: Callable[[Destination], None]  # Raises InvalidDestination for an address that we refuse.
     request_id: Callable[[], str]
+    figures: Callable[[], bytes] = bytes  # All that is counted, as Prometheus reads it.
     info: Callable[[], Mapping[str, Any]] = dict  # What the server says of itself; no secrets.
     not_ready: Callable[[], str | None] = lambda: None  # Why work should go elsewhere now; None: it should not.
     query_token: Callable[[Identity], bool] = lambda _: True  # Whether a token may come as ?qstash_token=.
     trusted_proxies: Sequence[IPv4Network | IPv6Network] = ()
     catcher: CatchingRoom | None = None
+    console: ConsoleSettings | None = None  # None: there is no console.
     dedup_window_ms: Millis = 10 * MINUTE
     rate_limit: int | None = None  # Management calls a second and token.
     in_flight_bytes: int = IN_FLIGHT_BYTES

@@ -9,19 +9,22 @@ from lateron import __version__
 from lateron.api.call import Answer, Call, encode, json_answer, refusal
 from lateron.api.openapi import document
 from lateron.api.ports import CatchingRoom, Ports
+from lateron.broker.bulk import NEWEST
 from lateron.broker.history import History
+from lateron.broker.rehearsal import EXAMPLES, Rehearsed
 from lateron.broker.views import KeyPair, MessageView
 from lateron.core import filters
 from lateron.core.ids import parse_message_id
 from lateron.core.render import message_object
 from lateron.core.values import Filter, MessageId, Millis, Tenant
-from lateron.errors import NotFound, RequestError
+from lateron.errors import InvalidValue, NotFound, RequestError
 from lateron.telemetry import Log
 
 log = Log("lateron.api")
 
 PENDING_DEFAULT: Final = 100
 PENDING_MAX: Final = 1000
+FIGURES: Final = b"text/plain; version=0.0.4; charset=utf-8"  # Of Prometheus.
 
 
 async def get_message(ports: Ports, call: Call) -> Answer:
@@ -49,8 +52,11 @@ async def cancel_message(ports: Ports, call: Call) -> Answer:
 async def cancel_messages(ports: Ports, call: Call) -> Answer:
     """Cancel all messages that a body or a query selects; without either, all there are."""
     body = await call.small_body()
-    chosen = filters.parse_filter(filters.parse_query(call.query), filters.MESSAGE_FILTERS - {"cursor"})
+    dry, pairs = dry_run(filters.parse_query(call.query))
+    chosen = filters.parse_filter(pairs, filters.MESSAGE_FILTERS - {"cursor"})
     selection = either(filters.parse_selection(body, "messageIds"), chosen.filter)
+    if dry:
+        return await _would_cancel(ports, call.who.tenant, selection, chosen.count)
     return json_answer({"cancelled": await ports.writer.cancel(call.who.tenant, selection, chosen.count)})
 
 
@@ -90,6 +96,11 @@ async def readiness(ports: Ports, _call: Call) -> Answer:
     """Say whether work may be sent here."""
     reason = ports.not_ready()
     return json_answer({"status": "ok"}) if reason is None else refusal(503, f"not ready: {reason}")
+
+
+async def metrics(ports: Ports, _call: Call) -> Answer:
+    """Show all figures of the server, as Prometheus reads them."""
+    return Answer(200, ports.figures(), media=FIGURES)
 
 
 async def openapi(_ports: Ports, _call: Call) -> Answer:
@@ -141,6 +152,43 @@ def either(ids: Filter | None, query: Filter) -> Filter:
     if query != Filter():
         raise RequestError("select by the body or by the query, not by both")
     return ids
+
+
+def dry_run(pairs: list[tuple[str, str]]) -> tuple[bool, list[tuple[str, str]]]:
+    """Return whether a call only asks what it would do, and the rest of its query.
+
+    Raises:
+        InvalidValue: It says neither yes nor no; what it would do must not be guessed.
+    """
+    said = [value for name, value in pairs if name == "dryRun"]
+    for value in said:
+        if value not in {"true", "false"} or len(set(said)) > 1:
+            raise InvalidValue("dryRun", value, "true or false")
+    return said[:1] == ["true"], [pair for pair in pairs if pair[0] != "dryRun"]
+
+
+def rehearsed(count: int, examples: list[dict[str, Any]]) -> Answer:
+    """Return what a dry run is answered."""
+    return json_answer({"count": count, "examples": examples, "dryRun": True})
+
+
+async def _would_cancel(ports: Ports, tenant: Tenant, selection: Filter, most: int | None) -> Answer:
+    count, examples, before = 0, list[dict[str, Any]](), NEWEST
+    while True:
+        left = None if most is None else most - count
+        work = partial(_would_cancel_piece, tenant, selection, ports.clock.wall(), left, before)
+        piece = await ports.writer.read(work)
+        count += piece.count
+        examples += [message_view(view) for view in piece.examples[: EXAMPLES - len(examples)]]
+        if piece.before is None or count == most:
+            return rehearsed(count, examples)
+        before = piece.before[1]
+
+
+def _would_cancel_piece(
+    tenant: Tenant, selection: Filter, now: Millis, left: int | None, before: bytes, history: History
+) -> Rehearsed[MessageView]:
+    return history.would_cancel(tenant, selection, now, left, before)
 
 
 def message_view(view: MessageView) -> dict[str, Any]:

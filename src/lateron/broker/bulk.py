@@ -22,6 +22,7 @@ from lateron.core import message as life
 from lateron.core.filters import matches
 from lateron.core.flow import lane_of
 from lateron.core.queue import queue_of
+from lateron.core.tally import Moves
 from lateron.core.values import (
     DeadLetter,
     Filter,
@@ -86,8 +87,8 @@ class Broker(GroupBroker, QueueBroker, LaneBroker):
             How many were cancelled, or will be once their open attempt has ended.
         """
         with self._store.transaction() as tx:
-            page = self._open_page(tx, tenant, selection, before)
-            matching = self._matching(tx, page, selection)
+            page = open_page(tx, tenant, selection, before)
+            matching = matching_messages(tx, page, selection)
             ledger = self._ledger(tx, now)
             ledger.hold_queues(message.queue for message in matching)
             ledger.hold_known(message.lane for message in matching)
@@ -135,6 +136,7 @@ class Broker(GroupBroker, QueueBroker, LaneBroker):
                 publication = life.redrive(stored[letter.message], requests[letter.message].request, overrides)
                 made.append((publication, life.create(publication, self._new_id(now), now)))
             ledger = self._ledger(tx, now)
+            self.tally.note(Moves(letters=-len(ours)))
             names = [queue_of(tenant, publication.request.options) for publication, _ in made]
             ledger.find_queues(name for name in names if name is not None)
             for name in names:
@@ -159,7 +161,9 @@ class Broker(GroupBroker, QueueBroker, LaneBroker):
         """Delete dead letters that match; their history stays until its own retention."""
         with self._store.transaction() as tx:
             letters, cursor = self._letters(tx, tenant, selection, before, limit)
-            return Deleted(tx.delete_dead_letters(letters), cursor)
+            deleted = tx.delete_dead_letters(letters)
+        self._letters_gone(deleted)
+        return Deleted(deleted, cursor)
 
     def last_sweep(self) -> Millis | None:
         """Return when something was last deleted because of its age, or would have been."""
@@ -189,37 +193,48 @@ class Broker(GroupBroker, QueueBroker, LaneBroker):
                 *tx.ended_before(State.FAILED, min(letters, now - limits.message_retention_ms), PAGE),
             ]
             tx.delete_messages(gone)
+            expired = 0
             for tenant in self._tenants:
                 tx.delete_events(tenant, now - limits.history_retention_ms, PAGE * 4)
-                tx.expire_dead_letters(tenant, letters, PAGE)
+                expired += tx.expire_dead_letters(tenant, letters, PAGE)
             tx.expire_dedup(now, PAGE)
             tx.expire_ticks(now - limits.history_retention_ms, PAGE)
             # An idle key can be read as long as its last message.
             swept = tx.collect_lanes(now - limits.message_retention_ms, self._swept, LANES)
             tx.forget_nodes(now - limits.history_retention_ms)
             emptying = tx.deleted_queues(PAGE)
+        self._letters_gone(expired)
         self._swept = FIRST_LANE if swept is None else swept
         more = [self.empty_queue(queue_id, now) for queue_id in emptying]
         return len(gone) >= PAGE or swept is not None or any(more)
 
-    def _open_page(self, tx: Verbs, tenant: Tenant, selection: Filter, before: bytes) -> list[Message]:
-        """Read candidates: those named, or a page of all that do not rest."""
-        if not selection.message_ids:
-            return tx.open_before(tenant, before, PAGE)
-        named = tx.read_messages(list(dict.fromkeys(selection.message_ids)))
-        return [message for message in named.values() if message.tenant == tenant]
-
-    def _matching(self, tx: Verbs, page: Sequence[Message], selection: Filter) -> list[Message]:
-        if selection == Filter() or not page:
-            return list(page)
-        requests = tx.load_requests([message.id for message in page])
-        return [message for message in page if matches(selection, message, requests[message.id].request)]
+    def _letters_gone(self, count: int) -> None:
+        """Count dead letters that are gone for good, the transaction being over."""
+        self.tally.begin()
+        self.tally.note(Moves(letters=-count))
+        self.tally.settle()
 
     def _letters(
         self, tx: Verbs, tenant: Tenant, selection: Filter, before: tuple[Millis, bytes], limit: int
     ) -> tuple[list[DeadLetter], tuple[Millis, bytes] | None]:
         """Choose up to ``limit`` dead letters; say where to go on if there may be more."""
         return choose_dead_letters(tx, tenant, selection, before, limit)
+
+
+def open_page(tx: Verbs, tenant: Tenant, selection: Filter, before: bytes) -> list[Message]:
+    """Read candidates: those named, or a page of all that do not rest, the newest first."""
+    if not selection.message_ids:
+        return tx.open_before(tenant, before, PAGE)
+    named = tx.read_messages(list(dict.fromkeys(selection.message_ids)))
+    return [message for message in named.values() if message.tenant == tenant]
+
+
+def matching_messages(tx: Verbs, page: Sequence[Message], selection: Filter) -> list[Message]:
+    """Return those of a page that a filter means."""
+    if selection == Filter() or not page:
+        return list(page)
+    requests = tx.load_requests([message.id for message in page])
+    return [message for message in page if matches(selection, message, requests[message.id].request)]
 
 
 def choose_dead_letters(

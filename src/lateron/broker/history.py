@@ -20,6 +20,7 @@ from lateron.broker.gates import Gates
 from lateron.broker.groups import GroupHistory
 from lateron.broker.lanes import KINDS
 from lateron.broker.messages import HALTED, PAGE
+from lateron.broker.rehearsal import Rehearsal
 from lateron.broker.schedules import ScheduleView, known_schedule, schedule_views
 from lateron.broker.views import DeadView, Delivery, EventView, LaneView, Limits, MessageView, Page, Story, Waiting
 from lateron.core.filters import matches
@@ -43,7 +44,7 @@ from lateron.core.values import (
 )
 from lateron.errors import InvalidValue, NotFound
 from lateron.store.rows import StoredRequest
-from lateron.store.sql import LAST, EventKey, Store, Verbs
+from lateron.store.sql import LAST, EventKey, Store, TokenRow, Verbs
 
 PAGE_BYTES = 8 << 20  # Of bodies on one page.
 LISTED_BODY = 64 << 10  # A larger body is left out of lists, so it does not count.
@@ -60,12 +61,17 @@ _EVENT_KEY: msgpack.Decoder[EventKey] = msgpack.Decoder(tuple[_Whole, bytes, _Wh
 _LETTER_KEY: msgpack.Decoder[LetterKey] = msgpack.Decoder(tuple[_Whole, bytes])
 
 
-class History(GroupHistory):
+class History(GroupHistory, Rehearsal):
     """Reads for the API; see the module."""
 
     def __init__(self, store: Store, limits: Limits) -> None:
         self._store = store
         self._limits = limits
+
+    def tokens(self) -> list[TokenRow]:
+        """Return all tokens, oldest first."""
+        with self._store.transaction() as tx:
+            return tx.tokens()
 
     def message(self, tenant: Tenant, message_id: MessageId, now: Millis) -> MessageView:
         """Return a message until shortly after its end.

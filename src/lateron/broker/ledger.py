@@ -24,9 +24,9 @@ from lateron.core import flow, queue
 from lateron.core import message as life
 from lateron.core.flow import Lane, LaneName
 from lateron.core.queue import Queue, QueueName, queue_of
+from lateron.core.tally import Moves, Tally
 from lateron.core.values import (
     AT_REST,
-    Attempt,
     Claimed,
     DeadLetter,
     Event,
@@ -48,10 +48,14 @@ from lateron.store.sql import Verbs
 class Ledger:
     """Collects the changes of one transaction; ``write`` stores them in the order of the locks."""
 
-    def __init__(self, tx: Verbs, node: int, host_parallelism: int | None, now: Millis, crowds: Crowds) -> None:
+    def __init__(
+        self, tx: Verbs, node: int, host_parallelism: int | None, now: Millis, crowds: Crowds, tally: Tally
+    ) -> None:
         self.now = now
         self._tx = tx
         self._crowds = crowds
+        self._tally = tally
+        self._moves = Moves()
         self._called: dict[int, int] = {}  # Lanes called out of a crowd, and how many each may start.
         self._aims: dict[MessageId, tuple[Tenant, LaneName]] = {}  # The hosts of messages in lanes of keys.
         self._node = node
@@ -60,8 +64,8 @@ class Ledger:
         self._as_read: dict[int, Lane] = {}
         self._inserts: list[tuple[Message, Request]] = []
         self._saves: dict[MessageId, Message] = {}
-        self._events: list[Event] = []
-        self._attempts: list[Attempt] = []
+        self._events = self._moves.events
+        self._attempts = self._moves.attempts
         self._letters: list[DeadLetter] = []
         self._queues: dict[int, Queue] = {}
         self._queues_as_read: dict[int, Queue] = {}
@@ -296,6 +300,7 @@ class Ledger:
         """
         message, request, created = made
         self._events.append(created)
+        self._moves.created.append(message.kind)
         name = queue_of(message.tenant, request.options)
         if name is not None:
             message = self._placed(message, self._queues[self._named[name]])
@@ -311,6 +316,7 @@ class Ledger:
             self._inserts.append((begun.message, request))
             return Claimed(begun.message, request)
         self._lanes[lane.id] = flow.joined(lane, message.due)
+        self._moves.joined.append(message.due)
         self._inserts.append((message, request))
         return None
 
@@ -409,6 +415,7 @@ class Ledger:
     def _join_again(self, message: Message) -> None:
         """Let a message wait in its lane that is older than others there: it may come to stand before them."""
         lane = flow.joined(self._lanes[message.lane], message.due)
+        self._moves.joined.append(message.due)
         if message.due <= self.now and self._crowds.asleep(lane.id):  # Perhaps its host has room.
             self._crowds.leave(lane.id)
             lane = flow.poke(lane, self.now)
@@ -416,6 +423,7 @@ class Ledger:
 
     def _leave_lane(self, message: Message) -> None:
         lane = flow.left(self._lanes[message.lane], 1)
+        self._moves.left.append(message.due)
         if self._crowds.asleep(lane.id):  # Perhaps because of the one that leaves.
             self._crowds.leave(lane.id)
             lane = flow.poke(lane, self.now)
@@ -428,6 +436,7 @@ class Ledger:
             transition = life.start(head, self._node, self.now)
             self.record(transition)
             started.append(transition.message)
+        self._moves.left += [head.due for head in heads]
         lane = flow.started(flow.left(self._lanes[lane_id], len(heads)), self.now, len(heads))
         self._lanes[lane_id] = flow.woken(lane, following, self.now)
         return started
@@ -476,6 +485,8 @@ class Ledger:
             tx.save_lanes(sorted(changed, key=lambda lane: lane.id))
         if self._queues:
             self._write_queues()
+        self._moves.letters = len(self._letters)
+        self._tally.note(self._moves)
 
     def _write_queues(self) -> None:
         """Store the queues that changed, each once; drop those that are over."""

@@ -28,6 +28,7 @@ from lateron.core.flow import Lane, lane_of
 from lateron.core.queue import Queue, QueueName, queue_of
 from lateron.core.reach import Check, anywhere
 from lateron.core.recurring import NewSchedule, Schedule
+from lateron.core.tally import KNOWN, Moves, Tally
 from lateron.core.values import (
     Claimed,
     Event,
@@ -131,6 +132,12 @@ class MessageBroker:
         self._halted = False  # The whole server is paused.
         self._pace = Pace(0, 0)  # How far the caps are open after a start.
         self._crowds = Crowds()  # Who waits for room at a host.
+        self.tally = Tally()
+
+    @property
+    def halted(self) -> bool:
+        """Whether the whole server is paused."""
+        return self._halted
 
     def open(self, label: str, now: Millis) -> None:
         """Announce this node, and rescue at once what every other incarnation held.
@@ -142,6 +149,7 @@ class MessageBroker:
             tx.insert_node(self._node, label, now)
             self._tenants = tuple(tx.tenants())
             self._halted = tx.setting(HALTED) is not None
+            self.tally.start(tx.depths(KNOWN))
             self.tick_mark = int(tx.setting(MARK) or 0)
             others = tx.other_nodes(self._node)
         for other in others:
@@ -223,6 +231,7 @@ class MessageBroker:
             self._store.commit()
             self._alarm, self._open = prepared.alarm, prepared.open
             self._crowds.settle()
+            self.tally.settle()
         return prepared.turned
 
     def _turn(self, turn: Turn, now: Millis) -> Turned:
@@ -235,6 +244,8 @@ class MessageBroker:
             ledger = self._ledger(tx, now)
             self._lock(tx, ledger, turn.results)
             ended, stale = self._decide(tx, ledger, turn.results, now)
+            if stale:
+                self.tally.note(Moves(stale=stale))
             still_open = dict(self._open)
             for transition in ended:
                 still_open[transition.message.tenant] -= 1
@@ -270,9 +281,10 @@ class MessageBroker:
 
     def _ledger(self, tx: Verbs, now: Millis) -> Ledger:
         self._crowds.begin()
+        self.tally.begin()
         if self._pace.stepped(now):
             self._crowds.forget()  # Whoever sleeps before a cap may find it wider.
-        return Ledger(tx, self._node, self._pace.cap(self._limits.host_parallelism, now), now, self._crowds)
+        return Ledger(tx, self._node, self._pace.cap(self._limits.host_parallelism, now), now, self._crowds, self.tally)
 
     def _noted(self, alarm: Millis | None) -> None:
         """Remember what a transaction of cold work means for the next turn; call it after the commit."""
@@ -280,6 +292,7 @@ class MessageBroker:
         if self._crowds.restless():
             self._alarm = 0
         self._crowds.settle()
+        self.tally.settle()
 
     def _wake(self, tx: Verbs, alarm: Millis | None, still_open: Mapping[Tenant, int], now: Millis) -> Millis | None:
         """Return when to look again; what no time that passes can open is nothing to wake up for."""
@@ -524,6 +537,7 @@ class MessageBroker:
             for message in lost:
                 ledger.end(life.lose(message, now))
             ledger.write()
+        self.tally.settle()
         return len(held)
 
 

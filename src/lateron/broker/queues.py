@@ -34,7 +34,9 @@ class QueueBroker(MessageBroker):
             ledger = self._ledger(tx, now)
             found = self._open_queue(tx, ledger, QueueName(tenant, QueueKind.NAMED, name))
             self._configure(tx, ledger, found, parallelism, paused)
-            return self._finish(ledger, found.id)
+            done = self._finish(ledger, found.id)
+        self.tally.settle()
+        return done
 
     def pause_queue(self, tenant: Tenant, name: str, now: Millis, *, paused: bool) -> Queue:
         """Pause a queue, or let it go on.
@@ -48,7 +50,9 @@ class QueueBroker(MessageBroker):
             if found is None:
                 raise NotFound("queue", name)
             self._configure(tx, ledger, found, None, paused)
-            return self._finish(ledger, found.id)
+            done = self._finish(ledger, found.id)
+        self.tally.settle()
+        return done
 
     def delete_queue(self, tenant: Tenant, name: str, now: Millis) -> int | None:
         """Delete a queue with its messages; an attempt that is open may still end.
@@ -65,6 +69,7 @@ class QueueBroker(MessageBroker):
             self._cancel(tx, ledger, [m for m in tx.slot_holders(found.id) if m.state < AT_REST])
             self._cancel_heads(tx, ledger, found.id)
             self._finish(ledger, found.id)
+        self.tally.settle()
         return found.id
 
     def empty_queue(self, queue_id: int, now: Millis) -> bool:
@@ -74,6 +79,7 @@ class QueueBroker(MessageBroker):
             ledger.hold_queues([queue_id])
             count = self._cancel_heads(tx, ledger, queue_id)
             ledger.write()
+        self.tally.settle()
         return count == PAGE
 
     def _finish(self, ledger: Ledger, queue_id: int) -> Queue:

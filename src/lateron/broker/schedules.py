@@ -25,6 +25,7 @@ from lateron.core import recurring
 from lateron.core.groups import FAN_OUT_BYTES, MAX_FAN_OUT, Group
 from lateron.core.recurring import Decision, Last, NewSchedule, Schedule
 from lateron.core.schedule import COUNTED
+from lateron.core.tally import Moves
 from lateron.core.values import AT_REST, MINUTE, MessageId, Millis, Publication, Redaction, State, Tenant
 from lateron.errors import LateronError, NotFound, RequestError
 from lateron.store.sql import Verbs
@@ -167,11 +168,11 @@ class Schedules:
             tx.save_schedules(moved)
             alarm = tx.next_schedule()
             self._broker.reckoned(tx, None, now)
+            missed = sum(new.missed - plan.decision.schedule.missed for plan, new in zip(plans, moved, strict=True))
+            fired = sum(map(len, runs))
+            self._broker.tally.note(Moves(ticks=fired, missed=missed))
         self._broker.tick_alarm = alarm
-        missed = sum(
-            schedule.missed - plan.decision.schedule.missed for plan, schedule in zip(plans, moved, strict=True)
-        )
-        return Ticked(sum(map(len, runs)), missed, more=bool(due) and alarm is not None and alarm <= now)
+        return Ticked(fired, missed, more=bool(due) and alarm is not None and alarm <= now)
 
     def _plans(self, tx: Verbs, due: Sequence[Schedule], now: Millis) -> list[Plan]:
         """Decide about schedules, in order, until their messages are as many as one transaction should make."""

@@ -21,6 +21,7 @@ from lateron.config.dev_users import DEV_USERS
 
 DEFAULT_URL: Final = "http://127.0.0.1:8080"
 _TIMEOUT_S: Final = 30.0
+_PROBE_S: Final = 10.0  # For a question that a healthy server answers at once.
 _PATIENCE_S: Final = 600.0  # For what may touch a million messages.
 _WHETHER: Final = "; whether it was done is not known"
 # A destination travels in the path byte for byte; only what cannot stand in a request line is encoded.
@@ -66,6 +67,15 @@ class Client:
         except ValueError:
             said = f"{self.url} does not answer JSON; is it a QStash API?"
             raise Failed(*((said, UNREACHABLE) if method == "GET" else (said, UNKNOWN))) from None
+
+    def probe(self, path: str) -> tuple[int, str]:
+        """Ask without a token; return the status of the answer, and its reason if it is an error.
+
+        Raises:
+            Failed: No server answered.
+        """
+        answer = self._send("GET", path, None, {}, _PROBE_S)
+        return answer.status, reason_of(answer.content)
 
     def _send(
         self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], patience_s: float
@@ -121,6 +131,21 @@ def connect(url: str | None, token: str | None) -> Client:
     Raises:
         Failed: The URL cannot be used, or there is no token for it.
     """
+    chosen = server_url(url)
+    known = token or os.environ.get("QSTASH_TOKEN")
+    if not known:
+        if not _is_local(urlsplit(chosen).hostname or ""):
+            raise Failed("no token: set QSTASH_TOKEN or give --token", USAGE)
+        known = DEV_USERS[0].token
+    return Client(chosen, known)
+
+
+def server_url(url: str | None) -> str:
+    """Return the URL given, or that of the environment, or that of `lateron dev`; without a slash at its end.
+
+    Raises:
+        Failed: It cannot be used.
+    """
     chosen = (url or os.environ.get("QSTASH_URL") or DEFAULT_URL).rstrip("/")
     parts = urlsplit(chosen)
     try:
@@ -129,12 +154,7 @@ def connect(url: str | None, token: str | None) -> Client:
         usable = False
     if not usable:
         raise Failed(f"the URL of the server: expected http://HOST:PORT, got {chosen!r}", USAGE)
-    known = token or os.environ.get("QSTASH_TOKEN")
-    if not known:
-        if not _is_local(parts.hostname or ""):
-            raise Failed("no token: set QSTASH_TOKEN or give --token", USAGE)
-        known = DEV_USERS[0].token
-    return Client(chosen, known)
+    return chosen
 
 
 def _is_local(host: str) -> bool:

@@ -125,6 +125,14 @@ SETTINGS: Final = (
         also=("QSTASH_DEV_LOG_PORT",),
     ),
     Setting(
+        "metrics-port",
+        Count(0, 65535),
+        None,
+        "A port of its own for /metrics, without a token; 0 lets the system choose. Without it /metrics takes a token.",
+        _NETWORK,
+    ),
+    Setting("metrics-host", Texts("addresses"), ("127.0.0.1",), "Addresses of that port.", _NETWORK),
+    Setting(
         "insecure",
         Switch(),
         False,
@@ -176,6 +184,14 @@ SETTINGS: Final = (
         _ACCESS,
         secret=True,
         only="serve",
+    ),
+    Setting("console", Switch(), True, "Serve the web console at /console.", _ACCESS),
+    Setting(
+        "console-host",
+        Texts("host names"),
+        (),
+        "Names by which browsers may come to the console; none means any in `serve`, only localhost in `dev`.",
+        _ACCESS,
     ),
     Setting("upstash-signature", Switch(), True, "Sign every delivery with `Upstash-Signature`.", _DELIVERY),
     Setting("region", Text(), None, "Value of the header `upstash-region` on deliveries.", _DELIVERY),
@@ -308,6 +324,13 @@ SETTINGS: Final = (
     Setting("drain", Duration(0, DAY), 30 * SECOND, "How long open deliveries may take after SIGTERM.", _RUNNING),
     Setting("log-level", Choice("debug", "info", "warning", "error"), "info", "Least level that is logged.", _RUNNING),
     Setting("log-format", Choice("json", "pretty"), "json", "How log lines look.", _RUNNING, dev="pretty"),
+    Setting(
+        "log-attempts",
+        Choice("all", "failures", "sample"),
+        "sample",
+        "Which attempts are logged: all, those that failed, or these and a success a second.",
+        _RUNNING,
+    ),
     Setting("cpu", Count(0, 65535), None, "Processor to bind the process to; Linux only.", _RUNNING),
 )
 
@@ -332,6 +355,8 @@ class Settings:
     host: tuple[str, ...]
     port: int
     log_port: int | None
+    metrics_port: int | None
+    metrics_host: tuple[str, ...]
     insecure: bool
     tls_cert: Path | None
     tls_key: Path | None
@@ -342,6 +367,8 @@ class Settings:
     token: str | None = field(repr=False)
     current_signing_key: str | None = field(repr=False)
     next_signing_key: str | None = field(repr=False)
+    console: bool
+    console_host: tuple[str, ...]
     upstash_signature: bool
     region: str | None
     allow_private: bool | tuple[Network, ...]
@@ -367,6 +394,7 @@ class Settings:
     drain: Millis
     log_level: str
     log_format: str
+    log_attempts: str
     cpu: int | None
     command: Command
     sources: Mapping[str, Source]  # By name of the setting.
@@ -553,3 +581,5 @@ def _check(settings: Settings) -> None:
         raise InvalidSettings("current-signing-key and next-signing-key must differ")
     if settings.log_port is not None and settings.log_port == settings.port:
         raise InvalidSettings("log-port must differ from port")
+    if settings.metrics_port and settings.metrics_port in {settings.port, settings.log_port}:
+        raise InvalidSettings("metrics-port must differ from port and log-port")

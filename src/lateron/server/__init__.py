@@ -34,6 +34,7 @@ from lateron.api.auth import Proxies
 from lateron.api.heads import Limits as ConnectionLimits
 from lateron.api.lane import protocol_class
 from lateron.api.ports import Ports
+from lateron.api.publish import FastLane
 from lateron.broker.bulk import Broker
 from lateron.broker.history import History
 from lateron.broker.resources import Resources
@@ -41,15 +42,19 @@ from lateron.broker.schedules import next_tick
 from lateron.broker.views import KeyPair
 from lateron.catcher import Catcher
 from lateron.config import InvalidSettings, Settings
-from lateron.core.values import SECOND, Claimed, Tenant
+from lateron.core.values import SECOND, Claimed, Millis, Tenant
 from lateron.dispatcher import Dispatcher
 from lateron.egress import Egress, Resolver
 from lateron.errors import StoreFailed, StoreLocked
 from lateron.runtime import Clock, SystemClock, id_maker
 from lateron.scheduler import Scheduler
 from lateron.server import rooms
-from lateron.server.seeding import Made, new_key, seed
+from lateron.server.attempts import AttemptLog
+from lateron.server.figures import Sources, exposition
+from lateron.server.scrape import Scrape
+from lateron.server.seeding import Made, new_key, new_token, seed
 from lateron.server.sockets import listen, shown_host
+from lateron.server.tokens import follow_tokens, note_uses
 from lateron.store import sqlite
 from lateron.store.sqlite import SqliteStore
 from lateron.telemetry import Counters, Log
@@ -94,8 +99,10 @@ class Server:
         self._not_ready: str | None = "starting"
         self._closing = AsyncExitStack()  # What ``start`` opened, in reverse.
         self._sockets: list[socket.socket] = []
+        self._scraped: list[socket.socket] = []  # Of the port that serves figures only.
         self._tasks: list[asyncio.Task[None]] = []
         self._web: _Web
+        self._scrape: _Web | None = None
         self._dispatcher: Dispatcher
         self._writer: Writer
 
@@ -145,6 +152,8 @@ class Server:
         if self.settings.catcher:
             await draining  # Why first: attempts to our own catcher need somebody who accepts them.
         await self._web.end()
+        if self._scrape is not None:
+            await self._scrape.end()
         left = await draining
         if left:
             log.warning("broke off attempts that did not end in time", count=left)
@@ -162,9 +171,10 @@ class Server:
         settings, started = self.settings, self._clock.wall()
         self._bind()
         store, reader = self._open_store()
-        resources = Resources(store, new_key)
+        resources = Resources(store, new_key, new_token, self._clock.wall)
         history = History(reader or store, rooms.broker_limits(settings))
-        guard = rooms.guard_policy(settings, frozenset(s.getsockname()[:2] for s in self._sockets))
+        bound = (*self._sockets, *self._scraped)
+        guard = rooms.guard_policy(settings, frozenset(s.getsockname()[:2] for s in bound))
         resolver = Resolver(rooms.name_overrides(settings), self._clock)
         check = rooms.destination_check(resolver, guard)
         broker = Broker(store, id_maker(), secrets.randbits(62), rooms.broker_limits(settings), check)
@@ -180,8 +190,11 @@ class Server:
             timeout_ms=rooms.quota_of(settings).timeout,
             region=settings.region,
             lease=self._lease,
-            lost=partial(self._fail, StoreLocked("the lock file of the data directory was removed or replaced")),
+            lost=self._lease_lost,
+            late=broker.tally.lag_s.add,
+            told=AttemptLog(settings.log_attempts, self._machine),
         )
+        figures = partial(exposition, self._sources(broker, writer, started))
         if settings.catcher:
             keys = rooms.all_keys(settings, resources)
             self.catcher = self._catching(self._clock, keys, signed_by=self._machine)
@@ -190,33 +203,52 @@ class Server:
             clock=self._clock,
             quota=rooms.quota_of(settings),
             authenticate=resources.authenticate,
+            resources=resources,
             keys=resources.keys,
             rotate_keys=partial(self._rotate_keys, writer, resources),
             check_destination=check,
             request_id=self._request_id,
+            figures=figures,
             info=partial(rooms.self_description, settings, started),
             not_ready=lambda: self._not_ready,
             trusted_proxies=settings.trusted_proxy,
             catcher=self.catcher,
+            console=rooms.console_settings(settings),
             dedup_window_ms=settings.dedup_window,
             rate_limit=settings.rate_limit,
             counters=self.counters,
         )
-        self._web = _Web(self._web_config(Api(ports)))
+        api = Api(ports)
+        self._web = _Web(self._web_config(api, api.lane))
+        if self._scraped:
+            self._scrape = _Web(self._web_config(Scrape(figures), None))
         scheduler = Scheduler(writer.run, self._clock, store.used_bytes, store.shrink, settings.history_size)
 
         # From here on things are done that last.
         self.made = seed(settings, broker, resources, started)
         broker.open(socket.gethostname(), started)
         self._closing.push_async_callback(writer.close)
+        self._closing.push_async_callback(note_uses, writer, resources)
         writer.attach(dispatcher.room, dispatcher.begin, self._fail)
         self._closing.push_async_callback(_cancelled, self._watched(scheduler.loop(), "scheduler"))
         ticks = scheduler.ticks(partial(next_tick, broker), settings.catch_up)
         self._closing.push_async_callback(_cancelled, self._watched(ticks, "ticks of schedules"))
+        followed = follow_tokens(writer, resources, elsewhere=reader is not None)
+        self._closing.push_async_callback(_cancelled, self._watched(followed, "tokens"))
+        await self._accept()
+
+    async def _accept(self) -> None:
+        """Accept requests, and say where."""
         self._watched(self._web.serve(self._sockets), "web server")
         await self._web.accepting.wait()
+        if self._scrape is not None:
+            self._watched(self._scrape.serve(self._scraped), "port for metrics")
+            await self._scrape.accepting.wait()
         self._not_ready = None
-        log.info("ready", url=self.url, mode=settings.command, store=str(self._directory or "memory"))
+        log.info("ready", url=self.url, mode=self.settings.command, store=str(self._directory or "memory"))
+        if self._scraped:
+            host, port = shown_host(self.settings.metrics_host), self._scraped[0].getsockname()[1]
+            log.info("figures", url=f"{self.url.partition(':')[0]}://{host}:{port}/metrics")
 
     def _bind(self) -> None:
         """Lock the directory and listen, so that a second server ends before it touches anything."""
@@ -236,6 +268,10 @@ class Server:
                 for bound in listen(settings.host, port, optional=_OPTIONAL_HOSTS):
                     self._sockets.append(bound)
                     self._closing.callback(bound.close)
+        if settings.metrics_port is not None:
+            for bound in listen(settings.metrics_host, settings.metrics_port, optional=_OPTIONAL_HOSTS):
+                self._scraped.append(bound)
+                self._closing.callback(bound.close)
         self.port = int(self._sockets[0].getsockname()[1])
 
     def _open_store(self) -> tuple[SqliteStore, SqliteStore | None]:
@@ -254,12 +290,12 @@ class Server:
         self._closing.callback(reader.close)
         return store, reader
 
-    def _web_config(self, api: Api) -> uvicorn.Config:
+    def _web_config(self, app: Any, lane: FastLane | None) -> uvicorn.Config:  # noqa: ANN401 - As uvicorn's.
         settings = self.settings
         proxies = Proxies(settings.trusted_proxy)
-        protocol = protocol_class(ConnectionLimits(), self._machine, self._request_id, proxies.trusts, api.lane)
+        protocol = protocol_class(ConnectionLimits(), self._machine, self._request_id, proxies.trusts, lane)
         config = uvicorn.Config(
-            api,
+            app,
             http=protocol,
             ws="none",
             lifespan="off",
@@ -294,6 +330,28 @@ class Server:
         task.add_done_callback(done)
         self._tasks.append(task)  # The loop alone would not keep it.
         return task
+
+    def _sources(self, broker: Broker, writer: Writer, started: Millis) -> Sources:
+        """Say where the figures of ``/metrics`` come from."""
+        settings = self.settings
+        return Sources(
+            tally=broker.tally,
+            clock=self._clock,
+            counts=self.counters.snapshot,
+            in_flight=lambda: self._dispatcher.open_attempts,
+            backlog=lambda: writer.backlog,
+            paused=lambda: broker.halted,
+            ready=lambda: self._not_ready is None,
+            directory=self._directory,
+            concurrency=settings.concurrency,
+            global_parallelism=settings.global_parallelism or settings.concurrency,
+            mode=settings.command,
+            started=started,
+        )
+
+    def _lease_lost(self) -> None:
+        self.counters.add("lease_lost")
+        self._fail(StoreLocked("the lock file of the data directory was removed or replaced"))
 
     def _fail(self, error: BaseException) -> None:
         if self.failure is None:

@@ -11,6 +11,8 @@ from typing import Any
 
 import apsw
 
+from lateron.api.pages import read_pages
+from lateron.api.ports import ConsoleSettings
 from lateron.broker.resources import Resources
 from lateron.broker.views import Limits
 from lateron.config import InvalidSettings, Settings
@@ -71,6 +73,15 @@ def egress_settings(settings: Settings, guard: GuardPolicy) -> EgressSettings:
     except OSError as error:
         raise InvalidSettings(f"ca-file {settings.ca_file}: {error.strerror or error}") from None
     return EgressSettings(guard=guard, resolve=settings.resolve, tls=tls)
+
+
+def console_settings(settings: Settings) -> ConsoleSettings | None:
+    """Return what the console must know; None if it is switched off."""
+    if not settings.console:
+        return None
+    guest = DEV_USERS[0].token.encode() if settings.command == "dev" else None
+    hosts = tuple(name.lower() for name in settings.console_host)
+    return ConsoleSettings(environment=settings.command, guest=guest, hosts=hosts, pages=read_pages())
 
 
 def name_overrides(settings: Settings) -> Overrides:

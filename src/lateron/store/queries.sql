@@ -120,7 +120,21 @@ DELETE FROM dead_letter WHERE tenant = ? AND time = ? AND message = ? RETURNING 
 
 -- expire_dead_letters
 DELETE FROM dead_letter WHERE (tenant, time, message) IN
-  (SELECT tenant, time, message FROM dead_letter WHERE tenant = ? AND time < ? ORDER BY tenant, time, message LIMIT ?);
+  (SELECT tenant, time, message FROM dead_letter WHERE tenant = ? AND time < ? ORDER BY tenant, time, message LIMIT ?)
+RETURNING message;
+
+-- count_waiting: by the second in which they are due; asked once, at a start
+SELECT counted.second, count(*) FROM (SELECT due / 1000 AS second FROM message WHERE state = 0 LIMIT ?) AS counted
+GROUP BY counted.second;
+
+-- count_parked: as above
+SELECT count(*) FROM (SELECT 1 FROM message WHERE state IN (2, 4) LIMIT ?) AS counted;
+
+-- count_active: as above
+SELECT count(*) FROM (SELECT 1 FROM message WHERE state = 1 LIMIT ?) AS counted;
+
+-- count_dead_letters: as above
+SELECT count(*) FROM (SELECT 1 FROM dead_letter LIMIT ?) AS counted;
 
 -- lane_behind: the number of the lane so many places behind a number (after, places)
 SELECT id FROM lane WHERE id > ? ORDER BY id LIMIT 1 OFFSET ?;
@@ -211,10 +225,16 @@ INSERT INTO tenant (id, name, created) VALUES (?, ?, ?) ON CONFLICT (id) DO NOTH
 SELECT id, name FROM tenant ORDER BY id;
 
 -- insert_token
-INSERT INTO token (hash, tenant, name, scope, created) VALUES (?, ?, ?, ?, ?) ON CONFLICT (hash) DO NOTHING;
+INSERT INTO token (hash, tenant, name, scope, created, expires) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (hash) DO NOTHING;
 
 -- tokens
-SELECT hash, tenant, name, scope FROM token ORDER BY created, hash;
+SELECT hash, tenant, name, scope, created, expires, used FROM token ORDER BY created, hash;
+
+-- delete_token
+DELETE FROM token WHERE hash = ?;
+
+-- use_token: when it was last used (used, hash)
+UPDATE token SET used = ? WHERE hash = ?;
 
 -- save_keys
 INSERT INTO signing_key (tenant, current, next, rotated) VALUES (?, ?, ?, ?)

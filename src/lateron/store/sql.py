@@ -15,6 +15,7 @@ from msgspec import Struct, msgpack
 from lateron.core.digest import request_digest
 from lateron.core.flow import Lane
 from lateron.core.groups import Endpoint, Group
+from lateron.core.tally import Depths
 from lateron.core.values import (
     Attempt,
     Claimed,
@@ -63,6 +64,9 @@ class TokenRow(Struct, frozen=True):
     tenant: Tenant
     name: str
     scope: str
+    created: Millis
+    expires: Millis | None = None  # From then on it is none.
+    used: Millis | None = None  # Last time, to the minute.
 
 
 class Verbs(QueueVerbs, ScheduleVerbs):
@@ -278,9 +282,18 @@ class Verbs(QueueVerbs, ScheduleVerbs):
         """Delete dead letters; return how many were there."""
         return sum(len(self._run("delete_dead_letter", (d.tenant, d.time, d.message))) for d in letters)
 
-    def expire_dead_letters(self, tenant: Tenant, before: Millis, limit: int) -> None:
-        """Delete dead letters older than ``before``."""
-        self._run("expire_dead_letters", (tenant, before, limit))
+    def expire_dead_letters(self, tenant: Tenant, before: Millis, limit: int) -> int:
+        """Delete dead letters older than ``before``; return how many there were."""
+        return len(self._run("expire_dead_letters", (tenant, before, limit)))
+
+    def depths(self, most: int) -> Depths:
+        """Count what the store holds that does not rest, no further than ``most`` of a kind."""
+        return Depths(
+            waiting=tuple((_int(second), _int(count)) for second, count in self._run("count_waiting", (most,))),
+            parked=_int(self._run("count_parked", (most,))[0][0]),
+            active=_int(self._run("count_active", (most,))[0][0]),
+            dead_letters=_int(self._run("count_dead_letters", (most,))[0][0]),
+        )
 
     # URL groups.
 
@@ -331,13 +344,22 @@ class Verbs(QueueVerbs, ScheduleVerbs):
         """Return all tenants with their names."""
         return {_int(row[0]): str(row[1]) for row in self._run("tenants")}
 
-    def insert_token(self, token: TokenRow, now: Millis) -> None:
+    def insert_token(self, token: TokenRow) -> None:
         """Store a token by its hash, once."""
-        self._run("insert_token", (token.hash, token.tenant, token.name, token.scope, now))
+        row = (token.hash, token.tenant, token.name, token.scope, token.created, token.expires)
+        self._run("insert_token", row)
 
     def tokens(self) -> list[TokenRow]:
         """Return all tokens, oldest first."""
-        return [TokenRow(_bytes(h), _int(t), str(n), str(s)) for h, t, n, s in self._run("tokens")]
+        return [_token(row) for row in self._run("tokens")]
+
+    def delete_token(self, hashed: bytes) -> None:
+        """Forget a token."""
+        self._run("delete_token", (hashed,))
+
+    def use_token(self, hashed: bytes, used: Millis) -> None:
+        """Note when a token was last used."""
+        self._run("use_token", (used, hashed))
 
     def save_keys(self, tenant: Tenant, current: str, following: str, now: Millis) -> None:
         """Store the signing keys of a tenant."""
@@ -443,3 +465,9 @@ def _group(row: Row) -> Group:
     tenant, name, created, updated, endpoints, headers = row
     return Group(_int(tenant), str(name), _int(created), _int(updated),
                  _endpoints(_bytes(endpoints)), _headers(_bytes(headers)))  # fmt: skip
+
+
+def _token(row: Row) -> TokenRow:
+    hashed, tenant, name, scope, created, expires, used = row
+    return TokenRow(_bytes(hashed), _int(tenant), str(name), str(scope), _int(created),
+                    None if expires is None else _int(expires), None if used is None else _int(used))  # fmt: skip

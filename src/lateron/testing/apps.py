@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext
-from socketserver import TCPServer, ThreadingMixIn
+from socketserver import ThreadingMixIn
 from typing import Any, Final, Protocol, Self, TypeAlias
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
@@ -21,8 +21,6 @@ _POLL: Final = 0.02  # Seconds after which a blocking server notices that it is 
 class _Front(Protocol):
     """What serves an application."""
 
-    port: int
-
     def serve(self, ready: Callable[[], None]) -> None:
         """Serve until ``end``; say when requests are accepted."""
 
@@ -31,14 +29,25 @@ class _Front(Protocol):
 
 
 class App:
-    """A running application."""
+    """A running application.
 
-    def __init__(self, application: Application) -> None:
+    Args:
+        make: Returns it, given its address.
+    """
+
+    def __init__(self, make: Callable[[str], Application]) -> None:
+        listening = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        try:
+            application = make(self.url)
+        except BaseException:
+            listening.close()
+            raise
         call = application if inspect.isroutine(application) else type(application).__call__
-        self._front: _Front = _Asgi(application) if inspect.iscoroutinefunction(call) else _Wsgi(application)
+        front = _Asgi if inspect.iscoroutinefunction(call) else _Wsgi
+        self._front: _Front = front(application, listening)
         self._ready: Future[None] = Future()
         self._thread = threading.Thread(target=self._run, name="lateron-app", daemon=True)
-        self.url = f"http://127.0.0.1:{self._front.port}"
 
     def start(self, patience: float) -> Self:
         """Start it, and return when it accepts requests."""
@@ -62,11 +71,10 @@ class App:
 class _Asgi(uvicorn.Server):
     """For an application whose call is a coroutine."""
 
-    def __init__(self, application: Application) -> None:
+    def __init__(self, application: Application, listening: socket.socket) -> None:
         super().__init__(uvicorn.Config(application, ws="none", log_config=None, access_log=False))
-        self._socket = socket.create_server(("127.0.0.1", 0))
+        self._socket = listening
         self._ready: Callable[[], None]
-        self.port: int = self._socket.getsockname()[1]
 
     def serve(self, ready: Callable[[], None]) -> None:  # type: ignore[override] # Blocking, as its twin.
         import asyncio
@@ -92,15 +100,14 @@ class _Wsgi(ThreadingMixIn, WSGIServer):
 
     daemon_threads = True
 
-    def __init__(self, application: Application) -> None:
-        super().__init__(("127.0.0.1", 0), _Quiet)
-        self.set_app(application)
-        self.port: int = self.server_address[1]
-
-    def server_bind(self) -> None:
-        TCPServer.server_bind(self)  # Why not its parent's: that asks a name server who we are.
-        self.server_name, self.server_port = "127.0.0.1", self.server_address[1]
+    def __init__(self, application: Application, listening: socket.socket) -> None:
+        super().__init__(listening.getsockname(), _Quiet, bind_and_activate=False)
+        self.socket.close()
+        self.socket = listening
+        # What binding would set, but for asking a name server who we are.
+        self.server_name, self.server_port = listening.getsockname()
         self.setup_environ()
+        self.set_app(application)
 
     def serve(self, ready: Callable[[], None]) -> None:
         ready()

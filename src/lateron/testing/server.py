@@ -15,7 +15,7 @@ import asyncio
 import json
 import os
 import threading
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -29,11 +29,11 @@ from lateron.config import load
 from lateron.config.dev_users import DEV_USERS
 from lateron.core.durations import parse_duration
 from lateron.core.ids import message_text
-from lateron.core.values import Millis
+from lateron.core.values import Claimed, Millis
 from lateron.runtime import SystemClock
 from lateron.server import Server
 from lateron.testing.apps import App, Application
-from lateron.testing.catching import Catching, Request, Script, path_of
+from lateron.testing.catching import Attempt, Catching, Request, Script, path_of
 from lateron.testing.clock import MovableClock
 from lateron.testing.errors import NotAtRest, NotReceived, Refused
 
@@ -41,6 +41,7 @@ T = TypeVar("T")
 
 PATIENCE: Final = 30.0  # Seconds of real time for what should take milliseconds.
 _PAUSE: Final = 0.0005  # Between two looks whether all is at rest; nobody tells when a destination begins to wait.
+_TRIES: Final = 400  # To see the end of what is told to end.
 _DEFAULTS: Final = {"port": "0", "host": "127.0.0.1", "catcher": "true", "drain": "0", "quota": "none"}
 
 
@@ -131,7 +132,7 @@ class Lateron:
     def start(self) -> Self:
         """Start it, and return when it accepts requests."""
         self._thread.start()
-        self._started.result(self.patience)
+        self._started.result(max(self.patience, PATIENCE))  # However little patience a test has with its own work.
         return self
 
     def stop(self) -> None:
@@ -140,7 +141,7 @@ class Lateron:
             app.stop()
         if self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._stopping.set)
-            self._thread.join(self.patience)
+            self._thread.join(max(self.patience, PATIENCE))
 
     def __enter__(self) -> Self:  # noqa: D105
         return self.start()
@@ -152,7 +153,11 @@ class Lateron:
 
     def serve(self, application: Application) -> str:
         """Run an application, ASGI or WSGI, on a thread of its own; return its address, without a slash at the end."""
-        app = App(application).start(self.patience)
+        return self.serve_made(lambda _: application)
+
+    def serve_made(self, make: Callable[[str], Application]) -> str:
+        """Run the application that ``make`` returns, for one that must know its address before it starts."""
+        app = App(make).start(self.patience)
         self._apps.append(app)
         return app.url
 
@@ -254,7 +259,12 @@ class Lateron:
         await self._server.start()
         self._started.set_result(None)
         await self._stopping.wait()
+        held = set(self._room.held)
         self._room.release()
+        for _ in range(_TRIES):  # Those that were held are answered now; whatever else is open is broken off.
+            if held.isdisjoint(map(_attempt, self._server.claimed)):
+                break
+            await asyncio.sleep(_PAUSE)
         await self._server.stop()
 
     @property
@@ -272,8 +282,7 @@ class Lateron:
         return [
             f"attempt {claimed.message.attempt} of {message_text(claimed.message.id)} at {claimed.request.url}"
             for claimed in self._server.claimed
-            if (message_text(claimed.message.id), str(claimed.message.retried)) not in held
-            and not claimed.request.url.startswith(hanging)
+            if _attempt(claimed) not in held and not claimed.request.url.startswith(hanging)
         ]
 
     async def _rest(self) -> None:
@@ -438,6 +447,10 @@ class Catcher:
             for message in self._server._list("/v2/messages", "messages", {})  # noqa: SLF001
         ]
         return NotReceived(self._server.patience, name, count, wanted, waiting)
+
+
+def _attempt(claimed: Claimed) -> Attempt:
+    return message_text(claimed.message.id), str(claimed.message.retried)
 
 
 def _text(value: object) -> str:

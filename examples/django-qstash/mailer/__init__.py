@@ -1,0 +1,1 @@
+"""A site that sends its mail in the background."""

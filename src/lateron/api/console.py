@@ -1,0 +1,278 @@
+"""The door of the console: its pages, and logging in.
+
+The console is a client of the public API like any other. What it has beside a token is a session, because a
+browser cannot keep a token from scripts, and can keep a cookie. A request is taken for a session's when it has no
+token of its own, and when nothing about it says that another site made it::
+
+    cookie of an open session + Host that is ours + not cross-site        -> who that session is
+    and for a change also: Lateron-Csrf with the session's second secret  -> else 403
+
+``lateron dev`` asks nobody who comes by the name of this machine to log in: its tokens are public anyway. That is
+why the name matters (``Host``): a page of another site can give its own name our address, but cannot ask for
+``localhost`` then. Cookies are given out only where nobody on the way can read them.
+"""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from typing import Any, Final
+
+import msgspec
+
+from lateron.api.auth import Failures, Proxies
+from lateron.api.call import Answer, Call, RawHeaders, Send, answer_to, json_answer, refusal
+from lateron.api.pages import STRICT, Page, is_same, page_at
+from lateron.api.ports import ConsoleSettings, Ports
+from lateron.api.sessions import OLDEST, Session, Sessions, shows
+from lateron.broker.resources import Identity
+from lateron.core.token import Access, may
+from lateron.core.values import SECOND
+from lateron.errors import Forbidden, LateronError
+from lateron.telemetry import Log
+
+log = Log("lateron.api")
+
+ROOT: Final = b"/console"
+SAFE: Final = frozenset(("GET", "HEAD"))
+CSRF: Final = b"lateron-csrf"
+_SESSION: Final = b"/console/api/session"
+_LOGIN_BYTES: Final = 8192
+_INSECURE: Final = (
+    "this connection is plain HTTP, on which anybody on the way can read a token: serve HTTPS (--tls-cert, --tls-key), "
+    "put a proxy with TLS before the server and name it in --trusted-proxy, or come through a tunnel to localhost"
+)
+
+
+class Login(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of a login."""
+
+    token: str
+
+
+class Console:
+    """Answers what is below ``/console``, and knows who a session speaks for."""
+
+    def __init__(self, ports: Ports, settings: ConsoleSettings, proxies: Proxies, failures: Failures) -> None:
+        self._ports = ports
+        self._settings = settings
+        self._proxies = proxies
+        self._failures = failures
+        self._sessions = Sessions(ports.authenticate, ports.clock)
+
+    async def serve(self, call: Call, send: Send) -> None:
+        """Answer one request."""
+        call.caller_ip = self._proxies.caller(call.peer, call.forwarded_for)
+        if not self._is_host(_host(call)):
+            await call.send(send, refusal(403, self._wrong_host(_host(call))))
+        elif call.path == _SESSION:
+            await call.send(send, await self._answered(call))
+        elif call.path.startswith(b"/console/api/"):
+            await call.send(send, refusal(404, "no such path"))
+        elif call.method not in SAFE:
+            allowed = ((b"allow", b"GET, HEAD"),)
+            await call.send(send, refusal(405, f"{call.method} is not allowed here; allowed: GET, HEAD", allowed))
+        elif call.path == ROOT:
+            await _send_raw(call, send, 308, ((b"location", b"console/"),), b"")
+        else:
+            page = page_at(self._settings.pages, call.path[len(ROOT) + 1 :].decode("latin-1"))
+            await (call.send(send, refusal(404, "no such page")) if page is None else _send_page(call, send, page))
+
+    def identity(self, call: Call) -> Identity | None:
+        """Return who the session of a request speaks for; None if it has none.
+
+        Raises:
+            Forbidden: Another site made the request, or it is a change and does not show that it comes from our pages.
+        """
+        session = self._found(call)
+        if session is None or not self._is_host(_host(call)):
+            return None
+        self._refuse_others(call, session)
+        # They were for us: one is no option of a publish, the other no header to forward.
+        call.headers = [pair for pair in call.headers if pair[0] not in {CSRF, b"cookie"}]
+        return session.identity
+
+    def _found(self, call: Call) -> Session | None:
+        number = self._cookie(call)
+        return None if number is None else self._sessions.find(number)
+
+    async def _answered(self, call: Call) -> Answer:
+        try:
+            return await self._session(call)
+        except LateronError as error:
+            return answer_to(error)
+
+    async def _session(self, call: Call) -> Answer:
+        """Say who is logged in, log somebody in, or log him out."""
+        if call.method in SAFE:
+            return self._show(call)
+        if call.method == "POST":
+            return await self._log_in(call)
+        if call.method == "DELETE":
+            return self._log_out(call)
+        return refusal(405, f"{call.method} is not allowed here", ((b"allow", b"DELETE, GET, POST"),))
+
+    def _show(self, call: Call) -> Answer:
+        session = self._found(call)
+        if session is not None:
+            return self._answer(call, session)
+        guest = self._settings.guest
+        if guest is not None and _is_local(_host(call)) and not _is_foreign(call):
+            return self._begun(call, guest)
+        return refusal(401, "nobody is logged in" if self._is_private(call) else _INSECURE)
+
+    async def _log_in(self, call: Call) -> Answer:
+        if _is_foreign(call):
+            return refusal(403, "a login comes from the console's own page")
+        if not self._is_private(call):
+            return refusal(403, _INSECURE)
+        if not _header(call, b"content-type").lower().startswith(b"application/json"):
+            return refusal(400, "Content-Type: expected application/json")
+        try:
+            token = msgspec.json.decode(await call.small_body(_LOGIN_BYTES), type=Login).token
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return refusal(400, 'expected {"token": "..."}')
+        answer = self._begun(call, token.encode())
+        if answer.status != 200:
+            log.warning("login failed", caller=call.caller_ip)
+            if self._failures.slow_down(call.caller_ip):
+                await self._ports.pause()
+        return answer
+
+    def _begun(self, call: Call, token: bytes) -> Answer:
+        """Open a session under a new number; whatever one was open before is closed."""
+        old = self._cookie(call)
+        if old is not None:
+            self._sessions.end(old)
+        begun = self._sessions.begin(token)
+        if begun is None:
+            return refusal(401, "this is not a valid token")
+        number, session = begun
+        log.info("logged in", user=session.identity.user, scope=session.identity.scope, caller=call.caller_ip)
+        return self._answer(call, session, (self._set_cookie(call, number, OLDEST // SECOND),))
+
+    def _log_out(self, call: Call) -> Answer:
+        number = self._cookie(call)
+        session = self._found(call)
+        if number is None or session is None:
+            return refusal(401, "nobody is logged in")
+        self._refuse_others(call, session)
+        self._sessions.end(number)
+        log.info("logged out", user=session.identity.user, caller=call.caller_ip)
+        return json_answer({"loggedOut": True}, headers=(self._set_cookie(call, "", 0),))
+
+    def _answer(self, call: Call, session: Session, headers: RawHeaders = ()) -> Answer:
+        content: dict[str, Any] = {
+            "user": session.identity.user,
+            "role": "admin" if may(session.identity.scope, Access.CHANGE) else "read",
+            "csrf": session.csrf,
+            "environment": self._settings.environment,
+            "base": self._base(call),
+        }
+        return json_answer(content, headers=headers)
+
+    def _refuse_others(self, call: Call, session: Session) -> None:
+        """Refuse what a page of another site may have sent in the name of who is logged in."""
+        if _is_foreign(call):
+            raise Forbidden("forbidden: the request comes from another site")
+        if call.method not in SAFE and not shows(session, _header(call, CSRF)):
+            raise Forbidden("forbidden: a change by the console needs its Lateron-Csrf header")
+
+    def _is_host(self, host: str) -> bool:
+        """Whether browsers may come by this name."""
+        if _is_address(host) or _is_local(host) or host.lower() in self._settings.hosts:
+            return True
+        return self._settings.environment == "serve" and not self._settings.hosts
+
+    def _wrong_host(self, host: str) -> str:
+        return f"Host: expected localhost, an address, or a name in --console-host, got {host[:100]!r}"
+
+    def _is_private(self, call: Call) -> bool:
+        """Whether nobody between browser and server can read along."""
+        return self._is_https(call) or _is_local(_host(call))
+
+    def _is_https(self, call: Call) -> bool:
+        if call.scope.get("scheme") == "https":
+            return True
+        told = _header(call, b"x-forwarded-proto").strip().lower()
+        return told == b"https" and call.peer is not None and self._proxies.trusts(call.peer)
+
+    def _base(self, call: Call) -> str:
+        """Return the path before ``/console`` in the browser, as a trusted proxy that takes it off tells it."""
+        told = _header(call, b"x-forwarded-prefix").decode("latin-1")
+        trusted = call.peer is not None and self._proxies.trusts(call.peer)
+        usual = told.startswith("/") and not told.startswith("//") and told.isascii() and told.isprintable()
+        return f"{told.rstrip('/')}/" if trusted and usual else "/"
+
+    def _cookie_name(self, call: Call) -> str:
+        """Return the name of our cookie; by port, because two servers on one machine have one cookie jar."""
+        if self._is_https(call):
+            return "__Host-lateron"
+        _, _, port = _header(call, b"host").decode("latin-1").rpartition(":")
+        return f"lateron-{port}" if port.isdecimal() else "lateron"
+
+    def _cookie(self, call: Call) -> str | None:
+        name = self._cookie_name(call)
+        for header, value in call.headers:
+            if header == b"cookie":
+                for pair in value.decode("latin-1").split(";"):
+                    given, _, number = pair.strip().partition("=")
+                    if given == name and number:
+                        return number
+        return None
+
+    def _set_cookie(self, call: Call, number: str, seconds: int) -> tuple[bytes, bytes]:
+        secure = "; Secure" if self._is_https(call) else ""
+        text = f"{self._cookie_name(call)}={number}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}"
+        return b"set-cookie", text.encode("latin-1")
+
+
+async def _send_page(call: Call, send: Send, page: Page) -> None:
+    same = is_same(page.tag, _header(call, b"if-none-match"))
+    headers = ((b"cache-control", b"no-cache"), (b"content-type", page.kind), (b"etag", page.tag))
+    await _send_raw(call, send, 304 if same else 200, headers, b"" if same else page.body)
+
+
+async def _send_raw(call: Call, send: Send, status: int, headers: RawHeaders, body: bytes) -> None:
+    length = () if status == 304 else ((b"content-length", str(len(body)).encode()),)
+    end = ((b"connection", b"close"),) if call.ends_connection() else ()
+    every = [*STRICT, *headers, *length, (b"x-request-id", call.id.encode()), *end]
+    await send({"type": "http.response.start", "status": status, "headers": every})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _is_foreign(call: Call) -> bool:
+    """Whether a browser says that another site made the request; programs say nothing."""
+    if _header(call, b"sec-fetch-site") not in {b"", b"same-origin", b"none"}:
+        return True
+    origin = _header(call, b"origin")
+    return bool(origin) and origin.partition(b"://")[2] != _header(call, b"host")
+
+
+def _host(call: Call) -> str:
+    """Return the host by which the request came, without its port."""
+    text = _header(call, b"host").decode("latin-1")
+    if text.startswith("["):
+        return text[1:].partition("]")[0]
+    return text.partition(":")[0]
+
+
+def _is_local(host: str) -> bool:
+    """Whether a browser that asks for this host asks its own machine."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost" or host.lower().endswith(".localhost")
+
+
+def _is_address(host: str) -> bool:
+    """Whether it is no name, and so nobody can make it mean another machine."""
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _header(call: Call, name: bytes) -> bytes:
+    """Return a header of the request, the first of several; empty without one."""
+    return next((value for header, value in call.headers if header == name), b"")

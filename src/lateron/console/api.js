@@ -1,0 +1,124 @@
+// The public API as the console calls it: the session's cookie says who, a header guards changes.
+
+import { signal } from "./lib.js";
+
+/** Where the console and the API live, wherever a proxy has mounted them. */
+export const CONSOLE = new URL(".", import.meta.url).pathname;
+export const BASE = CONSOLE.replace(/console\/$/, "");
+
+/** Who is signed in; null: nobody; undefined: not known yet. */
+export const session = signal(undefined);
+/** Whether the server answers. */
+export const reachable = signal(true);
+
+export class ApiError extends Error {
+  constructor(status, text, requestId) {
+    super(text);
+    this.status = status;
+    this.requestId = requestId;
+  }
+}
+
+const SAFE = new Set(["GET", "HEAD"]);
+
+/**
+ * Call the API.
+ * @param {string} method
+ * @param {string} path From the root of the server, without the slash it begins with.
+ * @param {{query?: object, headers?: object, body?: unknown}} [options] An object as body is sent as JSON.
+ */
+export async function call(method, path, { query, headers, body } = {}) {
+  const given = new Headers(headers);
+  if (!SAFE.has(method) && session.value?.csrf) given.set("Lateron-Csrf", session.value.csrf);
+  let sent = body;
+  if (body !== undefined && typeof body !== "string") {
+    given.set("Content-Type", "application/json");
+    sent = JSON.stringify(body);
+  }
+  let response;
+  try {
+    response = await fetch(BASE + path + search(query), { method, headers: given, body: sent, credentials: "same-origin", cache: "no-store" });
+  } catch {
+    reachable.value = false;
+    throw new ApiError(0, "The server does not answer. It may be restarting; this page tries again by itself.");
+  }
+  reachable.value = true;
+  return read(response, path);
+}
+
+async function read(response, path) {
+  const text = await response.text();
+  let content;
+  try {
+    content = text ? JSON.parse(text) : {};
+  } catch {
+    content = { error: text.slice(0, 300) };
+  }
+  if (response.ok) return content;
+  if (response.status === 401 && !path.startsWith("console/")) session.value = null;
+  throw new ApiError(response.status, content.error || `status ${response.status}`, content.requestId);
+}
+
+/** A query string; arrays repeat, what is empty is left out. */
+export function search(query) {
+  const pairs = new URLSearchParams();
+  for (const [name, value] of Object.entries(query ?? {})) {
+    for (const one of Array.isArray(value) ? value : [value]) {
+      if (one !== undefined && one !== null && one !== "") pairs.append(name, String(one));
+    }
+  }
+  const text = pairs.toString();
+  return text && `?${text}`;
+}
+
+export const get = (path, query) => call("GET", path, { query });
+export const post = (path, options) => call("POST", path, options);
+export const remove = (path, options) => call("DELETE", path, options);
+export const part = encodeURIComponent;
+
+/** Ask who we are; a server without a login page counts as signed out. */
+export async function whoAmI() {
+  try {
+    session.value = await get("console/api/session");
+  } catch (error) {
+    if (error.status === 0) throw error;
+    session.value = null;
+  }
+}
+
+export async function signIn(secret) {
+  session.value = await post("console/api/session", { body: secret });
+}
+
+export async function signOut() {
+  await call("DELETE", "console/api/session");
+  session.value = null;
+}
+
+/** Walk the pages of a list until it ends, or `most` items are there. */
+export async function all(path, field, query, most = 1_000) {
+  const found = [];
+  let cursor;
+  do {
+    const page = await get(path, { ...query, cursor });
+    found.push(...page[field]);
+    cursor = page.cursor;
+  } while (cursor && found.length < most);
+  return { items: found.slice(0, most), more: Boolean(cursor) };
+}
+
+/**
+ * What a bulk call would change. Servers that cannot say so refuse the unknown parameter and change nothing;
+ * then the list that the same filter shows is counted instead.
+ */
+export async function dryRun(method, path, query, listing) {
+  try {
+    const told = await call(method, path, { query: { ...query, dryRun: true } });
+    if (told.dryRun) return { ...told, exact: true };
+    throw new ApiError(500, "The server did not understand that this was a dry run.");
+  } catch (error) {
+    if (error.status !== 400 || !/dryRun/.test(error.message)) throw error;
+    const { items, more } = await all(listing.path, listing.field, query);
+    return { count: items.length, examples: items.slice(0, 3), exact: !more };
+  }
+}

@@ -1,0 +1,134 @@
+// What changes while one looks: the stream of the server, or a question each five seconds where there is none.
+
+import { BASE, get, session } from "./api.js";
+import { signal, useCallback, useEffect, useRef, useState } from "./lib.js";
+
+const POLL_MS = 5_000;
+const TOPICS = "counters,messages,dlq,schedules,queues,flow";
+
+/** "live", "polling", "paused" or "away" */
+export const mode = signal("polling");
+/** Whether the user has stopped the clock. */
+export const held = signal(false);
+/** The newest counters of the server, with those of up to five minutes before. */
+export const counters = signal([]);
+/** The present, once a second. */
+export const now = signal(Date.now());
+/** How many lines the stream left out since it was opened. */
+export const skipped = signal(0);
+
+const listeners = new Set();
+let source = null;
+let refused = false;
+
+setInterval(() => {
+  if (!document.hidden) now.value = Date.now();
+}, 1_000);
+
+function tell(kind, data) {
+  for (const listener of [...listeners]) listener(kind, data);
+}
+
+/** Open the stream; where the server has none, polling goes on. */
+export function connect() {
+  if (source || refused || held.value || document.hidden || !session.value) return;
+  source = new EventSource(`${BASE}lateron/v1/stream?topics=${TOPICS}`);
+  source.addEventListener("open", () => (mode.value = "live"));
+  source.addEventListener("counters", (event) => {
+    mode.value = "live";
+    counters.value = [...counters.value.slice(-299), JSON.parse(event.data)];
+  });
+  source.addEventListener("message", (event) => tell("message", JSON.parse(event.data)));
+  source.addEventListener("sampled", (event) => (skipped.value += JSON.parse(event.data).skipped));
+  source.addEventListener("changed", (event) => tell("changed", JSON.parse(event.data).topic));
+  source.addEventListener("error", () => {
+    mode.value = "polling";
+    if (source?.readyState === EventSource.CLOSED) {
+      refused = true;
+      disconnect();
+      setTimeout(() => ((refused = false), connect()), 60_000);
+    }
+  });
+}
+
+export function disconnect() {
+  source?.close();
+  source = null;
+}
+
+export function hold(stop) {
+  held.value = stop;
+  if (stop) disconnect();
+  else {
+    connect();
+    tell("poll");
+  }
+  mode.value = stop ? "paused" : "polling";
+}
+
+document.addEventListener("visibilitychange", () => {
+  if (document.hidden) disconnect();
+  else if (!held.value) {
+    connect();
+    tell("poll");
+  }
+});
+
+setInterval(() => {
+  if (!document.hidden && !held.value) tell("poll");
+}, POLL_MS);
+
+/** Hear of what the stream says while a component is there. */
+export function useStream(listener) {
+  const latest = useRef(listener);
+  latest.current = listener;
+  useEffect(() => {
+    const heard = (kind, data) => latest.current(kind, data);
+    listeners.add(heard);
+    return () => listeners.delete(heard);
+  }, []);
+}
+
+/**
+ * Load something and keep it fresh; what was there stays while it loads again.
+ * @template T
+ * @param {() => Promise<T>} load
+ * @param {unknown[]} wants Loads anew when one of them changes.
+ * @param {{topics?: string[], still?: boolean}} [options] `topics` of the stream that make it stale; `still`: never by itself.
+ * @returns {{data: T|undefined, error: Error|undefined, loading: boolean, refresh: () => Promise<void>}}
+ */
+export function useLoaded(load, wants = [], { topics = [], still = false } = {}) {
+  const [state, setState] = useState({ loading: true });
+  const turn = useRef(0);
+  const latest = useRef(load);
+  latest.current = load;
+  const refresh = useCallback(async () => {
+    const mine = ++turn.current;
+    try {
+      const data = await latest.current();
+      if (mine === turn.current) setState({ data, loading: false });
+    } catch (error) {
+      if (mine === turn.current) setState((before) => ({ ...before, error, loading: false }));
+    }
+  }, []);
+  useEffect(() => {
+    setState((before) => ({ ...before, loading: true }));
+    refresh();
+  }, wants);
+  useEffect(() => () => void (turn.current += 1), []);
+  const soon = useRef(0);
+  useStream((kind, topic) => {
+    if (still || held.value) return;
+    const due = kind === "poll" || (kind === "changed" && topics.includes(topic));
+    if (!due || soon.current) return;
+    soon.current = setTimeout(() => ((soon.current = 0), refresh()), kind === "poll" ? 0 : 250);
+  });
+  return { ...state, refresh };
+}
+
+/** What the server says about itself; asked once a minute at most. */
+export const info = signal(null);
+
+export async function loadInfo() {
+  info.value = await get("lateron/v1/info");
+}

@@ -1,0 +1,124 @@
+// Starts the console: who is signed in, which screen is meant, keys, and what keeps all of it fresh.
+
+import { get, session, whoAmI } from "./api.js";
+import { Banner, badges, nextTheme, openKeys, Rail, railOpen, SCREENS, TopBar } from "./frame.js";
+import { effect, html, render, useEffect, useState } from "./lib.js";
+import { connect, held, hold, loadInfo, useLoaded } from "./live.js";
+import { Palette, paletteOpen } from "./palette.js";
+import { go, route } from "./router.js";
+import { Dialogs, dialog, Empty, Failure, Toasts } from "./ui.js";
+
+const MODULES = {
+  overview: () => import("./screens/overview.js"),
+  messages: () => import("./screens/messages.js"),
+  message: () => import("./screens/message.js"),
+  dead: () => import("./screens/dead.js"),
+  schedules: () => import("./screens/schedules.js"),
+  queues: () => import("./screens/queues.js"),
+  flow: () => import("./screens/flow.js"),
+  groups: () => import("./screens/groups.js"),
+  destinations: () => import("./screens/destinations.js"),
+  builder: () => import("./screens/builder.js"),
+  catcher: () => import("./screens/catcher.js"),
+  settings: () => import("./screens/settings.js"),
+  login: () => import("./screens/login.js"),
+};
+
+/** A screen, fetched when it is wanted first. */
+function Screen({ name, query, id }) {
+  const [module, setModule] = useState(null);
+  const [error, setError] = useState(null);
+  useEffect(() => {
+    setError(null);
+    MODULES[name]?.().then((loaded) => setModule({ name, Draw: loaded.default }), setError);
+  }, [name]);
+  if (!MODULES[name]) return html`<${Empty} title="There is no such screen" icon="search">The address names “${name}”. Choose one at the left.<//>`;
+  if (error) return html`<${Failure} error=${new Error("This part of the console could not be loaded. Reload the page.")} />`;
+  if (module?.name !== name) return html`<div class="loading" role="status">Loading…</div>`;
+  return html`<${module.Draw} key=${id ?? name} query=${query} id=${id} />`;
+}
+
+function App() {
+  const { screen, id, query } = route.value;
+  if (session.value === undefined) return html`<div class="loading" role="status">Loading…</div>`;
+  if (session.value === null) return html`<${Screen} name="login" query=${query} /><${Toasts} />`;
+  const name = screen === "messages" && id ? "message" : screen;
+  return html`
+    <a class="skip" href="#main">Skip to content</a>
+    <${Rail} />
+    <div class="stage" onClick=${(e) => e.target === e.currentTarget && (railOpen.value = false)}>
+      <header class="top-head"><${TopBar} openPalette=${() => (paletteOpen.value = true)} openKeys=${openKeys} /></header>
+      <${Needs} />
+      <main id="main" tabindex="-1"><${Screen} name=${name} query=${query} id=${id} /></main>
+    </div>
+    <${Dialogs} /><${Palette} /><${Toasts} />`;
+}
+
+/** Looks for what needs a person: the badges of the rail, and the banner. */
+function Needs() {
+  const needs = useLoaded(loadNeeds, [], { topics: ["dlq", "queues", "flow", "schedules"] });
+  return html`<${Banner} delivery=${needs.data} />`;
+}
+
+async function loadNeeds() {
+  const [delivery, dead, queues, schedules, flow] = await Promise.all([
+    get("lateron/v1/delivery"),
+    get("v2/dlq", { count: 100 }),
+    get("v2/queues"),
+    get("v2/schedules"),
+    get("v2/flowControl", { count: 1_000 }),
+  ]);
+  const since = Number(localStorage.getItem("lateron.deadSeen") ?? 0);
+  const fresh = dead.messages.filter(({ dlqId }) => Number(dlqId.split("-")[0]) > since).length;
+  badges.value = {
+    dead: fresh && { count: fresh, words: "new dead letters" },
+    queues: told(queues.filter(({ paused }) => paused).length),
+    schedules: told(schedules.filter(({ isPaused }) => isPaused).length),
+    flow: told(flow.filter(({ isPaused }) => isPaused).length),
+  };
+  return delivery;
+}
+
+const told = (paused) => paused && { count: paused, words: "paused" };
+
+// Keys: none fires inside an input, all have a button too.
+
+let afterG = 0;
+
+addEventListener("keydown", (event) => {
+  if ((event.ctrlKey || event.metaKey) && event.key === "k") {
+    event.preventDefault();
+    paletteOpen.value = session.value !== null;
+    return;
+  }
+  const inField = event.target.closest?.("input,textarea,select,[contenteditable]");
+  if (inField || event.ctrlKey || event.metaKey || event.altKey || dialog.value || paletteOpen.value || !session.value) return;
+  if (event.timeStamp - afterG < 1_200) {
+    afterG = 0;
+    const to = SCREENS.find(([key]) => key === event.key);
+    if (to) return go(to[1]);
+  }
+  const does = { "/": () => (paletteOpen.value = true), "?": openKeys, t: nextTheme, ".": () => hold(!held.value), g: () => (afterG = event.timeStamp) }[event.key];
+  if (does) {
+    event.preventDefault();
+    does();
+  }
+});
+
+async function start() {
+  try {
+    await whoAmI();
+  } catch {
+    setTimeout(start, 5_000);
+  }
+}
+
+effect(() => {
+  if (session.value) {
+    loadInfo().catch(() => {});
+    connect();
+  }
+});
+
+render(html`<${App} />`, document.getElementById("app"));
+start();

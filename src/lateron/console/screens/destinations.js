@@ -1,0 +1,55 @@
+// Destinations: what each host gets and how it answers, and the pause for one that is down.
+
+import { get, part, post } from "../api.js";
+import { Meter } from "../charts.js";
+import { FirstRun } from "../first.js";
+import { count, place } from "../format.js";
+import { html } from "../lib.js";
+import { useLoaded } from "../live.js";
+import { Link } from "../router.js";
+import { Table } from "../table.js";
+import { Button, Chip, Head, Loaded, State } from "../ui.js";
+
+const LINES = 500;
+
+async function loadHosts() {
+  const [{ destinations }, { events }] = await Promise.all([get("lateron/v1/destinations"), get("v2/events", { count: LINES, state: ["DELIVERED", "ERROR"] })]);
+  return destinations.map((host) => ({ ...host, ...told(events, host.host) }));
+}
+
+function told(events, host) {
+  const own = events.filter(({ url }) => hostPort(url) === host);
+  const good = own.filter(({ state }) => state === "DELIVERED").length;
+  const errors = {};
+  for (const { state, responseStatus, error } of own) if (state === "ERROR") errors[responseStatus || error?.replace(/\s*\(.*/, "") || "no answer"] = (errors[responseStatus || error?.replace(/\s*\(.*/, "") || "no answer"] ?? 0) + 1;
+  return { seen: own.length, good, errors };
+}
+
+function hostPort(url) {
+  const { host } = place(url);
+  return /:\d+$/.test(host) ? host : `${host}:${url.startsWith("https") ? 443 : 80}`;
+}
+
+function HostState({ of }) {
+  if (of.isPaused) return html`<${State} of="CANCELED" word="Paused" />`;
+  if (!of.seen) return html`<${State} of="WAITING" word="Quiet" />`;
+  const share = of.good / of.seen;
+  if (share === 0) return html`<${State} of="FAILED" word="Failing" />`;
+  return share < 0.9 ? html`<${State} of="RETRY" word="Shaky" />` : html`<${State} of="DELIVERED" word="Well" />`;
+}
+
+const columns = (refresh) => [
+  { key: "host", title: "Host", draw: (row) => html`<strong class="mono break">${row.host}</strong>` },
+  { key: "state", title: "State", draw: (row) => html`<${HostState} of=${row} />` },
+  { key: "good", title: "Well", kind: "right", draw: (row) => (row.seen ? html`<span class="nowrap">${Math.round((100 * row.good) / row.seen)}% of ${count(row.seen)}</span>` : html`<span class="faint">–</span>`) },
+  { key: "errors", title: "Errors", draw: (row) => html`<span class="chips">${Object.entries(row.errors).sort((a, b) => b[1] - a[1]).slice(0, 4).map(([error, number]) => html`<${Chip} key=${error} tone="bad">${error} × ${count(number)}<//>`)}</span>` },
+  { key: "waiting", title: "Waiting", kind: "right", draw: (row) => html`<${Link} to=${`messages?view=waiting&filter=host:${part(row.host.replace(/:\d+$/, ""))}`}>${count(row.waitListSize)}<//>` },
+  { key: "open", title: "Open at once", draw: (row) => html`<${Meter} used=${row.parallelismCount} most=${row.parallelismMax} label=${`${row.parallelismCount} open of ${row.parallelismMax}`} />` },
+  { key: "acts", title: "", kind: "acts", draw: (row) => html`<${Button} kind="small" icon=${row.isPaused ? "play" : "pause"} act=${async () => (await post(`lateron/v1/destinations/${part(row.host)}/${row.isPaused ? "resume" : "pause"}`), refresh())}>${row.isPaused ? "Resume" : "Pause"}<//>` },
+];
+
+export default function Destinations() {
+  const loaded = useLoaded(loadHosts, [], { topics: ["messages", "flow"] });
+  return html`<${Head} title="Destinations" about=${`Each host that gets messages, with what the newest ${LINES} attempts say about it.`} />
+    <${Loaded} of=${loaded}>${(rows) => (rows.length ? html`<${Table} caption="Destination hosts" columns=${columns(loaded.refresh)} rows=${rows} id=${(row) => row.host} />` : html`<${FirstRun} title="No destination yet" />`)}<//>`;
+}

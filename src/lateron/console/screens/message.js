@@ -1,0 +1,188 @@
+// One message: why it is where it is, what happened, and what one can do about it.
+
+import { get, part, remove } from "../api.js";
+import { openReplay } from "../replay.js";
+import { PHASE_WORDS, Phases } from "../charts.js";
+import { micros, place, span } from "../format.js";
+import { Icon } from "../icons.js";
+import { html, useEffect, useState } from "../lib.js";
+import { info, now, useLoaded, useStream } from "../live.js";
+import { go, Link } from "../router.js";
+import { canSign, claimsOf, sign } from "../signing.js";
+import { curlOf } from "../snippets.js";
+import { Body, Button, Card, Chip, Code, confirm, Copy, Empty, Facts, Head, HeaderTable, Loaded, putOnClipboard, State, Tabs, Time, toast } from "../ui.js";
+import { FINAL, relations, STATES, why } from "../words.js";
+
+export default function Message({ id }) {
+  const story = useLoaded(() => get(`lateron/v1/messages/${part(id)}`), [id]);
+  useStream((kind, line) => kind === "message" && line.messageId === id && story.refresh());
+  const moving = story.data && !FINAL.has(story.data.state);
+  useEffect(() => {
+    // Why: the first seconds of a message are what one has come to see.
+    if (!moving || now.value - story.data.createdAt > 15_000) return undefined;
+    const timer = setTimeout(story.refresh, 700);
+    return () => clearTimeout(timer);
+  }, [story.data]);
+  useMessageKeys(story.data);
+  if (story.error?.status === 404) {
+    return html`<${Head} title="Message" /><${Empty} title="This message is not kept any more" icon="search"><p class="mono break">${id}</p><p>Ended messages are kept for as long as the history is. Its id may also be mistyped.</p><div class="row"><${Button} act=${() => go("messages")}>All messages<//></div><//>`;
+  }
+  return html`<${Loaded} of=${story}>${(message) => html`<${Whole} message=${message} refresh=${story.refresh} />`}<//>`;
+}
+
+function useMessageKeys(message) {
+  useEffect(() => {
+    const keys = async (event) => {
+      if (!message || event.target.closest("input,textarea,select,dialog") || event.ctrlKey || event.metaKey || event.altKey) return;
+      const steps = { "[": -1, "]": 1 }[event.key];
+      if (steps) stepAttempt(steps);
+      if (event.key === "c") putOnClipboard(message.messageId).then(() => toast("Id copied."));
+      if (event.key === "y") putOnClipboard(await signedCurl(message)).then(() => toast("Copied as cURL."));
+    };
+    addEventListener("keydown", keys);
+    return () => removeEventListener("keydown", keys);
+  }, [message]);
+}
+
+function stepAttempt(step) {
+  const all = [...document.querySelectorAll(".attempt > summary")];
+  const at = all.indexOf(document.activeElement);
+  const to = all[Math.max(0, Math.min(all.length - 1, at < 0 ? all.length - 1 : at + step))];
+  to?.focus();
+  if (to) to.parentElement.open = true;
+}
+
+function Whole({ message, refresh }) {
+  const { host, path } = place(message.url);
+  const reason = why(message, now.value);
+  const tone = STATES[message.state]?.tone ?? "off";
+  return html`<${Head} title="Message" about=${html`<span class="mono break">${message.messageId}</span> <${Copy} text=${message.messageId} label="Copy id" />`}><${Actions} message=${message} refresh=${refresh} /><//>
+    <${Card} tone=${tone}>
+      <div class="why-state"><${State} of=${message.state} /><span class="mono break">${message.method} ${host}<span class="soft">${path}</span></span></div>
+      <p class="why">${reason.text} ${reason.link && html`<${Link} to=${reason.link}>Look there<//>`}</p>
+    <//>
+    <div class="split">
+      <${Card} title="What happened"><${Timeline} message=${message} /><//>
+      <div><${About} message=${message} /><${Card} title="What is sent"><${Sent} message=${message} /><//></div>
+    </div>`;
+}
+
+function Actions({ message, refresh }) {
+  const cancel = async () => {
+    if (!(await confirm({ title: "Cancel this message?", text: "It will not be sent any more. An attempt that is under way is allowed to end.", verb: "Cancel message" }))) return;
+    await remove(`v2/messages/${part(message.messageId)}`);
+    toast("Cancelled.", "good");
+    refresh();
+  };
+  const replay = async () => {
+    const { messages } = await get("v2/dlq", { messageIds: message.messageId });
+    if (!messages.length) return toast("It is not among the dead letters any more; it may have been replayed already.", "retry");
+    openReplay({ rows: messages, done: (sent) => sent[0] && go(`messages/${sent[0]}`) });
+  };
+  return html`
+    ${!FINAL.has(message.state) && html`<${Button} icon="stop" kind="warns" act=${cancel}>Cancel<//>`}
+    ${message.state === "FAILED" && html`<${Button} kind="primary" icon="loop" act=${replay}>Replay…<//>`}
+    <${Button} icon="builder" act=${() => go(`builder?from=${message.messageId}`)}>${message.state === "FAILED" ? "Edit and replay" : "Clone"}<//>
+    <${Copy} text=${() => signedCurl(message)} kind="" label="Copy the delivery as cURL">cURL<//>`;
+}
+
+/** The delivery as a command, with a fresh signature where this browser may make one. */
+async function signedCurl(message) {
+  const headers = Object.entries(message.header ?? {}).flatMap(([name, values]) => values.map((value) => [name, value]));
+  headers.push(["Upstash-Message-Id", message.messageId]);
+  if (canSign() && info.value?.scope !== "read") {
+    const { current } = await get("v2/keys");
+    headers.push(["Upstash-Signature", await sign(current, message.url, message.body ?? "")]);
+  }
+  return curlOf({ method: message.method, url: message.url, headers, body: message.body });
+}
+
+function About({ message }) {
+  const relation = relations(message);
+  return html`<${Card} title="About it">
+    <${Facts} pairs=${[
+      ["Created", html`<${Time} at=${message.createdAt} as="full" />`],
+      ["Not before", message.notBefore > message.createdAt ? html`<${Time} at=${message.notBefore} as="full" />` : undefined],
+      ["Retries", `${message.retried ?? 0} of ${message.maxRetries} used`],
+      ["Retry delay", message.retryDelayExpression ?? message.retryDelays?.map(span).join(", ")],
+      ["Timeout", message.timeout && span(message.timeout)],
+      ["Belongs to", relation.length ? html`<span class="chips">${relation.map(({ kind, name, link }) => html`<${Link} key=${kind} class="chip" to=${link}><span class="faint">${kind}</span> ${name}<//>`)}</span>` : undefined],
+      ["Labels", message.labels && html`<span class="chips">${message.labels.map((label) => html`<${Link} key=${label} class="chip" to=${`messages?filter=label:${part(label)}`}>${label}<//>`)}</span>`],
+      ["Order key", message.orderKey],
+      ["Callback", message.callback],
+      ["Failure callback", message.failureCallback],
+      ["Published from", message.callerIP],
+    ]} />
+  <//>`;
+}
+
+function Sent({ message }) {
+  const token = message.header?.["Upstash-Signature"]?.[0];
+  const tabs = [
+    ["Body", () => html`<${Body} text=${message.body} base64=${message.bodyBase64} none="It has no body." />`],
+    ["Headers", () => html`<${HeaderTable} of=${message.header} caption="Headers for the destination" />`],
+    ["JSON", () => html`<${Code} text=${JSON.stringify(message, null, 2)} label="Copy JSON" />`],
+  ];
+  if (token) tabs.push(["Signature", () => html`<${Code} text=${JSON.stringify(claimsOf(token), null, 2)} />`]);
+  return html`<${Tabs} label="What is sent" tabs=${tabs} />`;
+}
+
+// The timeline: what was, and dashed, what is to come.
+
+function Timeline({ message }) {
+  const most = Math.max(1, ...message.attempts.map((attempt) => attempt.phases?.total ?? 0));
+  const attempts = new Map(message.attempts.map((attempt) => [attempt.attempt, attempt]));
+  const last = message.attempts.at(-1)?.attempt;
+  const lines = message.events.filter((event) => !(event.state === "ACTIVE" && attempts.has(event.attempt)));
+  return html`<ol class="timeline">
+    ${lines.map((event, at) => html`<${Line} key=${at} ...${{ event, most, attempt: endsAttempt(event) && attempts.get(event.attempt), open: event.attempt === last }} />`)}
+    ${future(message)}
+  </ol>`;
+}
+
+const endsAttempt = ({ state }) => state === "ERROR" || state === "DELIVERED";
+
+function Line({ event, attempt, most, open }) {
+  const { tone, icon, word } = STATES[event.state] ?? { tone: "off", icon: "clock", word: event.state };
+  return html`<li>
+    <span class=${`knot tone-${tone}`}><${Icon} name=${icon} size="10" /></span>
+    <div class="timeline-line"><strong>${wordOf(event, word)}</strong>
+      ${event.state === "RETRY" && event.nextDeliveryTime && html`<span class="soft">next attempt after ${span(event.nextDeliveryTime - event.time)}</span>`}
+      ${event.note && html`<${Chip}>${event.note}<//>`}
+      <span class="at"><${Time} at=${event.time} /></span></div>
+    ${attempt && html`<${Attempt} attempt=${attempt} most=${most} open=${open} />`}
+  </li>`;
+}
+
+function wordOf(event, word) {
+  const said = { CREATED: "Stored", ACTIVE: `Attempt ${event.attempt} under way`, ERROR: `Attempt ${event.attempt} failed`, DELIVERED: `Delivered with attempt ${event.attempt}`, RETRY: "Retry scheduled", FAILED: "Given up; kept as a dead letter", CANCEL_REQUESTED: "Cancelling", CANCELED: "Cancelled" };
+  return said[event.state] ?? word;
+}
+
+function Attempt({ attempt, most, open }) {
+  const total = attempt.phases?.total;
+  return html`<details class="attempt" open=${open}>
+    <summary><span class="turns"><${Icon} name="right" size="12" /></span>
+      <${Chip} tone=${attempt.responseStatus && attempt.responseStatus < 300 ? "good" : "bad"}>${attempt.responseStatus || attempt.errorClass || "no answer"}<//>
+      <span class="grow soft">${attempt.error && attempt.error !== `status ${attempt.responseStatus}` ? attempt.error : ""}</span>
+      ${total !== undefined && html`<${Phases} phases=${attempt.phases} most=${most} /><span class="num nowrap">${micros(total)}</span>`}
+    </summary>
+    <div class="attempt-body">
+      <div class="phase-key">${Object.entries(PHASE_WORDS).filter(([key]) => attempt.phases?.[key] !== undefined).map(([key, word]) => html`<span key=${key}><i class=${`swatch ${key}`}></i>${word} <b class="num">${micros(attempt.phases[key])}</b></span>`)}</div>
+      <${Tabs} label=${`Attempt ${attempt.attempt}`} tabs=${[
+        ["Answer", () => html`<${Body} text=${attempt.responseBody} base64=${attempt.responseBodyBase64} truncated=${attempt.responseTruncated} none="The answer had no body." />`],
+        ["Headers", () => html`<${HeaderTable} of=${attempt.responseHeader} caption="Headers of the answer" />`],
+        ["Details", () => html`<${Facts} pairs=${[["Started", html`<${Time} at=${attempt.startedAt} as="full" />`], ["Ended", html`<${Time} at=${attempt.endedAt} as="full" />`], ["Address", attempt.peer], ["Connection", attempt.reusedConnection ? "kept from before" : "new"], ["Kind of failure", attempt.errorClass], ["Error", attempt.error]]} />`],
+      ]} />
+    </div>
+  </details>`;
+}
+
+function future(message) {
+  if (FINAL.has(message.state)) return null;
+  const left = message.maxRetries - (message.retried ?? 0);
+  const due = message.waitingUntil ?? message.nextDeliveryTime;
+  return html`
+    ${message.state !== "ACTIVE" && html`<li class="future"><span class="knot"></span><div class="timeline-line"><span>Attempt ${message.attempts.length + 1}</span><span class="at">${due ? html`<${Time} at=${due} as="relative" />` : "when there is room"}</span></div></li>`}
+    ${left > 0 && html`<li class="future"><span class="knot"></span><div class="timeline-line"><span>${left === 1 ? "One more retry" : `Up to ${left} more retries`} if that fails, then a dead letter</span></div></li>`}`;
+}

@@ -1,0 +1,132 @@
+// Messages: the log as it grows, one row a message or one a line, and what waits.
+
+import { all, BASE, get, search } from "../api.js";
+import { BulkBar, CancelDialog } from "../bulk.js";
+import { FilterBox, understand, withField } from "../filter.js";
+import { FirstRun, NothingFits } from "../first.js";
+import { count, place, plural, shortId } from "../format.js";
+import { html, signal, useEffect, useMemo, useState } from "../lib.js";
+import { held, now, skipped, useLoaded, useStream } from "../live.js";
+import { go, Link, setQuery } from "../router.js";
+import { save, Table, useColumns } from "../table.js";
+import { Button, Chip, Copy, Head, Loaded, openDialog, Segments, State, Time } from "../ui.js";
+import { relations, why } from "../words.js";
+
+const PAGE = 100;
+const ROWS_MOST = 200;
+
+const VIEWS = [
+  ["latest", "Messages"],
+  ["waiting", "Waiting"],
+  ["lines", "Every line"],
+];
+const QUICK = [
+  ["", "All"],
+  ["delivered", "Delivered"],
+  ["failed", "Failed"],
+  ["retry", "Retrying"],
+  ["active", "Delivering"],
+  ["canceled", "Cancelled"],
+];
+
+export function Target({ row }) {
+  const { host, path } = place(row.url);
+  return html`<span class="target"><span class="method">${row.method}</span><span class="where" title=${row.url}>${host}<span class="path">${path}</span></span></span>`;
+}
+
+export const Relations = ({ of }) => html`<span class="chips">${relations(of).map(({ kind, name, link }) => html`<${Link} key=${kind} to=${link} class="chip"><span class="faint">${kind}</span> ${name}<//>`)}</span>`;
+export const Labels = ({ of }) => html`<span class="chips">${(of.labels ?? []).map((label) => html`<${Link} key=${label} to=${`messages?filter=label:${encodeURIComponent(label)}`} class="chip">${label}<//>`)}</span>`;
+
+const COLUMNS = [
+  { key: "state", title: "State", draw: (row) => html`<${State} of=${row.state} />` },
+  { key: "target", title: "Destination", kind: "wide", draw: (row) => html`<${Target} row=${row} />` },
+  { key: "status", title: "Answer", draw: (row) => html`<${Answer} row=${row} />` },
+  { key: "attempt", title: "Attempt", kind: "right", draw: (row) => (row.attempt ? html`<span class="nowrap">${row.attempt} of ${row.maxRetries + 1}</span>` : html`<span class="faint">–</span>`) },
+  { key: "relation", title: "Relation", draw: (row) => html`<${Relations} of=${row} />` },
+  { key: "labels", title: "Labels", draw: (row) => html`<${Labels} of=${row} />` },
+  { key: "next", title: "Next attempt", draw: (row) => (row.nextDeliveryTime ? html`<${Time} at=${row.nextDeliveryTime} as="relative" />` : html`<span class="faint">–</span>`) },
+  { key: "why", title: "Why it waits", draw: (row) => (row.waitingFor ? html`<span class="soft">${why(row, now.value).text}</span>` : null), extra: true },
+  { key: "id", title: "Id", draw: (row) => html`<span class="mono nowrap">${shortId(row.messageId)}</span>`, extra: true },
+  { key: "ip", title: "Publisher", draw: (row) => row.callerIP, extra: true },
+  { key: "time", title: "Time", kind: "right", draw: (row) => html`<span class="nowrap"><${Time} at=${row.time ?? row.createdAt} /></span>` },
+];
+const WAITING_HIDES = new Set(["status", "attempt", "next"]);
+
+function Answer({ row }) {
+  if (row.responseStatus) return html`<${Chip} tone=${row.responseStatus < 300 ? "good" : "bad"}>${row.responseStatus}<//>`;
+  return row.error ? html`<${Chip} tone="bad" title=${row.error}>no answer<//>` : html`<span class="faint">–</span>`;
+}
+
+/** The newest line of each message; lists come newest first. */
+function latest(lines) {
+  const seen = new Map();
+  for (const line of lines) {
+    const known = seen.get(line.messageId);
+    // An ERROR and what follows from it bear the same time; its answer is worth keeping.
+    if (!known) seen.set(line.messageId, { ...line });
+    else if (known.responseStatus === undefined && known.attempt === line.attempt && line.responseStatus !== undefined) Object.assign(known, { responseStatus: line.responseStatus, error: line.error });
+  }
+  return [...seen.values()];
+}
+
+export default function Messages({ query }) {
+  const view = query.view || "latest";
+  const text = query.filter || "";
+  const change = (filter) => setQuery({ ...query, filter });
+  const list = view === "waiting" ? "messages" : "events";
+  const chosen = useMemo(() => signal(new Set()), [view]);
+  const [older, setOlder] = useState([]);
+  const meant = understand(text, list, Math.floor(Date.now() / 60_000) * 60_000);
+  const asked = JSON.stringify([list, meant.query]);
+  const loaded = useLoaded(() => get(`v2/${list}`, { ...meant.query, count: PAGE }), [asked], { topics: ["messages"] });
+  useEffect(() => setOlder([]), [asked]);
+  useStream((kind) => kind === "message" && !held.value && list === "events" && soon(loaded.refresh));
+  const more = async () => {
+    const cursor = older.at(-1)?.cursor ?? loaded.data.cursor;
+    const page = await get(`v2/${list}`, { ...meant.query, count: PAGE, cursor });
+    setOlder([...older, { rows: page[list], cursor: page.cursor }]);
+  };
+  const lines = [...(loaded.data?.[list] ?? []), ...older.flatMap(({ rows }) => rows)];
+  const rows = (view === "latest" ? latest(lines) : lines).filter(meant.rest ?? (() => true));
+  return html`<${Head} title="Messages" about=${{ latest: "Where each message stands, newest first.", waiting: "What has not gone out yet, and why.", lines: "Every line of the log." }[view]}>
+      <${Segments} label="View" options=${VIEWS} value=${view} pick=${(to) => setQuery({ ...query, view: to === "latest" ? "" : to })} />
+      <${Button} kind="primary" icon="builder" act=${() => go("builder")}>New message<//>
+    <//>
+    <${Tools} ...${{ text, change, list, meant, rows, view }} />
+    <${Loaded} of=${loaded}>${() => html`<${List} ...${{ rows, view, chosen, text, change, meant, more: (older.at(-1) ?? loaded.data).cursor && more }} />`}<//>`;
+}
+
+let waiting = 0;
+
+/** Load again once for many lines of the stream. */
+function soon(refresh) {
+  waiting ||= setTimeout(() => ((waiting = 0), refresh()), 300);
+}
+
+function Tools({ text, change, list, meant, rows, view }) {
+  const state = /(?:^|\s)state:(\S+)/.exec(text)?.[1] ?? "";
+  const url = `${location.origin}${BASE}v2/${list}${search(meant.query)}`;
+  return html`<div class="tools">
+    <${FilterBox} text=${text} change=${change} list=${list} wrong=${meant.wrong} />
+    ${view !== "waiting" && html`<${Segments} label="State" options=${QUICK} value=${state} pick=${(value) => change(withField(text, "state", value))} />`}
+    <${Copy} text=${`curl "${url}" -H "Authorization: Bearer $QSTASH_TOKEN"`} label="Copy this view as cURL" kind="" />
+    <${Button} icon="catcher" label="Save as NDJSON" act=${async () => save("messages.ndjson", meant.rest ? rows : (await all(`v2/${list}`, list, { ...meant.query, count: PAGE })).items)} />
+  </div>`;
+}
+
+function List({ rows, view, chosen, text, change, meant, more }) {
+  const usual = COLUMNS.filter(({ key }) => view !== "waiting" || !WAITING_HIDES.has(key)).map((column) => (view === "waiting" && column.key === "why" ? { ...column, extra: false } : column));
+  const { columns, chooser } = useColumns(view, usual);
+  if (!rows.length && text) return html`<${NothingFits} text=${text} drop=${() => change("")} />`;
+  if (!rows.length && view === "waiting") return html`<${FirstRun} title="Nothing waits" />`;
+  if (!rows.length) return html`<${FirstRun} />`;
+  const id = view === "lines" ? (row) => `${row.messageId} ${row.time} ${row.state} ${row.attempt ?? 0}` : (row) => row.messageId;
+  const cancel = (messageIds) => openDialog("Cancel messages", () => html`<${CancelDialog} query=${messageIds ? { messageIds } : meant.query} done=${() => (chosen.value = new Set())} />`);
+  return html`<div class="row list-bar"><span class="faint grow" role="status">${meant.rest ? `${plural(rows.length, "row")} of those loaded fit` : plural(rows.length, "row")}${skipped.value ? `; the stream left out ${count(skipped.value)}` : ""}</span>
+      ${view === "waiting" && !meant.rest && html`<${Button} kind="quiet warns" icon="stop" act=${() => cancel(null)}>Cancel all ${text ? "that fit" : "that wait"}…<//>`}${chooser}</div>
+    <${Table} caption=${`Messages, ${VIEWS.find(([key]) => key === view)[1]}`} columns=${columns} rows=${rows.slice(0, ROWS_MOST)} id=${id} chosen=${view === "lines" ? undefined : chosen} open=${(row) => go(`messages/${row.messageId}`)} />
+    <div class="more">${rows.length > ROWS_MOST ? html`<span class="faint">The first ${ROWS_MOST} are shown; narrow the filter to see others.</span>` : more && html`<${Button} act=${more}>Older<//>`}</div>
+    <${BulkBar} chosen=${chosen}>
+      ${(ids) => html`<${Button} icon="stop" kind="warns" act=${() => cancel(ids)}>Cancel…<//><${Button} icon="catcher" act=${() => save("messages.ndjson", rows.filter((row) => ids.includes(row.messageId)))}>Save<//>`}
+    <//>`;
+}

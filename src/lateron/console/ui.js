@@ -1,0 +1,245 @@
+// The small parts that all screens are made of.
+
+import { ApiError } from "./api.js";
+import { bytes, decode64, full, hex, iso, moment, pretty, relative } from "./format.js";
+import { Icon } from "./icons.js";
+import { classes, html, signal, useEffect, useId, useLayoutEffect, useRef, useState } from "./lib.js";
+import { now } from "./live.js";
+import { STATES } from "./words.js";
+
+/** Time zone of all times: "local" or "UTC". */
+export const zoneChoice = signal(localStorage.getItem("lateron.zone") === "UTC" ? "UTC" : "local");
+export const zone = () => (zoneChoice.value === "UTC" ? "UTC" : Intl.DateTimeFormat().resolvedOptions().timeZone);
+
+/** A moment as the user reads it; hover shows it in full, with UTC. */
+export function Time({ at, as = "clock" }) {
+  if (at == null) return html`<span class="faint">–</span>`;
+  const shown = { clock: () => moment(at, zone(), now.value), relative: () => relative(at, now.value), full: () => full(at, zone()) }[as]();
+  return html`<time class="num" datetime=${iso(at)} title=${`${full(at, zone())}\n${iso(at)}`}>${shown}</time>`;
+}
+
+export function State({ of, word }) {
+  const { tone, icon, word: usual } = STATES[of] ?? { tone: "off", icon: "clock", word: of };
+  return html`<span class=${`state tone-${tone}`}><${Icon} name=${icon} size="13" />${word ?? usual}</span>`;
+}
+
+/** A small label with a tone. */
+export const Chip = ({ tone, children, title }) => html`<span class=${classes("chip", tone && `tone-${tone}`)} title=${title}>${children}</span>`;
+
+/** A button; `act` may be asynchronous, the button waits for it and errors become a toast. */
+export function Button({ act, children, icon, kind = "", label, ...rest }) {
+  const [busy, setBusy] = useState(false);
+  const run = async (event) => {
+    if (busy || rest.disabled) return;
+    setBusy(true);
+    try {
+      await act(event);
+    } catch (error) {
+      toast(error.message, "bad");
+    }
+    setBusy(false);
+  };
+  return html`<button type="button" class=${classes("button", kind, !children && "bare")} aria-label=${label} title=${label} aria-busy=${busy} onClick=${run} ...${rest}>
+    ${icon && html`<${Icon} name=${icon} />`}${children}
+  </button>`;
+}
+
+/** Copies a text, and says so. */
+export function Copy({ text, label = "Copy", children, kind = "quiet" }) {
+  const [done, setDone] = useState(false);
+  const copy = async () => {
+    const copied = typeof text === "function" ? await text() : text;
+    await putOnClipboard(copied);
+    setDone(true);
+    setTimeout(() => setDone(false), 1_500);
+  };
+  return html`<${Button} act=${copy} icon=${done ? "check" : "copy"} kind=${kind} label=${done ? "Copied" : label}>${children && (done ? "Copied" : children)}<//>`;
+}
+
+export async function putOnClipboard(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+  } catch {
+    const area = Object.assign(document.createElement("textarea"), { value: text });
+    document.body.append(area);
+    area.select();
+    document.execCommand("copy");
+    area.remove();
+  }
+}
+
+// Toasts
+
+export const toasts = signal([]);
+let nextToast = 0;
+
+/** Say something in passing. `action` is [word, function]. */
+export function toast(text, tone = "", action = null) {
+  const id = (nextToast += 1);
+  toasts.value = [...toasts.value.slice(-3), { id, text, tone, action }];
+  setTimeout(() => dismiss(id), tone === "bad" ? 12_000 : 6_000);
+}
+
+const dismiss = (id) => (toasts.value = toasts.value.filter((one) => one.id !== id));
+
+export function Toasts() {
+  return html`<div class="toasts" role="status" aria-live="polite">
+    ${toasts.value.map(
+      ({ id, text, tone, action }) => html`<div key=${id} class=${classes("toast", tone && `tone-${tone}`)}>
+        <span>${text}</span>
+        ${action && html`<${Button} kind="quiet" act=${async () => (dismiss(id), action[1]())}>${action[0]}<//>`}
+        <${Button} kind="quiet" icon="cross" label="Dismiss" act=${() => dismiss(id)} />
+      </div>`,
+    )}
+  </div>`;
+}
+
+// Dialogs
+
+/** The dialog that is open: a function that draws its content. */
+export const dialog = signal(null);
+
+export const openDialog = (title, draw, { wide = false } = {}) => (dialog.value = { title, draw, wide });
+export const closeDialog = () => (dialog.value = null);
+
+export function Dialogs() {
+  const open = dialog.value;
+  return open && html`<${Modal} key=${open.title} ...${open} />`;
+}
+
+function Modal({ title, draw: Draw, wide }) {
+  const box = useRef();
+  const id = useId();
+  useLayoutEffect(() => {
+    const before = document.activeElement;
+    box.current.showModal();
+    return () => before?.focus?.();
+  }, []);
+  const outside = (event) => event.target === box.current && closeDialog();
+  return html`<dialog ref=${box} class=${classes("dialog", wide && "wide")} aria-labelledby=${id} onClose=${closeDialog} onMouseDown=${outside}>
+    <div class="dialog-head"><h2 id=${id}>${title}</h2><${Button} kind="quiet" icon="cross" label="Close" act=${closeDialog} /></div>
+    <div class="dialog-body"><${Draw} /></div>
+  </dialog>`;
+}
+
+/** Ask before something that cannot be taken back; resolves to true or false. */
+export function confirm({ title, text, verb, tone = "danger", word = null }) {
+  return new Promise((resolve) => {
+    const Ask = () => {
+      const [typed, setTyped] = useState("");
+      useEffect(() => () => resolve(false), []);
+      const done = () => (resolve(true), closeDialog());
+      return html`<p>${text}</p>
+        ${word && html`<${Field} label=${`Type ${word} to go on`}><input value=${typed} onInput=${(e) => setTyped(e.target.value)} autocomplete="off" /><//>`}
+        <div class="dialog-foot">
+          <${Button} act=${closeDialog}>Cancel<//>
+          <${Button} kind=${tone} act=${done} disabled=${word !== null && typed !== word}>${verb}<//>
+        </div>`;
+    };
+    openDialog(title, Ask);
+  });
+}
+
+// Forms
+
+/** A labelled field; the child is the control. `hint` explains, `error` says what is wrong. */
+export function Field({ label, hint, error, children, inline }) {
+  const id = useId();
+  const control = Array.isArray(children) ? children[0] : children;
+  control.props.id = id;
+  if (hint || error) control.props["aria-describedby"] = `${id}-hint`;
+  if (error) control.props["aria-invalid"] = "true";
+  return html`<div class=${classes("field", inline && "inline", error && "wrong")}>
+    <label for=${id}>${label}</label>${children}
+    ${(hint || error) && html`<p class="hint" id=${`${id}-hint`}>${error || hint}</p>`}
+  </div>`;
+}
+
+/** Choose one of a few, shown side by side. `options` are [value, word]. */
+export function Segments({ label, options, value, pick }) {
+  return html`<div class="segments" role="group" aria-label=${label}>
+    ${options.map(([key, word]) => html`<button type="button" key=${key} aria-pressed=${key === value} onClick=${() => pick(key)}>${word}</button>`)}
+  </div>`;
+}
+
+export function Tabs({ label, tabs }) {
+  const [open, setOpen] = useState(tabs[0][0]);
+  const shown = tabs.find(([name]) => name === open) ?? tabs[0];
+  const move = (event) => {
+    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    if (!step) return;
+    const at = tabs.indexOf(shown);
+    setOpen(tabs[(at + step + tabs.length) % tabs.length][0]);
+    event.currentTarget.children[(at + step + tabs.length) % tabs.length].focus();
+  };
+  return html`<div class="tabs">
+    <div class="tab-list" role="tablist" aria-label=${label} onKeyDown=${move}>
+      ${tabs.map(([name]) => html`<button type="button" role="tab" key=${name} aria-selected=${name === shown[0]} tabindex=${name === shown[0] ? 0 : -1} onClick=${() => setOpen(name)}>${name}</button>`)}
+    </div>
+    <div class="tab-panel" role="tabpanel" aria-label=${shown[0]}>${shown[1]()}</div>
+  </div>`;
+}
+
+// Layout
+
+/** The head of a screen. */
+export function Head({ title, about, children }) {
+  useEffect(() => {
+    if (typeof title === "string") document.title = `${title} · Lateron`;
+  }, [title]);
+  return html`<header class="head"><div><h1>${title}</h1>${about && html`<p class="about">${about}</p>`}</div><div class="head-side">${children}</div></header>`;
+}
+
+export const Card = ({ title, side, children, pad = true, tone }) => html`<section class=${classes("card", pad && "pad", tone && `edge-${tone}`)}>
+  ${title && html`<div class="card-head"><h2>${title}</h2>${side}</div>`}${children}
+</section>`;
+
+/** What would be here, and how it comes to be. */
+export const Empty = ({ title, children, icon = "messages" }) => html`<div class="empty"><span class="empty-icon"><${Icon} name=${icon} size="22" /></span><h2>${title}</h2><div class="empty-text">${children}</div></div>`;
+
+export function Failure({ error, again }) {
+  const next = error instanceof ApiError && error.status === 403 ? "This session may only read." : null;
+  return html`<div class="failure" role="alert"><strong>${error.status ? `The server said ${error.status}.` : "No answer."}</strong> ${error.message} ${next}
+    ${error.requestId && html`<span class="faint">Request ${error.requestId}.</span>`} ${again && html`<${Button} act=${again} icon="loop">Try again<//>`}</div>`;
+}
+
+/** Shows what was loaded, or that it is loading, or what went wrong. */
+export function Loaded({ of, children }) {
+  if (of.data === undefined) return of.error ? html`<${Failure} error=${of.error} again=${of.refresh} />` : html`<div class="loading" role="status">Loading…</div>`;
+  return html`${of.error && html`<${Failure} error=${of.error} again=${of.refresh} />`}${children(of.data)}`;
+}
+
+/** Names and values, for the facts of one thing. `pairs` are [name, value]; those without value are left out. */
+export const Facts = ({ pairs }) => html`<dl class="facts">
+  ${pairs.filter(([, value]) => value !== undefined && value !== null && value !== "").map(([name, value]) => html`<div key=${name}><dt>${name}</dt><dd>${value}</dd></div>`)}
+</dl>`;
+
+/** A block of code with a button to copy it. */
+export const Code = ({ text, label = "Copy" }) => html`<div class="code"><${Copy} text=${text} label=${label} /><pre tabindex="0">${text}</pre></div>`;
+
+// Payloads: always text nodes.
+
+const SHOWN_MOST = 200_000;
+
+export const HeaderTable = ({ of, caption }) => {
+  const rows = Object.entries(of ?? {}).flatMap(([name, values]) => [values].flat().map((value) => [name, value]));
+  if (!rows.length) return html`<p class="faint">No headers.</p>`;
+  return html`<div class="scroll"><table class="plain headers"><caption class="unseen">${caption}</caption><tbody>
+    ${rows.map(([name, value], at) => html`<tr key=${at}><th scope="row">${name}</th><td>${value}</td></tr>`)}
+  </tbody></table></div>`;
+};
+
+/** A body as JSON, text or hex. Give `text`, or `base64` of bytes. */
+export function Body({ text, base64, truncated, none = "No body." }) {
+  const [view, setView] = useState("pretty");
+  if (!text && !base64) return html`<p class="faint">${none}</p>`;
+  const decoded = base64 ? decode64(base64) : { raw: new TextEncoder().encode(text), text };
+  const readable = decoded.text !== null;
+  const chosen = readable ? view : "hex";
+  const shown = { pretty: () => pretty(decoded.text), text: () => decoded.text, hex: () => hex(decoded.raw ?? new Uint8Array()) }[chosen]();
+  const options = readable ? [["pretty", "Pretty"], ["text", "As sent"], ["hex", "Hex"]] : [["hex", "Hex"]];
+  return html`<div class="body-view">
+    <div class="body-bar"><${Segments} label="Show body as" options=${options} value=${chosen} pick=${setView} /><span class="faint num">${bytes(decoded.raw?.length ?? 0)}${truncated ? ", cut" : ""}</span></div>
+    <${Code} text=${shown.slice(0, SHOWN_MOST)} label="Copy body" />
+  </div>`;
+}

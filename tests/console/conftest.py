@@ -1,0 +1,89 @@
+"""A browser for the tests of the console: Debian's Chromium, driven by Playwright.
+
+Every page of every test is watched: a request to another origin, an exception of a script, or a word of the
+browser about the content security policy fails the test at its end, whatever it was about.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+from tests.node.test_node import HERE as NODE
+from tests.node.test_node import is_installed
+from tests.support.server import Server
+
+Open = Callable[..., Page]
+
+
+@pytest.fixture(scope="package")
+def browser() -> Iterator[Browser]:
+    """Return a browser for all tests; pages of one test know nothing of another's."""
+    found = shutil.which("chromium")
+    if found is None:
+        pytest.skip("Chromium is not installed")
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-dev-shm-usage"])
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    """Return an empty development server."""
+    with Server(tmp_path / "data") as running:
+        yield running
+
+
+@pytest.fixture
+def open_page(browser: Browser, server: Server) -> Iterator[Open]:
+    """Return a function that opens a screen of the console in a fresh browser profile."""
+    wrong: list[str] = []
+    contexts = []
+
+    def said(message: ConsoleMessage) -> None:
+        # A path the server does not have yet is asked for once and then left alone; a page may do that.
+        if message.type == "error" and not message.text.startswith("Failed to load resource"):
+            wrong.append(message.text)
+
+    def opened(screen: str = "", *, width: int = 1440, theme: str = "light", height: int = 900) -> Page:
+        context = browser.new_context(
+            viewport={"width": width, "height": height},
+            color_scheme="dark" if theme == "dark" else "light",
+            reduced_motion="reduce",
+            locale="en-GB",
+            timezone_id="Europe/Berlin",
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(15_000)
+        page.on("console", said)
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("request", lambda request: foreign(request.url))
+        page.goto(f"{server.url}/console/{screen}")
+        page.locator("main").wait_for()
+        return page
+
+    def foreign(url: str) -> None:
+        if not url.startswith((server.url, "blob:", "data:")):
+            wrong.append(f"a request to {url}")
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert wrong == []
+
+
+@pytest.fixture(scope="session")
+def axe() -> str:
+    """Return the text of axe-core, which looks for what keeps people out."""
+    if not is_installed():
+        npm = shutil.which("npm")
+        if npm is None:
+            pytest.skip("npm is not installed")
+        subprocess.run([npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=NODE, check=True, timeout=240)
+    return (NODE / "node_modules/axe-core/axe.min.js").read_text("utf-8")

@@ -1,0 +1,90 @@
+"""The files of the console as they lie in the package: what they may not hold, and how much of it there may be."""
+
+from __future__ import annotations
+
+import gzip
+import re
+import subprocess
+import sys
+import tomllib
+from hashlib import sha256
+from pathlib import Path
+from zipfile import ZipFile
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+FILES = ROOT / "src" / "lateron" / "console"
+VENDOR = FILES / "vendor"
+OWN = sorted(path for path in FILES.rglob("*.js") if VENDOR not in path.parents)
+IMPORT = re.compile(r"""(?:\bfrom ?|\bimport\()["']([^"'\n]+)["']""")
+SCRIPT_GZIP_MAX = 90 << 10
+STYLE_GZIP_MAX = 20 << 10
+
+
+def test_what_is_of_others_is_as_they_published_it() -> None:
+    """A file of a vendor is pinned by its hash, with its licence beside it; only names of imports are ours."""
+    listed = tomllib.loads((VENDOR / "VENDOR.toml").read_text("utf-8"))
+    assert set(listed["files"]) == {path.name for path in VENDOR.glob("*.js")}
+    for name, entry in listed["files"].items():
+        text = (VENDOR / name).read_text("utf-8")
+        assert sha256(text.encode()).hexdigest() == entry["sha256"], name
+        assert len((VENDOR / entry["licence_file"]).read_text("utf-8")) > 1000
+        for theirs, ours in listed["imports"].items():
+            text = text.replace(f'from"{ours}"', f'from"{theirs}"')
+        assert sha256(text.encode()).hexdigest() == entry["source_sha256"], name
+
+
+@pytest.mark.parametrize("path", OWN, ids=lambda path: path.name)
+def test_no_script_makes_markup_or_code_out_of_text(path: Path) -> None:
+    """A payload is somebody else's text: it becomes a text node, never HTML, never code."""
+    text = path.read_text("utf-8")
+    forbidden = r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|dangerouslySetInnerHTML|\beval\(|new Function"
+    assert re.findall(forbidden, text) == []
+
+
+def test_every_import_is_relative_and_there_and_every_file_is_reached() -> None:
+    """There is no import map and no bundler: what a module names stands in the package, and nothing else does."""
+    index = (FILES / "index.html").read_text("utf-8")
+    waiting = [FILES / name for name in re.findall(r'(?:src|href)="([^"]+)"', index)]
+    reached: set[Path] = set()
+    while waiting:
+        path = waiting.pop().resolve()
+        if path in reached:
+            continue
+        reached.add(path)
+        if path.suffix == ".js":
+            names = IMPORT.findall(path.read_text("utf-8"))
+            assert [name for name in names if not name.startswith(("./", "../"))] == [], path.name
+            waiting += [path.parent / name for name in names]
+
+    served = {path.resolve() for path in FILES.rglob("*") if path.suffix in {".js", ".css", ".svg"}}
+    assert served == reached
+
+
+def test_the_page_has_no_script_or_style_of_its_own() -> None:
+    """The content security policy allows none, and a page that needed one would only fail in the browser."""
+    index = (FILES / "index.html").read_text("utf-8")
+    assert re.findall(r"<script>|<style|\sstyle=|\son[a-z]+=|https?://", index) == []
+
+
+def test_the_console_is_small() -> None:
+    """All scripts together are at most 90 KB as sent compressed, all styles 20 KB."""
+    scripts = sum(len(gzip.compress(path.read_bytes(), mtime=0)) for path in FILES.rglob("*.js"))
+    styles = sum(len(gzip.compress(path.read_bytes(), mtime=0)) for path in FILES.rglob("*.css"))
+    assert scripts <= SCRIPT_GZIP_MAX
+    assert styles <= STYLE_GZIP_MAX
+
+
+def test_the_wheel_brings_every_file(tmp_path: Path) -> None:
+    """Whoever installs the package has the console, licences of others included; nothing is built or fetched later."""
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+    )
+    (wheel,) = tmp_path.glob("*.whl")
+    inside = set(ZipFile(wheel).namelist())
+    wanted = {f"lateron/console/{path.relative_to(FILES).as_posix()}" for path in FILES.rglob("*") if path.is_file()}
+    assert wanted - inside == set()

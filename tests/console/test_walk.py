@@ -1,0 +1,213 @@
+"""A person walks through the console, in a real browser, before a real server."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from playwright.sync_api import Page, expect
+from tests.console.conftest import Open
+from tests.support.poll import until
+from tests.support.server import Server
+
+JSON = ("Content-Type", "application/json")
+
+
+def publish(server: Server, name: str, body: object = None, *headers: tuple[str, str]) -> str:
+    """Publish to the catcher of the server."""
+    content = json.dumps({"n": 1} if body is None else body).encode()
+    reply = server.call("POST", f"/v2/publish/{server.url}/_catch/{name}", content, (JSON, *headers))
+    assert reply.status == 201, reply.text
+    return str(reply.json["messageId"])
+
+
+def fail(server: Server, number: int, name: str = "orders") -> None:
+    """Make dead letters, and wait until they are."""
+    for n in range(number):
+        publish(server, f"{name}?status=503", {"order": n}, ("Upstash-Retries", "0"), ("Upstash-Label", "nightly"))
+    until(lambda: len(server.call("GET", "/v2/dlq").json["messages"]) >= number, "dead letters")
+
+
+def go(page: Page, word: str) -> None:
+    """Choose a screen at the left."""
+    page.get_by_role("navigation").get_by_role("link", name=re.compile(f"^{word}")).click()
+    expect(page.get_by_role("heading", level=1, name=word)).to_be_visible()
+
+
+def test_a_newcomer_sees_a_delivery_in_the_first_minute(open_page: Open) -> None:
+    """From an empty console one press sends a message; its page says what happened, the catcher what arrived."""
+    page = open_page()
+    page.get_by_role("button", name="Send a test message to the catcher").click()
+
+    expect(page.get_by_text("The destination answered 200 after 1 attempt")).to_be_visible()
+    expect(page.get_by_text("Delivered with attempt 1")).to_be_visible()
+
+    go(page, "Catcher")
+    expect(page.get_by_text("signature good")).to_be_visible()
+    expect(page.get_by_text('"hello": "world"').first).to_be_visible()
+
+
+def test_a_bad_night_is_mended_with_one_bulk_replay(open_page: Open, server: Server) -> None:
+    """Dead letters are grouped by what went wrong; a replay is counted first, then done, and finds its messages."""
+    fail(server, 3)
+    page = open_page("dead")
+    group = page.locator(".group-row", has_text="answered 503")
+    expect(group.locator(".figure")).to_have_text("3")
+
+    group.get_by_role("button", name="Replay 3").click()
+    box = page.get_by_role("dialog")
+    expect(box.get_by_text("would be published anew")).to_be_visible()
+    assert len(server.call("GET", "/v2/dlq").json["messages"]) == 3
+    box.get_by_text("Change something on the way").click()
+    box.get_by_label("Labels").fill("mended")
+    box.get_by_role("button", name="Replay 3 messages").click()
+
+    expect(page.get_by_text("3 dead letters replayed.")).to_be_visible()
+    events = server.call("GET", "/v2/events?label=mended&state=CREATED").json["events"]
+    assert len(events) == 3
+
+
+def test_all_that_a_filter_means_are_counted_before_they_are_touched(open_page: Open, server: Server) -> None:
+    """What all means is what the server counts, not what the page happens to show; nothing changes until it is confirmed."""
+    for _ in range(3):
+        publish(server, "later", None, ("Upstash-Delay", "1h"), ("Upstash-Label", "reminder"))
+    publish(server, "later", None, ("Upstash-Delay", "1h"))
+    page = open_page("messages?view=waiting&filter=label:reminder")
+    page.get_by_role("button", name="Cancel all that fit").click()
+    box = page.get_by_role("dialog")
+    expect(box.locator(".figure")).to_have_text("3")
+    assert len(server.call("GET", "/v2/messages").json["messages"]) == 4
+
+    box.get_by_role("button", name="Cancel 3 messages").click()
+
+    expect(page.get_by_text("3 messages cancelled.")).to_be_visible()
+    assert len(server.call("GET", "/v2/messages").json["messages"]) == 1
+
+
+def test_a_schedule_shows_its_next_runs_while_it_is_written(open_page: Open, server: Server) -> None:
+    """The preview is the server's own; the schedule that is saved runs at a press and can be paused."""
+    page = open_page("builder?kind=schedule")
+    page.get_by_label("Cron").fill("0 7 * * 1-5")
+    page.get_by_label("Time zone").last.select_option("Europe/Berlin")
+    expect(page.get_by_text("weekdays at 07:00, Europe/Berlin. The next runs:")).to_be_visible()
+    expect(page.locator("main time").first).to_contain_text("07:00:00")
+    page.get_by_label("Id of the schedule").fill("morning")
+    page.get_by_role("button", name="Save schedule").click()
+
+    expect(page.get_by_role("heading", name="morning")).to_be_visible()
+    page.get_by_role("button", name="Run now").click()
+    expect(page.get_by_text("morning runs.")).to_be_visible()
+    page.get_by_role("button", name="Pause morning").click()
+    until(lambda: server.call("GET", "/v2/schedules/morning").json["isPaused"], "the pause")
+
+
+def test_it_is_said_why_a_message_waits_and_the_limit_can_be_pinned(open_page: Open, server: Server) -> None:
+    """Three steps from the message to the reason, and there the limit is changed for good."""
+    flow = (("Upstash-Flow-Control-Key", "openai"), ("Upstash-Flow-Control-Value", "rate=1,period=1h"))
+    publish(server, "llm", None, *flow)
+    held = publish(server, "llm", None, *flow)
+    page = open_page(f"messages?id={held}")
+    expect(page.get_by_text("Flow key openai has used up its rate for this period")).to_be_visible()
+    page.get_by_role("link", name="Look there").click()
+
+    page.get_by_role("button", name="Pin limits").click()
+    box = page.get_by_role("dialog")
+    box.get_by_label("Starts").fill("50")
+    box.get_by_role("button", name="Pin limits").click()
+
+    expect(page.get_by_text("pinned", exact=True)).to_be_visible()
+    assert server.call("GET", "/v2/flowControl/openai").json["rateMax"] == 50
+    until(lambda: len(server.call("GET", "/lateron/v1/catcher/llm").json["requests"]) == 2, "the delivery")
+
+
+@pytest.mark.promise("D-57")
+def test_signing_keys_are_rotated_only_after_a_word_is_typed(open_page: Open, server: Server) -> None:
+    """Receivers that know one key only refuse deliveries from then on; a slip of the mouse must not do that."""
+    before = server.call("GET", "/v2/keys").json
+    page = open_page("settings")
+    page.get_by_role("button", name="Rotate").click()
+    button = page.get_by_role("dialog").get_by_role("button", name="Rotate keys")
+    expect(button).to_be_disabled()
+    page.get_by_role("dialog").get_by_role("textbox").fill("rotate")
+    button.click()
+
+    expect(page.get_by_text("The keys are rotated.")).to_be_visible()
+    assert server.call("GET", "/v2/keys").json["current"] == before["next"]
+
+
+def test_the_signature_lab_says_claim_by_claim_what_is_wrong(open_page: Open) -> None:
+    """Made here, it is good in all; with another body, only the hash of the body is not."""
+    page = open_page("settings")
+    page.get_by_role("button", name="Make an example").click()
+    page.get_by_role("button", name="Check").click()
+    expect(page.locator(".verdict li .tone-good")).to_have_count(6)
+
+    page.get_by_label("Body").fill("{}")
+    page.get_by_role("button", name="Check").click()
+    expect(page.locator(".verdict li", has=page.locator(".tone-bad"))).to_contain_text("It must be the raw bytes")
+
+
+def test_everything_that_matters_can_be_done_by_keys(open_page: Open, server: Server) -> None:
+    """Screens, the list, selection, the sheet and the palette, and none of them while one types."""
+    first, second = publish(server, "a"), publish(server, "b")
+    page = open_page("messages")
+    expect(page.locator("tbody tr")).to_have_count(2)
+    page.locator("tbody tr").first.focus()
+    page.keyboard.press("j")
+    page.keyboard.press("x")
+    expect(page.get_by_text("1 selected")).to_be_visible()
+    page.keyboard.press("Enter")
+    expect(page.get_by_text(re.compile(f"{first}|{second}")).first).to_be_visible()
+
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog", name="Keys")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.locator("dialog")).to_have_count(0)
+    page.keyboard.press("g")
+    page.keyboard.press("d")
+    expect(page.get_by_role("heading", level=1, name="Dead letters")).to_be_visible()
+
+    page.keyboard.press("/")
+    page.keyboard.type("pause flow nobody")
+    expect(page.get_by_role("dialog", name="Search and commands")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.locator("dialog")).to_have_count(0)
+    page.keyboard.press("/")
+    page.keyboard.type(first)
+    page.keyboard.press("Enter")
+    expect(page.get_by_text(first).first).to_be_visible()
+
+
+def test_a_payload_is_shown_as_text(open_page: Open, server: Server) -> None:
+    """Who publishes is not who looks: markup in a body, a header or a label stays what it is, letters."""
+    evil = "<img src=x onerror=alert(1)><script>alert(2)</script>"
+    message = publish(server, "evil", {"text": evil}, ("Upstash-Label", "<b>x</b>"), ("Upstash-Forward-X-Evil", evil))
+    page = open_page(f"messages?id={message}")
+    expect(page.get_by_text(evil).first).to_be_visible()
+    page.get_by_role("tab", name="Headers").last.click()
+    go(page, "Catcher")
+    expect(page.get_by_text(evil).first).to_be_visible()
+    assert page.locator("main img, main script, main b:text-is('x')").count() == 0
+
+
+def test_what_is_new_appears_by_itself_until_one_stops_it(open_page: Open, server: Server) -> None:
+    """A list keeps up with the server; held, it stays as it is, and says so."""
+    publish(server, "one")
+    page = open_page("messages")
+    expect(page.locator("tbody tr")).to_have_count(1)
+    publish(server, "two")
+    expect(page.locator("tbody tr")).to_have_count(2)
+
+    page.get_by_role("button", name="Stop updating").click()
+    expect(page.get_by_text("Paused", exact=True)).to_be_visible()
+
+
+def test_the_console_keeps_nothing_secret_in_the_browser(open_page: Open, server: Server) -> None:
+    """No token and no key is in the storage or the address; scripts could read them there (D-55)."""
+    page = open_page("settings")
+    page.get_by_role("button", name="Show").click()
+    expect(page.get_by_text(server.user.current)).to_be_visible()
+    stored = page.evaluate("JSON.stringify([{...localStorage}, {...sessionStorage}, location.href])")
+    assert server.token not in stored
+    assert "sig_" not in stored
