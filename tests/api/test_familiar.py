@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from tests.api.raw import parse_answers
 from tests.api.test_lane import LINES, LONG_WAY, ON_THE_LANE, TARGETS
 from tests.api.ways import AUTH, GOOD, LAST, Way, Ways, on_the_lane, post
@@ -123,14 +124,17 @@ def test_token_is_asked_for_each_time() -> None:
             await opened.tell(GOOD + LAST)
         assert familiar(opened) == 1
 
-        tokens = opened.world.resources._tokens
-        row = tokens.pop(sha256(ADMIN.encode()).digest())
+        resources, hashed = opened.world.resources, sha256(ADMIN.encode()).digest()
+        with opened.world.store.transaction() as tx:
+            rows = tx.tokens()
+        resources.adopt_tokens([row for row in rows if row.hash != hashed], resources.changes)
         refused = parse_answers(await opened.tell(GOOD + LAST))[0]
         assert refused.status == 401
 
-        opened.world.resources.add_token(ADMIN.encode(), 2, "moved", "admin", 0)
+        moved = [replace(row, tenant=2) if row.hash == hashed else row for row in rows]
+        resources.adopt_tokens(moved, resources.changes)
         await opened.tell(GOOD + LAST)
-        assert [claimed.message.tenant for claimed in opened.world.begun] == [row.tenant] * 3 + [2]
+        assert [claimed.message.tenant for claimed in opened.world.begun] == [1] * 3 + [2]
 
     on_the_lane(check)
 

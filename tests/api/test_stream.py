@@ -270,7 +270,7 @@ def test_stream_ends_with_what_it_was_opened_with() -> None:
         async with living(console=ConsoleSettings(environment="serve", pages=PAGES)) as world:
             async with listening(world, "?topics=dlq", READER) as listener:
                 world.resources._tokens = {
-                    key: row for key, row in world.resources._tokens.items() if row.scope != "read"
+                    key: row for key, row in world.resources._tokens.items() if row[0].scope != "read"
                 }
                 assert await listener.rest() == []
             browser = Browser(world)

@@ -1,7 +1,7 @@
 """The API with everything real behind it but the deliveries: store, broker, writer, protocol, socket.
 
-Attempts are handed to the test, which says how each ended. Two tenants: ``ADMIN`` and ``READER`` are
-tokens of the first, ``OTHER`` is the second one's.
+Attempts are handed to the test, which says how each ended. Two tenants: ``ADMIN``, ``READER``,
+``PUBLISHER`` and ``MANAGER`` are tokens of the first, ``OTHER`` is the second one's.
 """
 
 from __future__ import annotations
@@ -33,6 +33,14 @@ from lateron.store.sqlite import open_memory
 from lateron.writer import Writer
 
 ADMIN, READER, OTHER = "token-of-the-admin", "token-of-the-reader", "token-of-another"
+PUBLISHER, MANAGER = "token-of-the-publisher", "token-of-the-manager"
+TOKENS = (
+    (ADMIN, 1, "admin"),
+    (READER, 1, "read"),
+    (PUBLISHER, 1, "publish"),
+    (MANAGER, 1, "manage"),
+    (OTHER, 2, "admin"),
+)
 NOW: Millis = 1_800_000_000_000
 PRIVATE = "10.6.6.6"  # The address that the guard of this world refuses.
 
@@ -64,8 +72,10 @@ class World:
         broker.open("test", NOW)
         for tenant in (1, 2):
             broker.add_tenant(tenant, f"user{tenant}", NOW)
-        self.resources = Resources(store, lambda: f"sig_{next(self._numbers)}")
-        for token, tenant, scope in ((ADMIN, 1, "admin"), (READER, 1, "read"), (OTHER, 2, "admin")):
+        self.resources = Resources(
+            store, lambda: f"sig_{next(self._numbers)}", lambda _: f"token-{next(self._numbers)}", self.clock.wall
+        )
+        for token, tenant, scope in TOKENS:
             self.resources.add_token(token.encode(), tenant, scope, scope, NOW)
         for tenant in (1, 2):
             self.resources.set_keys(tenant, KeyPair(f"sig_current{tenant}", f"sig_next{tenant}"), NOW)
@@ -76,6 +86,7 @@ class World:
             clock=self.clock,
             quota=QUOTAS["none"],
             authenticate=self.resources.authenticate,
+            resources=self.resources,
             keys=self.resources.keys,
             rotate_keys=self._rotate,
             check_destination=_check,
@@ -125,13 +136,17 @@ class World:
         await self.writer.settled()
 
     async def state(self) -> dict[str, Any]:
-        """Return all that a tenant can see: messages, log, dead letters, queues, schedules, groups, keys, catchers."""
+        """Return all that a tenant can see, from messages to tokens."""
         lists = ("messages", "events", "dlq", "schedules", "keys", "topics", "queues", "flowControl")
-        ours = ("catcher", "destinations", "delivery")
+        ours = ("catcher", "destinations", "delivery", "tokens")
         paths = [*(f"/v2/{name}" for name in lists), *(f"/lateron/v1/{name}" for name in ours)]
-        return {
+        found = {
             f"{token}{path}": (await self.ask("GET", path, token)).json() for path in paths for token in (ADMIN, OTHER)
         }
+        for user in (ADMIN, OTHER):
+            for token in found[f"{user}/lateron/v1/tokens"]:
+                token.pop("lastUsedAt", None)  # To be asked is to be used.
+        return found
 
     async def _rotate(self, tenant: Tenant) -> KeyPair:
         return await self.writer.run(lambda _, now: self.resources.rotate_keys(tenant, now))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,10 @@ from tests.cli.tree import commands
 from tests.support.poll import until
 from tests.support.receiver import Answer, Endpoint
 from tests.support.server import Server
+
+from lateron.core.signature import sign
+from lateron.runtime import SystemClock
+from lateron.store.backup import copy as back_up
 
 # These run a server on a port and a directory of their own; README.md and docs/serve.md, which are run, start both.
 SERVERS = {"lateron dev", "lateron serve"}
@@ -36,11 +41,21 @@ def _world(server: Server, endpoint: Endpoint, tmp_path: Path, monkeypatch: pyte
         return reply.json
 
     post("/lateron/v1/delivery/resume")
+    for name in ("ci", "ops", "spare"):
+        server.call("DELETE", f"/lateron/v1/tokens/{name}")
+    post("/lateron/v1/tokens", body={"name": "spare", "scope": "read"})
     endpoint.answers(Answer(500))
     dead = post(f"/v2/publish/{endpoint.url}", ("Upstash-Retries", "0"))["messageId"]
     letters = until(lambda: server.call("GET", f"/v2/dlq?messageId={dead}").json["messages"], "the dead letter")
     monkeypatch.setenv("dlq", letters[0]["dlqId"])
     flow = (("Upstash-Flow-Control-Key", "ai"), ("Upstash-Flow-Control-Value", "rate=5"))
+    monkeypatch.setenv("data", str(server.data_dir))
+    monkeypatch.setenv("catcher", f"{server.url}/_catch/doctor")
+    monkeypatch.setenv("key", server.user.current)
+    monkeypatch.setenv("QSTASH_CURRENT_SIGNING_KEY", server.user.current)
+    now = SystemClock().wall()
+    monkeypatch.setenv("signature", sign(server.user.current, HOOK, sha256(b"hello").digest(), now, "jwt_1"))
+    back_up(server.data_dir / "lateron.db", tmp_path / "saved.db")
     monkeypatch.setenv("id", post(f"/v2/publish/{HOOK}", ("Upstash-Delay", "1h"), *flow)["messageId"])
     post(f"/v2/enqueue/mail/{HOOK}", ("Upstash-Delay", "1h"))
     post(f"/v2/schedules/{HOOK}", ("Upstash-Cron", "@daily"), ("Upstash-Schedule-Id", "daily"))

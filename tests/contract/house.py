@@ -131,7 +131,7 @@ class House:
     def dump(self) -> Dump:
         """Return every row of every table, read through a connection that cannot write.
 
-        But for how far schedules have been reckoned: the server notes that by itself, soon after its start.
+        But for how far schedules have been reckoned and when a token was used: the server notes these by itself.
         """
         run = self._eye.execute
         run("BEGIN")
@@ -140,7 +140,8 @@ class House:
             rows = {name: sorted(run('SELECT * FROM "' + name + '"'), key=repr) for name in tables}
         finally:
             run("COMMIT")
-        return {**rows, "setting": [row for row in rows["setting"] if row[0] != MARK]}
+        tokens = [row[:-1] for row in rows["token"]]
+        return {**rows, "setting": [row for row in rows["setting"] if row[0] != MARK], "token": tokens}
 
     def columns(self) -> dict[str, list[str]]:
         """Return the names of the columns of every table."""
@@ -234,6 +235,7 @@ def _arrange(house: House, user: DevUser) -> None:
         ("POST", f"/v2/flowControl/key-{mine}/pin?rate=7&period=90", "", {}),
         ("POST", f"/v2/schedules/{house.url}/_catch/scheduled", "report", cron),
         ("POST", f"/lateron/v1/destinations/host-{mine}.example:443/pause", "", {}),
+        ("POST", "/lateron/v1/tokens", f'{{"name": "token-{mine}", "scope": "read"}}', {}),
     ):
         answer = house.ask(method, target, body.encode(), headers, user.token)
         assert answer.status in {200, 201}, answer

@@ -40,6 +40,7 @@ class Hers(NamedTuple):
     key: str  # Pinned; of the same message.
     schedule: str
     host: str  # Paused.
+    token: str  # Name of one that may read.
     ids: frozenset[str]  # Every id that she can see.
 
 
@@ -163,6 +164,10 @@ TABLE: Final[dict[str, list[Row]]] = {
     "GET /v2/keys": [Row("/v2/keys", 200, answer={"current": BOB.current, "next": BOB.next})],
     "POST /v2/keys/rotate": [Row("/v2/keys/rotate", 200, own=True)],
     "POST /v2/rotate": [Row("/v2/rotate", 200, own=True)],
+    "GET /lateron/v1/tokens": [Row("/lateron/v1/tokens", 200)],
+    "POST /lateron/v1/tokens": [Row("/lateron/v1/tokens", 201, '{"name":"<token>","scope":"read"}', own=True)],
+    "DELETE /lateron/v1/tokens/{tokenName}": [Row("/lateron/v1/tokens/<token>", 404)],
+    "POST /lateron/v1/tokens/{tokenName}/reset": [Row("/lateron/v1/tokens/<token>/reset", 404)],
     "GET /lateron/v1/messages/{messageId}": [
         Row("/lateron/v1/messages/<message>", 404),
         Row("/lateron/v1/messages/<delivered>", 404),
@@ -197,6 +202,7 @@ def hers(house: House) -> Hers:
         key=f"key-{ALICE.tenant}",
         schedule=f"scheduled-{ALICE.tenant}",
         host=f"host-{ALICE.tenant}.example:443",
+        token=f"token-{ALICE.tenant}",
         ids=seen,
     )
 
@@ -263,8 +269,12 @@ def test_other_user_gets_nothing_of_hers_and_changes_nothing(route: str, row: Ro
     named = filled(f"{row.target} {row.body} {row.headers}", hers)
     told = answer.body.decode()
     assert not set(ID.findall(told)) & (hers.ids - set(ID.findall(named)))
-    assert [text for text in (hers.group, hers.queue, hers.key, hers.schedule, hers.host) if text in told] == [
-        text for text in (hers.group, hers.queue, hers.key, hers.schedule, hers.host) if text in told and text in named
+    assert [
+        text for text in (hers.group, hers.queue, hers.key, hers.schedule, hers.host, hers.token) if text in told
+    ] == [
+        text
+        for text in (hers.group, hers.queue, hers.key, hers.schedule, hers.host, hers.token)
+        if text in told and text in named
     ]
 
 

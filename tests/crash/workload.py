@@ -173,7 +173,7 @@ class Work:
         self.node += 1
         self.held = []
         self.broker = Broker(store, self.new_id, self.node, LIMITS)
-        self.resources = Resources(store, lambda: f"sig_{next(self.numbers)}")
+        self.resources = Resources(store, lambda: f"sig_{next(self.numbers)}", lambda user: user, lambda: self.now)
         self.broker.open("cut", self.now)
         for tenant in (1, 2):
             self.broker.add_tenant(tenant, f"tenant {tenant}", self.now)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from lateron.broker import schedules
+from lateron.broker import bulk, schedules
 from lateron.broker.bulk import Broker, Cancelled
 from lateron.broker.crowds import Crowds
 from lateron.broker.gates import Gates
@@ -294,14 +294,14 @@ def send_damaged(patch: Patch) -> None:
 
 def cancel_for_others(patch: Patch) -> None:
     """A user cancels a message of another one, if he knows its id."""
-    honest = Broker._open_page
+    honest = bulk.open_page
 
-    def open_page(self: Broker, tx: Verbs, tenant: Tenant, selection: Any, before: bytes) -> list[Message]:
+    def open_page(tx: Verbs, tenant: Tenant, selection: Any, before: bytes) -> list[Message]:
         if selection.message_ids:
             return list(tx.load_messages(list(selection.message_ids)).values())
-        return honest(self, tx, tenant, selection, before)
+        return honest(tx, tenant, selection, before)
 
-    patch.setattr(Broker, "_open_page", open_page)
+    patch.setattr(bulk, "open_page", open_page)
 
 
 def cancel_one_page(patch: Patch) -> None:

@@ -13,23 +13,24 @@ from __future__ import annotations
 
 from typing import Final
 
-from lateron.api import flow, groups, history, overview, publish, queues, resources, schedules, stream
-from lateron.api.auth import Failures, Proxies, RateLimit, Token, identify, require_change, token_of
+from lateron.api import flow, groups, history, overview, publish, queues, resources, schedules, stream, tokens
+from lateron.api.auth import Failures, Proxies, RateLimit, Token, identify, token_of
 from lateron.api.call import COUNTED, Answer, Call, ClientGone, InFlight, Live, Receive, Scope, Send, failure, refusal
 from lateron.api.console import ROOT, Console
 from lateron.api.ports import Ports
 from lateron.api.routes import Access, Family, Matched, Route, Router
 from lateron.broker.resources import Identity
+from lateron.core.token import require
 from lateron.errors import NotSupported, Unauthorized
 
 CATCH: Final = b"/_catch/"
 
-PUBLIC, READ, CHANGE = Access.PUBLIC, Access.READ, Access.CHANGE
+PUBLIC, PUBLISH, READ, CHANGE, ADMIN = Access.PUBLIC, Access.PUBLISH, Access.READ, Access.CHANGE, Access.ADMIN
 
 ROUTES: Final = (
-    Route("POST", f"{publish.PREFIX}{{destination}}", CHANGE, publish.publish, limited=False),
-    Route("POST", "/v2/batch", CHANGE, publish.batch, limited=False),
-    Route("POST", "/v2/enqueue/{queueName}/{destination}", CHANGE, queues.enqueue, limited=False),
+    Route("POST", f"{publish.PREFIX}{{destination}}", PUBLISH, publish.publish, limited=False),
+    Route("POST", "/v2/batch", PUBLISH, publish.batch, limited=False),
+    Route("POST", "/v2/enqueue/{queueName}/{destination}", PUBLISH, queues.enqueue, limited=False),
     Route("GET", "/v2/queues", READ, queues.list_queues),
     Route("POST", "/v2/queues", CHANGE, queues.set_queue),
     Route("GET", "/v2/queues/{queueName}", READ, queues.get_queue),
@@ -75,8 +76,8 @@ ROUTES: Final = (
     Route("POST", "/v2/flowControl/{flowControlKey}/reset", CHANGE, flow.reset_key),
     Route("GET", "/v2/globalParallelism", READ, flow.global_parallelism),
     Route("GET", "/v2/keys", READ, resources.get_keys),
-    Route("POST", "/v2/keys/rotate", CHANGE, resources.rotate_keys),
-    Route("POST", "/v2/rotate", CHANGE, resources.rotate_keys),
+    Route("POST", "/v2/keys/rotate", ADMIN, resources.rotate_keys),
+    Route("POST", "/v2/rotate", ADMIN, resources.rotate_keys),
     Route("GET", "/lateron/v1/messages/{messageId}", READ, history.story),
     Route("GET", "/lateron/v1/info", READ, resources.info),
     Route("GET", "/lateron/v1/overview", READ, overview.overview),
@@ -85,8 +86,12 @@ ROUTES: Final = (
     Route("POST", "/lateron/v1/destinations/{host}/pause", CHANGE, flow.pause_destination),
     Route("POST", "/lateron/v1/destinations/{host}/resume", CHANGE, flow.resume_destination),
     Route("GET", "/lateron/v1/delivery", READ, flow.get_delivery),
-    Route("POST", "/lateron/v1/delivery/pause", CHANGE, flow.pause_delivery),
-    Route("POST", "/lateron/v1/delivery/resume", CHANGE, flow.resume_delivery),
+    Route("POST", "/lateron/v1/delivery/pause", ADMIN, flow.pause_delivery),
+    Route("POST", "/lateron/v1/delivery/resume", ADMIN, flow.resume_delivery),
+    Route("GET", "/lateron/v1/tokens", ADMIN, tokens.list_tokens),
+    Route("POST", "/lateron/v1/tokens", ADMIN, tokens.create_token),
+    Route("DELETE", "/lateron/v1/tokens/{tokenName}", ADMIN, tokens.revoke_token),
+    Route("POST", "/lateron/v1/tokens/{tokenName}/reset", ADMIN, tokens.reset_token),
     Route("GET", "/lateron/v1/catcher", READ, resources.list_catchers),
     Route("DELETE", "/lateron/v1/catcher", CHANGE, resources.clear_catchers),
     Route("GET", "/lateron/v1/catcher/{name}", READ, resources.list_caught),
@@ -180,7 +185,7 @@ class Api:
             if refused is not None:
                 return refused
         answer = await route.handler(ports, call)
-        if route.limited and route.access is Access.CHANGE and answer.status < 300:
+        if route.limited and route.access not in {Access.PUBLIC, Access.READ} and answer.status < 300:
             ports.boards.changed(call.who.tenant, _TOPICS.get(route.path.split("/")[2], "flow"))
         return answer
 
@@ -207,8 +212,7 @@ class Api:
             if self._failures.slow_down(call.caller_ip):
                 await self._ports.pause()
             raise
-        if access is Access.CHANGE:
-            require_change(call.identity)
+        require(call.identity.scope, access)
         who = call.identity
         call.again = lambda: self._is_still(call, token, who)
 

@@ -20,10 +20,9 @@ from urllib.parse import unquote_to_bytes
 from lateron.api.call import Answer, refusal
 from lateron.broker.resources import Identity
 from lateron.core.values import MINUTE, SECOND, Millis
-from lateron.errors import Forbidden, Unauthorized
+from lateron.errors import Unauthorized
 from lateron.runtime import Clock
 
-ADMIN: Final = "admin"
 MAX_TOKEN: Final = 4096
 MAX_HOPS: Final = 64  # Of X-Forwarded-For.
 
@@ -62,16 +61,6 @@ def identify(token: Token, authenticate: Authenticate, query_token: Callable[[Id
     if identity is None or (token.in_query and not query_token(identity)):
         raise Unauthorized("unauthorized: send a valid token as Authorization: Bearer <token>")
     return identity
-
-
-def require_change(identity: Identity) -> None:
-    """Refuse a change to a token that may only read.
-
-    Raises:
-        Forbidden: It may only read.
-    """
-    if identity.scope != ADMIN:
-        raise Forbidden("forbidden: this token may only read")
 
 
 def _bearer(values: Sequence[bytes]) -> bytes | None:
@@ -179,7 +168,7 @@ class RateLimit:
         if second != self._second:
             self._second = second
             self._used.clear()
-        key = (identity.tenant, identity.user, identity.scope)
+        key = (identity.tenant, identity.user, identity.name)
         used = self._used[key] = self._used.get(key, 0) + 1
         if used <= self._limit:
             return None

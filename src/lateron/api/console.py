@@ -19,12 +19,13 @@ from typing import Any, Final
 
 import msgspec
 
-from lateron.api.auth import ADMIN, Failures, Proxies
+from lateron.api.auth import Failures, Proxies
 from lateron.api.call import Answer, Call, RawHeaders, Send, answer_to, json_answer, refusal
 from lateron.api.pages import STRICT, Page, is_same, page_at
 from lateron.api.ports import ConsoleSettings, Ports
 from lateron.api.sessions import OLDEST, Session, Sessions, shows
 from lateron.broker.resources import Identity
+from lateron.core.token import Access, may
 from lateron.core.values import SECOND
 from lateron.errors import Forbidden, LateronError
 from lateron.telemetry import Log
@@ -167,7 +168,7 @@ class Console:
     def _answer(self, call: Call, session: Session, headers: RawHeaders = ()) -> Answer:
         content: dict[str, Any] = {
             "user": session.identity.user,
-            "role": "admin" if session.identity.scope == ADMIN else "read",
+            "role": "admin" if may(session.identity.scope, Access.CHANGE) else "read",
             "csrf": session.csrf,
             "environment": self._settings.environment,
             "base": self._base(call),

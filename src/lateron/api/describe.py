@@ -28,7 +28,9 @@ def operation(
         }
         for status, (about, schema, example) in answers.items()
     }
-    responses.update({str(status): {"$ref": f"#/components/responses/{status}"} for status in (*errors, 500)})
+    # Who has no right token is told 401, and whose token may something else 403.
+    told = sorted({*errors, *((403,) if 401 in errors else ()), 500})
+    responses.update({str(status): {"$ref": f"#/components/responses/{status}"} for status in told})
     operation: Json = {"tags": [tag], "operationId": operation_id, "summary": summary}
     if description:
         operation["description"] = description

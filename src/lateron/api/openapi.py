@@ -25,6 +25,7 @@ from lateron.api.openapi_groups import group_paths, group_schemas
 from lateron.api.openapi_live import live_paths
 from lateron.api.openapi_options import PUBLISH_OPTIONS, publish_headers
 from lateron.api.openapi_queues import QUEUE_SCHEMA, queue_paths
+from lateron.api.openapi_tokens import token_paths, token_schemas
 
 _ID: Final = "msg_019a8e7d5c0041c2b3d4e5f60718293a"
 _DLQ_ID: Final = "1763800000000-019a8e7d5c0041c2b3d4e5f60718293a"
@@ -42,7 +43,7 @@ _ERRORS: Final = {
         "Upstash-Delay: expected a duration, got 'soon'",
     ),
     401: ("No valid token.", "unauthorized: send a valid token as Authorization: Bearer <token>"),
-    403: ("The token may only read.", "forbidden: this token may only read"),
+    403: ("The token may not do this.", "forbidden: scope read may not change this"),
     404: ("It does not exist, or not any more.", f"message {_ID} not found"),
     412: ("The quota of this server does not allow it.", "Upstash-Retries: the quota allows at most 5, got 1000"),
     413: ("The body is too large to be read.", "body: at most 104857600 bytes"),
@@ -85,6 +86,7 @@ _TAGS: Final = (
     "URL groups",
     "Flow control",
     "Keys",
+    "Tokens",
     "Server",
     "Catcher",
 )
@@ -122,6 +124,7 @@ def document() -> Json:
             **group_paths(),
             **flow_paths(),
             **live_paths(),
+            **token_paths(),
             **_other_paths(),
         },
         "components": {
@@ -495,6 +498,7 @@ def _schemas() -> Json:
         "DeadLetter": _object({**about, **answer, "dlqId": text}, [*always, "createdAt", "dlqId", "responseStatus"]),
         **group_schemas(),
         **flow_schemas(),
+        **token_schemas(),
         "Keys": _object({"current": text, "next": text}, ["current", "next"]),
     }
 

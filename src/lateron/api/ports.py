@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol
 
 from lateron.api.call import Receive, Scope, Send
 from lateron.api.pages import Page
-from lateron.broker.resources import Identity
+from lateron.broker.resources import Identity, Resources
 from lateron.broker.views import KeyPair
 from lateron.core.board import Boards
 from lateron.core.destination import Destination
@@ -74,6 +74,7 @@ class Ports:
     clock: Clock
     quota: Quota
     authenticate: Callable[[bytes], Identity | None]  # The bytes of a token -> whose it is.
+    resources: Resources  # Its tokens; changed on the store's thread only.
     keys: Callable[[Tenant], KeyPair | None]
     rotate_keys: Callable[[Tenant], Awaitable[KeyPair]]  # Returns once the new keys are stored.
     check_destination: Callable[[Destination], None]  # Raises InvalidDestination for an address that we refuse.

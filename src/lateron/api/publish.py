@@ -14,7 +14,7 @@ from typing import Any, Final, TypeAlias
 
 from msgspec import Struct
 
-from lateron.api.auth import Token, identify, require_change, token_of
+from lateron.api.auth import Token, identify, token_of
 from lateron.api.call import COUNTED, Answer, Call, InFlight, at_most, failure, json_answer
 from lateron.api.ports import Ports
 from lateron.api.sighting import Sighting
@@ -27,6 +27,7 @@ from lateron.core.quota import BATCH_BYTES, Quota
 from lateron.core.reach import Check, guard
 from lateron.core.recurring import NewSchedule
 from lateron.core.render import error_answer, publish_answer, publish_answer_json
+from lateron.core.token import Access, require
 from lateron.core.values import Publication, Tenant
 from lateron.core.wire import CronGiven, PublishContext, incoming_hops, parse_batch, parse_publish, parse_schedule
 from lateron.errors import LateronError
@@ -51,6 +52,7 @@ async def store(ports: Ports, call: Call, target: bytes, body: bytes, queue: Giv
     try:
         item = parse_publish(target, call.headers, body, reading, queue)
     except CronGiven:
+        require(call.who.scope, Access.CHANGE)
         item = parse_schedule(target, call.headers, body, reading, queue)
     return await _store(ports, item)
 
@@ -116,7 +118,7 @@ class FastLane:
         ports = self._ports
         try:
             identity = identify(entry.token, ports.authenticate, ports.query_token)
-            require_change(identity)
+            require(identity.scope, Access.PUBLISH)
             self._check_length(head.length)
             self.take(head.length)
         except LateronError:
@@ -164,7 +166,7 @@ class FastLane:
                 return None
             token = token_of(authorizations, query)
             identity = identify(token, ports.authenticate, ports.query_token)
-            require_change(identity)
+            require(identity.scope, Access.PUBLISH)
             self._check_length(length)
         except Exception:  # noqa: BLE001 - The long way ends in the same, and answers it.
             return None
@@ -238,7 +240,7 @@ async def batch(ports: Ports, call: Call) -> Answer:
     body = await call.body(at_most(BATCH_BYTES))
     reading = context(ports, call, incoming_hops(call.headers))
     items = parse_batch(body, reading) if len(body) < _BIG else await asyncio.to_thread(parse_batch, body, reading)
-    items = [_guarded(ports.check_destination, index, item) for index, item in enumerate(items)]
+    items = [_guarded(ports.check_destination, call.who.scope, index, item) for index, item in enumerate(items)]
     good = [item for item in items if not isinstance(item, ItemError)]
     accepted = iter(await ports.writer.publish_any(good) if good else ())
     answers: list[Any] = []
@@ -279,10 +281,12 @@ def _reading(ports: Ports, tenant: Tenant, caller_ip: str | None, hops: int = 0)
     )
 
 
-def _guarded(check: Check, index: int, item: Item | ItemError) -> Item | ItemError:
+def _guarded(check: Check, scope: str, index: int, item: Item | ItemError) -> Item | ItemError:
     if isinstance(item, ItemError):
         return item
     try:
+        if isinstance(item, NewSchedule):
+            require(scope, Access.CHANGE)
         _guard(check, item)
     except LateronError as error:
         return ItemError(error.status, f"message {index}: {error}")

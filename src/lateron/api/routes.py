@@ -4,30 +4,22 @@ The path is compared as it came: fixed words without regard to case (a client wr
 double slashes kept, percent signs decoded once and only inside a parameter. So routing, authentication
 and the destination in a path all read the same bytes, and no proxy or framework stands between them.
 
-Every route says what it takes to use it. The OpenAPI document and the table of the tests, who may do
+Every route says what it takes to use it (``core.token``). The OpenAPI document and the table of the tests, who may do
 what, are compared with this list; a route that nobody classified does not pass.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from enum import Enum
 from typing import TypeAlias
 
 from msgspec import Struct
 
 from lateron.api.call import Answer, Call, decoded
 from lateron.api.ports import Ports
+from lateron.core.token import Access as Access  # noqa: PLC0414 - Part of ``Route``.
 
 Handler: TypeAlias = Callable[[Ports, Call], Awaitable[Answer]]
-
-
-class Access(Enum):
-    """What it takes to use a route."""
-
-    PUBLIC = "public"  # Nothing.
-    READ = "read"  # Any valid token.
-    CHANGE = "change"  # A token that may change things.
 
 
 class Route(Struct, frozen=True):

@@ -45,7 +45,7 @@ from lateron.core.values import (
 )
 from lateron.errors import InvalidValue, NotFound
 from lateron.store.rows import StoredRequest
-from lateron.store.sql import LAST, EventKey, Store, Verbs
+from lateron.store.sql import LAST, EventKey, Store, TokenRow, Verbs
 
 PAGE_BYTES = 8 << 20  # Of bodies on one page.
 LISTED_BODY = 64 << 10  # A larger body is left out of lists, so it does not count.
@@ -68,6 +68,11 @@ class History(GroupHistory, Rehearsal):
     def __init__(self, store: Store, limits: Limits) -> None:
         self._store = store
         self._limits = limits
+
+    def tokens(self) -> list[TokenRow]:
+        """Return all tokens, oldest first."""
+        with self._store.transaction() as tx:
+            return tx.tokens()
 
     def message(self, tenant: Tenant, message_id: MessageId, now: Millis) -> MessageView:
         """Return a message until shortly after its end.

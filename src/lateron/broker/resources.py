@@ -1,18 +1,23 @@
 """What is configured rather than sent: tenants, tokens, signing keys, settings.
 
-Read whole at the start and kept in memory; a change is committed first and takes effect then.
+Read whole at the start and kept in memory; a change is committed first and takes effect then. Tokens may be changed
+by another process too, which the server looks for every few seconds (``adopt_tokens``). When a token was used is
+noted in memory, and stored once a minute (``note_uses``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from hashlib import sha256
 from hmac import compare_digest
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from lateron.broker.views import KeyPair
+from lateron.core.token import ADMIN, NewToken
 from lateron.core.values import Millis, Tenant
+from lateron.errors import InvalidValue, NotFound, RequestError
 from lateron.store.sql import Store, TokenRow
 
 
@@ -21,40 +26,150 @@ class Identity(Struct, frozen=True):
 
     tenant: Tenant
     user: str
-    scope: str = "admin"  # "admin" or "read".
+    scope: str = ADMIN  # A key of ``core.token.GRANTS``.
+    name: str = ""  # Of the token.
 
 
 class Resources:
-    """Tokens and keys of this server."""
+    """Tokens and keys of this server.
 
-    def __init__(self, store: Store, new_key: Callable[[], str]) -> None:
+    Args:
+        store: Where they are kept.
+        new_key: Makes a signing key.
+        new_token: Makes a token for the user of a name.
+        wall: The time.
+    """
+
+    def __init__(
+        self, store: Store, new_key: Callable[[], str], new_token: Callable[[str], str], wall: Callable[[], Millis]
+    ) -> None:
         self._store = store
         self._new_key = new_key
+        self._new_token = new_token
+        self._wall = wall
+        self._used: dict[bytes, Millis] = {}  # Since the last ``note_uses``: the first use of each token.
+        self.changes = 0  # Of tokens, by this process.
         with store.transaction() as tx:
             self._tenants = tx.tenants()
-            self._tokens = {row.hash: row for row in tx.tokens()}
+            self._keep(tx.tokens())
             self._keys = {tenant: KeyPair(*pair) for tenant, pair in tx.keys().items()}
 
     def authenticate(self, token: bytes) -> Identity | None:
-        """Return who a token belongs to.
+        """Return who a token belongs to; nobody once it has expired.
 
         The look-up is by a hash that the caller cannot choose digit by digit, and the hashes are compared
         in constant time, so an answer's time tells nothing about a token.
         """
         presented = sha256(token).digest()
-        row = self._tokens.get(presented)
-        if not compare_digest(presented, row.hash if row else bytes(32)) or row is None:
+        found = self._tokens.get(presented)
+        if not compare_digest(presented, found[0].hash if found else bytes(32)) or found is None:
             return None
-        return Identity(row.tenant, self._tenants.get(row.tenant, ""), row.scope)
+        row, identity = found
+        if presented not in self._used or row.expires is not None:
+            now = self._wall()
+            if row.expires is not None and row.expires <= now:
+                return None
+            self._used.setdefault(presented, now)
+        return identity
 
     def add_token(self, token: bytes, tenant: Tenant, name: str, scope: str, now: Millis) -> None:
         """Store a token by its hash; the token itself is never stored."""
-        row = TokenRow(sha256(token).digest(), tenant, name, scope)
         with self._store.transaction() as tx:
-            tx.insert_token(row, now)
-            tenants = tx.tenants()
-        self._tokens[row.hash] = row
-        self._tenants = tenants
+            tx.insert_token(TokenRow(sha256(token).digest(), tenant, name, scope, now))
+            self._tenants = tx.tenants()
+            rows = tx.tokens()
+        self._keep(rows)
+
+    def tokens(self, tenant: Tenant) -> list[TokenRow]:
+        """Return the tokens of a tenant, oldest first."""
+        used = self._used
+        found = [row for row, _ in self._tokens.values() if row.tenant == tenant]
+        return [replace(row, used=used.get(row.hash, row.used)) for row in found]
+
+    def create_token(self, tenant: Tenant, new: NewToken, now: Millis) -> tuple[str, TokenRow]:
+        """Make a token; return it, which nobody can do later, and what is kept of it.
+
+        Raises:
+            InvalidValue: There is one of that name.
+        """
+        with self._store.transaction() as tx:
+            rows = tx.tokens()
+            if _named(rows, tenant, new.name):
+                raise InvalidValue("name", new.name, "a name that no other token has")
+            token, row = self._made(tenant, new.name, new.scope, now, None if new.lasts is None else now + new.lasts)
+            tx.insert_token(row)
+        self._keep([*rows, row])
+        return token, row
+
+    def revoke_token(self, tenant: Tenant, name: str, now: Millis) -> None:
+        """Delete a token; the next request that brings it is refused.
+
+        Raises:
+            NotFound: There is none of that name.
+            RequestError: Without it nobody could administer the tenant.
+        """
+        with self._store.transaction() as tx:
+            rows = tx.tokens()
+            gone = _named(rows, tenant, name)
+            if not gone:
+                raise NotFound("token", name)
+            left = [row for row in rows if row not in gone]
+            if not any(row.tenant == tenant and row.scope == ADMIN and _lasts(row, now) for row in left):
+                raise RequestError(f"token {name}: it is the last one with scope admin; make another one first")
+            for row in gone:
+                tx.delete_token(row.hash)
+        self._keep(left)
+
+    def reset_token(self, tenant: Tenant, name: str, now: Millis) -> tuple[str, TokenRow]:
+        """Replace a token by a new one of the same name, scope and end; the old one is refused from now on.
+
+        Raises:
+            NotFound: There is none of that name.
+        """
+        with self._store.transaction() as tx:
+            rows = tx.tokens()
+            gone = _named(rows, tenant, name)
+            if not gone:
+                raise NotFound("token", name)
+            for old in gone:
+                tx.delete_token(old.hash)
+            token, row = self._made(tenant, name, gone[-1].scope, now, gone[-1].expires)
+            tx.insert_token(row)
+        self._keep([*(row for row in rows if row not in gone), row])
+        return token, row
+
+    def adopt_tokens(self, rows: Sequence[TokenRow], changes: int) -> None:
+        """Take up what another process has changed in the store.
+
+        Args:
+            rows: All tokens, as they were read.
+            changes: What ``changes`` was before they were; if it has moved since, they are old.
+        """
+        if changes == self.changes and list(rows) != [row for row, _ in self._tokens.values()]:
+            self._keep(rows)
+
+    def note_uses(self) -> None:
+        """Store which tokens were used since the last time."""
+        if not self._used:
+            return
+        used, self._used = self._used, {}
+        with self._store.transaction() as tx:
+            for hashed, moment in used.items():
+                tx.use_token(hashed, moment)
+            rows = tx.tokens()
+        self._keep(rows)
+
+    def _keep(self, rows: Sequence[TokenRow]) -> None:
+        """Let these tokens be the ones that are known: requests see all of the old ones or all of the new."""
+        tenants = self._tenants
+        self.changes += 1
+        self._tokens = {
+            row.hash: (row, Identity(row.tenant, tenants.get(row.tenant, ""), row.scope, row.name)) for row in rows
+        }
+
+    def _made(self, tenant: Tenant, name: str, scope: str, now: Millis, expires: Millis | None) -> tuple[str, TokenRow]:
+        token = self._new_token(self._tenants.get(tenant, ""))
+        return token, TokenRow(sha256(token.encode()).digest(), tenant, name, scope, now, expires)
 
     def has_tokens(self) -> bool:
         """Whether any token was ever made here."""
@@ -91,3 +206,11 @@ class Resources:
         """Keep a value under a name."""
         with self._store.transaction() as tx:
             tx.save_setting(name, value)
+
+
+def _named(rows: Sequence[TokenRow], tenant: Tenant, name: str) -> list[TokenRow]:
+    return [row for row in rows if row.tenant == tenant and row.name == name]
+
+
+def _lasts(row: TokenRow, now: Millis) -> bool:
+    return row.expires is None or row.expires > now

@@ -1,6 +1,6 @@
 """The command line.
 
-``dev`` and ``serve`` run the server in this process. All other commands talk HTTP to a running one, with the
+``dev`` and ``serve`` run the server in this process. The other commands talk HTTP to a running one, with the
 same ``QSTASH_URL`` and ``QSTASH_TOKEN`` that an SDK uses, so they work on any machine and against any server
 that speaks the API.
 

@@ -9,8 +9,10 @@ import typer
 
 import lateron
 from lateron.cli import exits
+from lateron.cli.backups import backups_app
 from lateron.cli.commands import command, help_of, whole
 from lateron.cli.dlq import dlq_app
+from lateron.cli.doctor import doctor_app
 from lateron.cli.flags import with_settings
 from lateron.cli.flow import flow_app
 from lateron.cli.groups import groups_app
@@ -21,6 +23,8 @@ from lateron.cli.publishing import publishing_app
 from lateron.cli.queues import queues_app
 from lateron.cli.remote import Remote
 from lateron.cli.scheduling import schedule_app, schedules_app
+from lateron.cli.tokens import keys_app, tokens_app
+from lateron.cli.verifying import verify_app
 from lateron.config import DEFAULT_FILE, Settings, render_toml
 
 app = typer.Typer(
@@ -130,6 +134,9 @@ app.add_typer(publishing_app)
 app.add_typer(schedule_app)
 app.add_typer(logs_app)
 app.add_typer(monitoring_app)
+app.add_typer(doctor_app)
+app.add_typer(verify_app)
+app.add_typer(backups_app)
 for name, group in (
     ("messages", messages_app),
     ("dlq", dlq_app),
@@ -137,6 +144,8 @@ for name, group in (
     ("flow", flow_app),
     ("schedules", schedules_app),
     ("groups", groups_app),
+    ("tokens", tokens_app),
+    ("keys", keys_app),
     ("config", config_app),
 ):
     app.add_typer(group, name=name)

@@ -52,8 +52,9 @@ from lateron.server import rooms
 from lateron.server.attempts import AttemptLog
 from lateron.server.figures import Sources, exposition
 from lateron.server.scrape import Scrape
-from lateron.server.seeding import Made, new_key, seed
+from lateron.server.seeding import Made, new_key, new_token, seed
 from lateron.server.sockets import listen, shown_host
+from lateron.server.tokens import follow_tokens, note_uses
 from lateron.store import sqlite
 from lateron.store.sqlite import SqliteStore
 from lateron.telemetry import Counters, Log
@@ -173,7 +174,7 @@ class Server:
         settings, started = self.settings, self._clock.wall()
         self._bind()
         store, reader = self._open_store()
-        resources = Resources(store, new_key)
+        resources = Resources(store, new_key, new_token, self._clock.wall)
         history = History(reader or store, rooms.broker_limits(settings))
         bound = (*self._sockets, *self._scraped)
         guard = rooms.guard_policy(settings, frozenset(s.getsockname()[:2] for s in bound))
@@ -205,6 +206,7 @@ class Server:
             clock=self._clock,
             quota=rooms.quota_of(settings),
             authenticate=resources.authenticate,
+            resources=resources,
             keys=resources.keys,
             rotate_keys=partial(self._rotate_keys, writer, resources),
             check_destination=check,
@@ -231,10 +233,13 @@ class Server:
         self.made = seed(settings, broker, resources, started)
         broker.open(socket.gethostname(), started)
         self._closing.push_async_callback(writer.close)
+        self._closing.push_async_callback(note_uses, writer, resources)
         writer.attach(dispatcher.room, dispatcher.begin, self._fail)
         self._closing.push_async_callback(_cancelled, self._watched(scheduler.loop(), "scheduler"))
         ticks = scheduler.ticks(partial(next_tick, broker), settings.catch_up)
         self._closing.push_async_callback(_cancelled, self._watched(ticks, "ticks of schedules"))
+        followed = follow_tokens(writer, resources, elsewhere=reader is not None)
+        self._closing.push_async_callback(_cancelled, self._watched(followed, "tokens"))
         await self._accept()
 
     async def _accept(self) -> None:

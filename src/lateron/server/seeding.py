@@ -46,9 +46,9 @@ class Made:
     keys: KeyPair | None = None
 
 
-def new_token() -> str:
+def new_token(user: str) -> str:
     """Return a token of the form that clients expect: base64 of a user's id and a password."""
-    return _token(USER, PASSWORD_PREFIX + secrets.token_urlsafe(_PASSWORD_BYTES))
+    return _token(user or USER, PASSWORD_PREFIX + secrets.token_urlsafe(_PASSWORD_BYTES))
 
 
 def new_key() -> str:
@@ -99,7 +99,7 @@ def _seed_keys(settings: Settings, broker: Broker, resources: Resources, now: Mi
 
 def _seed_token(settings: Settings, resources: Resources, now: Millis) -> str | None:
     """Store the first token; return one that was made here."""
-    token = settings.token or new_token()
+    token = settings.token or new_token(USER)
     if _user_of(token) is None:
         log.warning("the token is not base64 of {'UserID', 'Password'}; some SDK calls need that form")
     resources.add_token(token.encode(), TENANT, "first", "admin", now)

@@ -231,10 +231,16 @@ INSERT INTO tenant (id, name, created) VALUES (?, ?, ?) ON CONFLICT (id) DO NOTH
 SELECT id, name FROM tenant ORDER BY id;
 
 -- insert_token
-INSERT INTO token (hash, tenant, name, scope, created) VALUES (?, ?, ?, ?, ?) ON CONFLICT (hash) DO NOTHING;
+INSERT INTO token (hash, tenant, name, scope, created, expires) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (hash) DO NOTHING;
 
 -- tokens
-SELECT hash, tenant, name, scope FROM token ORDER BY created, hash;
+SELECT hash, tenant, name, scope, created, expires, used FROM token ORDER BY created, hash;
+
+-- delete_token
+DELETE FROM token WHERE hash = ?;
+
+-- use_token: when it was last used (used, hash)
+UPDATE token SET used = ? WHERE hash = ?;
 
 -- save_keys
 INSERT INTO signing_key (tenant, current, next, rotated) VALUES (?, ?, ?, ?)

@@ -64,6 +64,9 @@ class TokenRow(Struct, frozen=True):
     tenant: Tenant
     name: str
     scope: str
+    created: Millis
+    expires: Millis | None = None  # From then on it is none.
+    used: Millis | None = None  # Last time, to the minute.
 
 
 class Verbs(QueueVerbs, ScheduleVerbs):
@@ -346,13 +349,22 @@ class Verbs(QueueVerbs, ScheduleVerbs):
         """Return all tenants with their names."""
         return {_int(row[0]): str(row[1]) for row in self._run("tenants")}
 
-    def insert_token(self, token: TokenRow, now: Millis) -> None:
+    def insert_token(self, token: TokenRow) -> None:
         """Store a token by its hash, once."""
-        self._run("insert_token", (token.hash, token.tenant, token.name, token.scope, now))
+        row = (token.hash, token.tenant, token.name, token.scope, token.created, token.expires)
+        self._run("insert_token", row)
 
     def tokens(self) -> list[TokenRow]:
         """Return all tokens, oldest first."""
-        return [TokenRow(_bytes(h), _int(t), str(n), str(s)) for h, t, n, s in self._run("tokens")]
+        return [_token(row) for row in self._run("tokens")]
+
+    def delete_token(self, hashed: bytes) -> None:
+        """Forget a token."""
+        self._run("delete_token", (hashed,))
+
+    def use_token(self, hashed: bytes, used: Millis) -> None:
+        """Note when a token was last used."""
+        self._run("use_token", (used, hashed))
 
     def save_keys(self, tenant: Tenant, current: str, following: str, now: Millis) -> None:
         """Store the signing keys of a tenant."""
@@ -458,3 +470,9 @@ def _group(row: Row) -> Group:
     tenant, name, created, updated, endpoints, headers = row
     return Group(_int(tenant), str(name), _int(created), _int(updated),
                  _endpoints(_bytes(endpoints)), _headers(_bytes(headers)))  # fmt: skip
+
+
+def _token(row: Row) -> TokenRow:
+    hashed, tenant, name, scope, created, expires, used = row
+    return TokenRow(_bytes(hashed), _int(tenant), str(name), str(scope), _int(created),
+                    None if expires is None else _int(expires), None if used is None else _int(used))  # fmt: skip

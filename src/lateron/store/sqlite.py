@@ -2,7 +2,8 @@
 
 Laws of this room:
 
-* Exactly one connection writes and checkpoints. Others only read. (SQLite before 3.51.3 has a race between
+* Exactly one connection writes and checkpoints. Others only read, but for a command of the operator that changes
+  a token, and never checkpoints (``open_beside``). (SQLite before 3.51.3 has a race between
   two that write and checkpoint, so older libraries are refused too.)
 * A second process is refused by a lock of the operating system, which ends with the process however it dies.
 * An I/O error or a corrupt page is never retried: the kernel may have dropped what the next fsync would
@@ -28,8 +29,8 @@ from lateron.errors import StorageFull, StoreBusy, StoreFailed, StoreLocked
 from lateron.store.interface import Row, Statement, Value, load_statements, pieces
 from lateron.store.sql import Verbs
 
-SCHEMA: Final = 6  # What this program writes: the number of the last step in schema/.
-OLDEST_READER: Final = 4  # The oldest program that still reads what this one writes; those before know no queues.
+SCHEMA: Final = 7  # What this program writes: the number of the last step in schema/.
+OLDEST_READER: Final = 7  # The oldest program that still reads what this one writes; for those before no token ends.
 APPLICATION_ID: Final = 0x4C61746F  # "Lato" in the header of the file: what `file` and backups see.
 OLDEST_SQLITE: Final = (3, 51, 3)
 NETWORK_FILE_SYSTEMS: Final = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs"})
@@ -186,6 +187,29 @@ def open_file(directory: Path, now: Millis, *, vfs: str = "", synchronous: str =
         path.chmod(0o600)
     # The log is there: it was written to, or read, and is kept until the connection is closed.
     return SqliteStore(connection, files={str(name): name.stat() for name in (path, path.with_name(f"{FILE}-wal"))})
+
+
+def open_beside(directory: Path) -> SqliteStore:
+    """Open a connection that may write beside a running server, for few rows that it looks for by itself.
+
+    It never checkpoints, which is the server's alone, and migrates nothing.
+
+    Raises:
+        StoreFailed: The library is too old, the file is not ours, or it has another schema than this program's.
+    """
+    check_library()
+    with _told_apart():
+        connection = apsw.Connection(str(directory / FILE), flags=apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_NOMUTEX)
+        connection.set_busy_timeout(BUSY_MS)
+        connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+        connection.pragma("wal_autocheckpoint", 0)
+        connection.pragma("synchronous", "FULL")
+        ours = connection.pragma("application_id") == APPLICATION_ID
+        schema = next(iter(connection.execute(statements()["schema"].text)))[0] if ours else None
+    if schema != SCHEMA:
+        connection.close()
+        raise StoreFailed(f"the store has schema {schema}, this program {SCHEMA}; start a server of this version")
+    return SqliteStore(connection)
 
 
 def open_memory(now: Millis) -> SqliteStore:

@@ -1,0 +1,219 @@
+"""``lateron doctor``: can a delivery to a URL arrive, step by step as a delivery goes, from this machine.
+
+Nothing is sent but a HEAD request, unless ``--send`` asks for the round trip: a signed POST that the receiver should
+take, and a forged one that it should refuse.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from hashlib import sha256
+from http.client import HTTPConnection, HTTPException, HTTPResponse
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from lateron.cli.commands import command
+from lateron.cli.exits import DONE, REFUSED, Failed
+from lateron.cli.remote import Remote, path
+
+if TYPE_CHECKING:
+    from lateron.core.destination import Destination
+
+doctor_app = typer.Typer()
+
+_TIMEOUT_S: Final = 10.0
+_SKEW_MS: Final = 30_000  # Signatures are taken five minutes to either side; this much is worth a word.
+_BODY: Final = b'{"lateron":"doctor"}'
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """How a step went."""
+
+    step: str
+    ok: bool
+    said: str
+
+
+@command(doctor_app, "lateron doctor $catcher", "lateron doctor $catcher --json")
+def doctor(
+    remote: Remote,
+    destination: Annotated[str, typer.Argument(metavar="URL", help="Where a delivery should go.")],
+    send: Annotated[
+        bool, typer.Option("--send", help="POST to it twice: signed by the server's key, and forged.")
+    ] = False,
+) -> int:
+    """Find out whether deliveries to a URL can arrive: name, guard, connection, TLS, clock, and with --send signature.
+
+    Names and connections are those of this machine: run it where the server runs. The exit code is 1 if a step fails.
+    """
+    from lateron.cli.terminal import echo_json, echo_table
+
+    found = list(_examined(remote, destination, send=send))
+    if remote.as_json:
+        echo_json({"ok": all(one.ok for one in found),
+                   "steps": [{"step": one.step, "ok": one.ok, "said": one.said} for one in found]})  # fmt: skip
+    else:
+        echo_table(("step", "", "what"), [(one.step, "ok" if one.ok else "WRONG", one.said) for one in found])
+    return DONE if all(one.ok for one in found) else REFUSED
+
+
+def _examined(remote: Remote, url: str, *, send: bool) -> Iterator[Finding]:
+    """Yield the steps up to the first that keeps the others from being tried."""
+    from lateron.core.destination import parse_destination
+    from lateron.errors import LateronError
+
+    try:
+        destination = parse_destination(url)
+    except LateronError as error:
+        yield Finding("url", False, str(error))
+        return
+    mode, told = _server(remote)
+    yield told
+    addresses, named = _resolved(destination)
+    yield named
+    if not addresses:
+        return
+    guarded = _guarded(destination, addresses, mode)
+    yield guarded
+    if guarded.ok:  # What a server would not call, we do not call for it.
+        yield from _called(remote, destination, addresses, send=send)
+
+
+def _server(remote: Remote) -> tuple[str | None, Finding]:
+    try:
+        info = remote.call("GET", path("lateron", "v1", "info"))
+    except Failed as error:
+        return None, Finding("server", False, str(error))
+    return info.get("mode"), Finding(
+        "server", True, f"Lateron {info['version']}, {info.get('mode')}, as {info['user']}"
+    )
+
+
+def _resolved(destination: Destination) -> tuple[list[str], Finding]:
+    from lateron.egress.resolve import system_lookup
+
+    if destination.literal:
+        return [destination.host], Finding("name", True, f"{destination.host} is an address")
+    try:
+        addresses = list(dict.fromkeys(system_lookup(destination.host)))
+    except OSError as error:
+        return [], Finding("name", False, f"{destination.host} does not resolve here: {error.strerror or error}")
+    return addresses, Finding("name", True, f"{destination.host} is {', '.join(addresses)}")
+
+
+def _guarded(destination: Destination, addresses: list[str], mode: str | None) -> Finding:
+    from lateron.egress import GuardPolicy, verdict
+
+    policy = GuardPolicy(allow_private=mode == "dev")
+    reasons = [verdict(address, destination.port, destination.target, policy) for address in addresses]
+    refused = [reason for reason in reasons if reason is not None]
+    if len(refused) == len(reasons):
+        return Finding("guard", False, f"{refused[0]}; a server whose settings do not allow it refuses")
+    return Finding("guard", True, "an address that may be called" + (f"; not all: {refused[0]}" if refused else ""))
+
+
+def _called(remote: Remote, destination: Destination, addresses: list[str], *, send: bool) -> Iterator[Finding]:
+    try:
+        raw, said = _connected(destination, addresses)
+    except OSError as error:
+        yield Finding("connect", False, f"no connection to port {destination.port}: {error.strerror or error}")
+        return
+    yield Finding("connect", True, said)
+    raw.close()
+    try:
+        answer, tls = _exchange(destination, addresses, "HEAD", {}, b"")
+    except ssl.SSLError as error:
+        reason = getattr(error, "verify_message", "") or error.reason or str(error)
+        yield Finding("tls", False, f"{reason}; name, chain and dates of the certificate must be right")
+        return
+    except (OSError, HTTPException) as error:
+        yield Finding("answer", False, f"no answer to HEAD: {error}")
+        return
+    if tls is not None:
+        yield Finding("tls", True, tls)
+    yield Finding("answer", True, f"{answer.status} to HEAD")
+    yield _clock(answer.getheader("Date"))
+    if send:
+        yield from _round_trip(remote, destination, addresses)
+
+
+def _connected(destination: Destination, addresses: list[str]) -> tuple[socket.socket, str]:
+    trouble: OSError | None = None
+    for address in addresses:
+        try:
+            return socket.create_connection(
+                (address, destination.port), _TIMEOUT_S
+            ), f"{address}, port {destination.port}"
+        except OSError as error:
+            trouble = error
+    assert trouble is not None
+    raise trouble
+
+
+def _exchange(
+    destination: Destination, addresses: list[str], method: str, headers: Mapping[str, str], body: bytes
+) -> tuple[HTTPResponse, str | None]:
+    """Send a request to one of the addresses; return the answer, and what TLS was agreed."""
+    from lateron.egress import tls_context
+
+    connected, _ = _connected(destination, addresses)
+    tls: str | None = None
+    try:
+        if destination.scheme == "https":
+            connected = tls_context().wrap_socket(connected, server_hostname=destination.host)
+            tls = f"{connected.version()}, certificate valid for {destination.host}"
+        connection = HTTPConnection(destination.host, destination.port, timeout=_TIMEOUT_S)
+        connection.sock = connected
+        complete = {"Host": destination.authority, "Connection": "close", **headers}
+        connection.request(method, destination.target, body or None, complete)
+        answer = connection.getresponse()
+        answer.read()
+        return answer, tls
+    finally:
+        connected.close()
+
+
+def _clock(date: str | None) -> Finding:
+    from lateron.runtime import SystemClock
+
+    try:
+        theirs = parsedate_to_datetime(date or "").timestamp()
+    except ValueError:
+        return Finding("clock", True, "the receiver does not tell its time")
+    apart = round(theirs - SystemClock().wall() / 1000)
+    said = f"the receiver's clock is {abs(apart)} s {'ahead' if apart > 0 else 'behind'}"
+    return Finding("clock", abs(apart) * 1000 <= _SKEW_MS, said if apart else "the receiver's clock agrees")
+
+
+def _round_trip(remote: Remote, destination: Destination, addresses: list[str]) -> Iterator[Finding]:
+    try:
+        keys = remote.call("GET", path("v2", "keys"))
+    except Failed as error:
+        yield Finding("signature", False, f"no keys to sign with: {error}")
+        return
+    for name, key, wanted in (("signature", keys["current"], True), ("forgery", "sig_forged", False)):
+        try:
+            answer, _ = _exchange(destination, addresses, "POST", _headers(destination, key), _BODY)
+        except (OSError, HTTPException) as error:
+            yield Finding(name, False, f"no answer: {error}")
+            return
+        taken = 200 <= answer.status < 300
+        if wanted:
+            said = f"{answer.status} to a request signed with the current key"
+        else:
+            said = f"{answer.status} to a forged one" + ("; the receiver checks no signature" if taken else "")
+        yield Finding(name, taken is wanted, said)
+
+
+def _headers(destination: Destination, key: str) -> dict[str, Any]:
+    from lateron.core.signature import sign
+    from lateron.runtime import SystemClock
+
+    signature = sign(key, destination.url, sha256(_BODY).digest(), SystemClock().wall(), "jwt_doctor")
+    return {"Content-Type": "application/json", "Upstash-Signature": signature, "Upstash-Message-Id": "msg_doctor"}

@@ -1,0 +1,191 @@
+"""``lateron tokens``: who may use the server, and for how long; ``lateron keys``: what deliveries are signed with.
+
+With ``--data-dir`` the store itself is changed, beside a running server or without one: for whoever has lost the last
+token. A running server takes that up within five seconds.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from lateron.cli.commands import Bundle, command
+from lateron.cli.exits import REFUSED, STORE, Failed
+from lateron.cli.remote import Item, Remote, path
+from lateron.cli.selecting import confirmed
+
+if TYPE_CHECKING:
+    from lateron.broker.resources import Resources
+    from lateron.core.values import Millis
+
+T = TypeVar("T")
+
+tokens_app = typer.Typer(help="Tokens: make them, look at them, revoke them.", no_args_is_help=True)
+keys_app = typer.Typer(help="The keys that deliveries are signed with.", no_args_is_help=True)
+
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of the token.")]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Beside(Bundle):
+    """A store that is changed without its server."""
+
+    data_dir: Annotated[
+        Path | None,
+        typer.Option("--data-dir", metavar="DIRECTORY", help="Change the store here, whether its server runs or not."),
+    ] = None
+
+
+@command(tokens_app, "lateron tokens list", "lateron tokens list --json", name="list")
+def list_tokens(remote: Remote, beside: Beside) -> None:
+    """Print all tokens: what each may do, until when, and when it was last used; never the tokens themselves."""
+    found = (
+        remote.call("GET", path("lateron", "v1", "tokens"))
+        if beside.data_dir is None
+        else _in_store(beside.data_dir, lambda resources, _: [_shown(row) for row in resources.tokens(_tenant())])
+    )
+
+    def row(token: Item) -> Sequence[str]:
+        instants = (remote.instant(token.get(name)) for name in ("createdAt", "expiresAt", "lastUsedAt"))
+        return token["name"], token["scope"], *instants
+
+    remote.listed(found, ("token", "scope", "made", "until", "last used"), row)
+
+
+@command(
+    tokens_app,
+    "lateron tokens create ci --scope publish",
+    "lateron tokens create ops --scope read --expires 90d",
+)
+def create(
+    remote: Remote,
+    beside: Beside,
+    name: NameArgument,
+    scope: Annotated[
+        str,
+        typer.Option(
+            "--scope",
+            help="publish: only that. read: see everything. manage: both, and change it. admin: tokens and keys too.",
+        ),
+    ],
+    expires: Annotated[
+        str | None, typer.Option("--expires", help="How long it lasts, e.g. 90d; else for ever.")
+    ] = None,
+) -> None:
+    """Make a token and print it; nobody can look at it again."""
+    if beside.data_dir is None:
+        asked = {"name": name, "scope": scope, **({"expiresIn": expires} if expires is not None else {})}
+        content = json.dumps(asked).encode()
+        made = remote.call("POST", path("lateron", "v1", "tokens"), body=content, headers=_JSON)
+    else:
+        from lateron.core.token import new_token
+
+        new = new_token(name, scope, expires)
+        made = _in_store(beside.data_dir, lambda resources, now: _told(resources.create_token(_tenant(), new, now)))
+    remote.done(made, made["token"])
+
+
+@command(tokens_app, "lateron tokens reset spare --yes")
+def reset(remote: Remote, beside: Beside, name: NameArgument, yes: YesOption = False) -> None:
+    """Replace a token by a new one, and print that; the old one is refused at once."""
+    if not yes:
+        confirmed(f"Whoever uses the token {name} will be refused. Reset it?")
+    if beside.data_dir is None:
+        made = remote.call("POST", path("lateron", "v1", "tokens", name, "reset"))
+    else:
+        made = _in_store(beside.data_dir, lambda resources, now: _told(resources.reset_token(_tenant(), name, now)))
+    remote.done(made, made["token"])
+
+
+@command(tokens_app, "lateron tokens revoke spare --yes")
+def revoke(remote: Remote, beside: Beside, name: NameArgument, yes: YesOption = False) -> None:
+    """Revoke a token; it is refused at once."""
+    if not yes:
+        confirmed(f"Whoever uses the token {name} will be refused. Revoke it?")
+    if beside.data_dir is None:
+        answer = remote.call("DELETE", path("lateron", "v1", "tokens", name))
+    else:
+        _in_store(beside.data_dir, lambda resources, now: resources.revoke_token(_tenant(), name, now))
+        answer = {}
+    remote.done(answer, f"revoked {name}")
+
+
+@command(keys_app, "lateron keys show", "lateron keys show --json")
+def show(remote: Remote) -> None:
+    """Print the signing keys as the variables that receivers read."""
+    _print_keys(remote, remote.call("GET", path("v2", "keys")))
+
+
+@command(keys_app, "lateron keys rotate --yes")
+def rotate(remote: Remote, yes: YesOption = False) -> None:
+    """Sign with the next key from now on, make a new next one, and print both.
+
+    Receivers that try both keys notice nothing; give them the new pair before you rotate again.
+    """
+    if not yes:
+        confirmed("Receivers that know only the current key will refuse what comes. Rotate?")
+    _print_keys(remote, remote.call("POST", path("v2", "keys", "rotate")))
+
+
+_JSON = {"Content-Type": "application/json"}
+
+
+def _print_keys(remote: Remote, keys: Item) -> None:
+    lines = f'QSTASH_CURRENT_SIGNING_KEY="{keys["current"]}"\nQSTASH_NEXT_SIGNING_KEY="{keys["next"]}"'
+    remote.done(keys, lines)
+
+
+def _in_store(directory: Path, work: Callable[[Resources, Millis], T]) -> T:
+    """Do something to the tokens of a store.
+
+    Raises:
+        Failed: There is no store, or what was asked for is not there or cannot be.
+    """
+    from lateron.errors import NotFound, RequestError
+
+    with _resources(directory) as (resources, now):
+        try:
+            return work(resources, now)
+        except (NotFound, RequestError) as error:
+            raise Failed(str(error), REFUSED) from None
+
+
+@contextmanager
+def _resources(directory: Path) -> Iterator[tuple[Resources, Millis]]:
+    from lateron.broker.resources import Resources
+    from lateron.runtime import SystemClock
+    from lateron.server.seeding import new_key, new_token
+    from lateron.store.sqlite import FILE, open_beside
+
+    if not (directory / FILE).exists():
+        raise Failed(f"--data-dir: there is no store in {directory}", STORE)
+    clock = SystemClock()
+    store = open_beside(directory)
+    try:
+        yield Resources(store, new_key, new_token, clock.wall), clock.wall()
+    finally:
+        store.close()
+
+
+def _tenant() -> int:
+    from lateron.server.seeding import TENANT
+
+    return TENANT
+
+
+def _shown(row: Any) -> dict[str, Any]:  # noqa: ANN401 - Imported late.
+    from lateron.api.tokens import token_object
+
+    return token_object(row)
+
+
+def _told(made: tuple[str, Any]) -> dict[str, Any]:
+    token, row = made
+    return {**_shown(row), "token": token}
