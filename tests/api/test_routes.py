@@ -101,7 +101,7 @@ TABLE = {
     "DELETE /lateron/v1/catcher": Row(CHANGE, "/lateron/v1/catcher", 200, 200),
     "GET /lateron/v1/catcher/{name}": Row(READ, "/lateron/v1/catcher/x", 200, 200),
     "DELETE /lateron/v1/catcher/{name}": Row(CHANGE, "/lateron/v1/catcher/x", 200, 200),
-    "GET /metrics": Row(READ, "/metrics", 200, 200),
+    "GET /metrics": Row(READ, "/metrics", 200, 403),
     "GET /healthz": Row(PUBLIC, "/healthz", 200, 200),
     "GET /readyz": Row(PUBLIC, "/readyz", 200, 200),
     "GET /openapi.json": Row(PUBLIC, "/openapi.json", 200, 200),

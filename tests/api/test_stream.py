@@ -269,9 +269,8 @@ def test_stream_ends_with_what_it_was_opened_with() -> None:
     async def check() -> None:
         async with living(console=ConsoleSettings(environment="serve", pages=PAGES)) as world:
             async with listening(world, "?topics=dlq", READER) as listener:
-                world.resources._tokens = {
-                    key: row for key, row in world.resources._tokens.items() if row[0].scope != "read"
-                }
+                tokens = world.resources._tokens
+                world.resources._tokens = {key: kept for key, kept in tokens.items() if kept[0].scope != "read"}
                 assert await listener.rest() == []
             browser = Browser(world)
             await browser.log_in(ADMIN)

@@ -12,12 +12,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 from tests.node.test_node import HERE as NODE
 from tests.node.test_node import is_installed
 from tests.support.server import Server
 
 Open = Callable[..., Page]
+
+expect.set_options(timeout=20_000)  # The machine is shared; a green run never comes near it.
 
 
 @pytest.fixture(scope="package")

@@ -69,7 +69,7 @@ def test_a_bad_night_is_mended_with_one_bulk_replay(open_page: Open, server: Ser
 
 
 def test_all_that_a_filter_means_are_counted_before_they_are_touched(open_page: Open, server: Server) -> None:
-    """What all means is what the server counts, not what the page happens to show; nothing changes until it is confirmed."""
+    """What "all" means is what the server counts, not what the page shows; nothing changes until it is confirmed."""
     for _ in range(3):
         publish(server, "later", None, ("Upstash-Delay", "1h"), ("Upstash-Label", "reminder"))
     publish(server, "later", None, ("Upstash-Delay", "1h"))

@@ -145,6 +145,7 @@ ELSEWHERE: Final = frozenset(
         "POST /v2/rotate",
         "POST /lateron/v1/delivery/pause",  # It is the first user's to stop the server for all.
         "POST /lateron/v1/delivery/resume",
+        "GET /metrics",  # As above: sums of all users.
     )
 )
 

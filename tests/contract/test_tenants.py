@@ -173,13 +173,14 @@ TABLE: Final[dict[str, list[Row]]] = {
         Row("/lateron/v1/messages/<delivered>", 404),
     ],
     "GET /lateron/v1/info": [Row("/lateron/v1/info", 200)],
-    "GET /metrics": [Row("/metrics", 200)],
+    "GET /metrics": [Row("/metrics", 403)],
     "GET /lateron/v1/catcher": [Row("/lateron/v1/catcher", 200, answer={"names": []})],
     "DELETE /lateron/v1/catcher": [Row("/lateron/v1/catcher", 200, answer=NOTHING_DELETED)],
     "GET /lateron/v1/catcher/{name}": [Row("/lateron/v1/catcher/<name>", 200, answer={"requests": []})],
     "DELETE /lateron/v1/catcher/{name}": [Row("/lateron/v1/catcher/<name>", 200, answer=NOTHING_DELETED)],
 }
 OF_A_PARENT: Final = frozenset(("attempt", "schedule_request", "tick"))
+OF_ALL: Final = frozenset(("GET /metrics",))  # Sums of the whole server; a call changes them.
 OF_NOBODY: Final = frozenset(("store", "tenant", "node", "setting"))
 ROWS: Final = [(route, row) for route, rows in TABLE.items() for row in rows]
 IDS: Final = [f"{route} {row.target}" for route, row in ROWS]
@@ -216,7 +217,7 @@ def filled(text: str, hers: Hers) -> str:
 
 def view(house: House, hers: Hers) -> dict[str, Any]:
     """Return all that Alice can read: every list, and what is behind every path of the table."""
-    targets = {filled(row.target, hers) for route, row in ROWS if route.startswith("GET ")}
+    targets = {filled(row.target, hers) for route, row in ROWS if route.startswith("GET ") and route not in OF_ALL}
     return {path: house.ask("GET", path).json for path in sorted(targets.union(LISTS))}
 
 
@@ -294,7 +295,7 @@ def test_what_the_other_user_misses_is_there_for_her(route: str, row: Row, house
     answer = ask(house, route, row, hers, ALICE)
 
     assert answer.status in {200, 201}, answer
-    assert answer.json != row.answer, answer
+    assert row.answer is None or answer.json != row.answer, answer
 
 
 @pytest.mark.promise("P-111", "D-5")

@@ -161,7 +161,6 @@ def test_asynchronous_tests_have_twins_to_await(lateron: Lateron) -> None:
     asyncio.run(test())
 
 
-@pytest.mark.lateron(patience=0.3)
 def test_a_destination_that_hangs_is_named(lateron: Lateron, client: QStash) -> None:
     """A test that waits for ever tells nothing. Said to be meant, its time is up by the clock."""
     hold = threading.Event()
@@ -174,8 +173,10 @@ def test_a_destination_that_hangs_is_named(lateron: Lateron, client: QStash) -> 
     address = lateron.serve(hang)
     sent = client.message.publish(url=f"{address}/hang", retries=0, timeout="1m")
     assert not isinstance(sent, list)
+    lateron.patience = 0.3
     with pytest.raises(NotAtRest, match=f"attempt 1 of {sent.message_id} at {address}/hang"):
         lateron.settle()
+    lateron.patience = 30
 
     lateron.expect_no_answer(address)
     lateron.clock.advance("1m")
@@ -184,10 +185,10 @@ def test_a_destination_that_hangs_is_named(lateron: Lateron, client: QStash) -> 
     hold.set()
 
 
-@pytest.mark.lateron(patience=0.3)
 def test_waiting_in_vain_says_what_waits_for_what(lateron: Lateron, client: QStash) -> None:
     """The usual reason is a clock that nobody moved."""
     client.message.publish(url=lateron.catcher.url("later"), delay="1h")
+    lateron.patience = 0.3
     with pytest.raises(NotReceived, match=r"(?s)'later' has received 0 of 1.*/_catch/later: delay"):
         lateron.catcher.wait_for("later")
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from lateron.api import flow, groups, history, overview, publish, queues, resources, schedules, stream, tokens
+from lateron.api import figures, flow, groups, history, overview, publish, queues, resources, schedules, stream, tokens
 from lateron.api.auth import Failures, Proxies, RateLimit, Token, identify, token_of
 from lateron.api.call import COUNTED, Answer, Call, ClientGone, InFlight, Live, Receive, Scope, Send, failure, refusal
 from lateron.api.console import ROOT, Console
@@ -96,7 +96,7 @@ ROUTES: Final = (
     Route("DELETE", "/lateron/v1/catcher", CHANGE, resources.clear_catchers),
     Route("GET", "/lateron/v1/catcher/{name}", READ, resources.list_caught),
     Route("DELETE", "/lateron/v1/catcher/{name}", CHANGE, resources.clear_caught),
-    Route("GET", "/metrics", READ, resources.metrics, limited=False),
+    Route("GET", "/metrics", READ, figures.metrics, limited=False),
     Route("GET", "/healthz", PUBLIC, resources.health),
     Route("GET", "/readyz", PUBLIC, resources.readiness),
     Route("GET", "/openapi.json", PUBLIC, resources.openapi),

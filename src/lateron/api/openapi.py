@@ -123,8 +123,8 @@ def document() -> Json:
             **schedule_paths(),
             **group_paths(),
             **flow_paths(),
-            **live_paths(),
             **token_paths(),
+            **live_paths(),
             **_other_paths(),
         },
         "components": {
@@ -305,26 +305,7 @@ def _dead_letter_paths() -> Json:
                 {200: ("How many.", {"anyOf": [deleted, _ref("DryRun")]}, {"deleted": 1})},
             ),
         },
-        "/v2/dlq/{dlqId}": {
-            "get": _operation(
-                tag,
-                "getDeadLetter",
-                "Show a dead letter",
-                "With the answer that made it one.",
-                one,
-                {200: ("The dead letter.", _ref("DeadLetter"), {**_MESSAGE, "dlqId": _DLQ_ID, "responseStatus": 500})},
-                (401, 404, 429),
-            ),
-            "delete": _operation(
-                tag,
-                "deleteDeadLetter",
-                "Delete a dead letter",
-                "Its history stays until its own retention.",
-                one,
-                {200: ("Deleted.", deleted, {"deleted": 1})},
-                (401, 403, 404, 429, 503, 507),
-            ),
-        },
+        "/v2/dlq/{dlqId}": _one_dead_letter(one, deleted),
         "/v2/dlq/retry": {
             "post": _many_dead_letters(
                 "retryDeadLetters",
@@ -351,6 +332,29 @@ def _dead_letter_paths() -> Json:
                 (400, 401, 403, 404, 412, 429, 501, 503, 507),
             )
         },
+    }
+
+
+def _one_dead_letter(one: list[Json], deleted: Json) -> Json:
+    return {
+        "get": _operation(
+            "Dead letters",
+            "getDeadLetter",
+            "Show a dead letter",
+            "With the answer that made it one.",
+            one,
+            {200: ("The dead letter.", _ref("DeadLetter"), {**_MESSAGE, "dlqId": _DLQ_ID, "responseStatus": 500})},
+            (401, 404, 429),
+        ),
+        "delete": _operation(
+            "Dead letters",
+            "deleteDeadLetter",
+            "Delete a dead letter",
+            "Its history stays until its own retention.",
+            one,
+            {200: ("Deleted.", deleted, {"deleted": 1})},
+            (401, 403, 404, 429, 503, 507),
+        ),
     }
 
 
@@ -430,8 +434,8 @@ def _other_paths() -> Json:
 
 def _metrics() -> Json:
     text = {"text/plain": {"schema": {"type": "string"}, "example": "lateron_ready 1\n"}}
-    about = "Counted as it happens; of the whole server, and nothing of any user. A scrape reads no row of the store."
-    shown = _operation("Server", "metrics", "All figures, as Prometheus reads them", about, [], {}, (401,))
+    about = "For the first user of a server only: sums over all users. A scrape reads no row of the store."
+    shown = _operation("Server", "metrics", "All figures, as Prometheus reads them", about, [], {}, (401, 403))
     shown["responses"]["200"] = {"description": "The figures.", "content": text}
     return shown
 

@@ -24,7 +24,6 @@ log = Log("lateron.api")
 
 PENDING_DEFAULT: Final = 100
 PENDING_MAX: Final = 1000
-FIGURES: Final = b"text/plain; version=0.0.4; charset=utf-8"  # Of Prometheus.
 
 
 async def get_message(ports: Ports, call: Call) -> Answer:
@@ -96,11 +95,6 @@ async def readiness(ports: Ports, _call: Call) -> Answer:
     """Say whether work may be sent here."""
     reason = ports.not_ready()
     return json_answer({"status": "ok"}) if reason is None else refusal(503, f"not ready: {reason}")
-
-
-async def metrics(ports: Ports, _call: Call) -> Answer:
-    """Show all figures of the server, as Prometheus reads them."""
-    return Answer(200, ports.figures(), media=FIGURES)
 
 
 async def openapi(_ports: Ports, _call: Call) -> Answer:

@@ -9,8 +9,10 @@ import typer
 
 import lateron
 from lateron.cli import exits
+from lateron.cli.applying import apply_app
 from lateron.cli.backups import backups_app
 from lateron.cli.commands import command, help_of, whole
+from lateron.cli.completing import completion_app
 from lateron.cli.dlq import dlq_app
 from lateron.cli.doctor import doctor_app
 from lateron.cli.flags import with_settings
@@ -24,6 +26,7 @@ from lateron.cli.queues import queues_app
 from lateron.cli.remote import Remote
 from lateron.cli.scheduling import schedule_app, schedules_app
 from lateron.cli.tokens import keys_app, tokens_app
+from lateron.cli.transfer import transfer_app
 from lateron.cli.verifying import verify_app
 from lateron.config import DEFAULT_FILE, Settings, render_toml
 
@@ -137,6 +140,9 @@ app.add_typer(monitoring_app)
 app.add_typer(doctor_app)
 app.add_typer(verify_app)
 app.add_typer(backups_app)
+app.add_typer(transfer_app)
+app.add_typer(apply_app)
+app.add_typer(completion_app)
 for name, group in (
     ("messages", messages_app),
     ("dlq", dlq_app),

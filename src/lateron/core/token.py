@@ -70,12 +70,12 @@ _decode: Final = msgspec.json.Decoder(_Asked).decode
 
 
 def may(scope: str, access: Access) -> bool:
-    """Whether a scope grants an access."""
+    """Whether a scope grants something; one that nobody knows grants nothing."""
     return access in GRANTS.get(scope, _NONE)
 
 
 def require(scope: str, access: Access) -> None:
-    """Refuse what a scope does not grant; a scope that nobody knows grants nothing.
+    """Refuse what a scope does not grant.
 
     Raises:
         Forbidden: It does not.

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Final
 
 from lateron.api.call import ALWAYS, Receive, Scope, Send, target_of
-from lateron.api.resources import FIGURES
+from lateron.api.figures import MEDIA_TYPE
 
 _PLAIN: Final = tuple((name, value) for name, value in dict(ALWAYS).items() if name != b"content-type")
 
@@ -28,7 +28,7 @@ class Scrape:
         body = self._figures() if good else b"only GET /metrics is here\n"
         headers = (
             *_PLAIN,
-            (b"content-type", FIGURES),
+            (b"content-type", MEDIA_TYPE),
             (b"content-length", str(len(body)).encode()),
             (b"connection", b"close"),
         )

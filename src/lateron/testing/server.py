@@ -64,7 +64,7 @@ class Lateron:
         start: What the clock shows at first: a time (without a zone: UTC), or such a text; None for the present.
         settings: Settings of ``lateron dev`` by their names, such as ``{"quota": "free"}``.
         data_dir: Where the store lies; None keeps it in memory.
-        patience: Seconds of real time after which waiting ends with an error.
+        patience: Seconds of real time after which waiting for destinations ends with an error; may be set later, too.
     """
 
     def __init__(
@@ -132,7 +132,7 @@ class Lateron:
     def start(self) -> Self:
         """Start it, and return when it accepts requests."""
         self._thread.start()
-        self._started.result(max(self.patience, PATIENCE))  # However little patience a test has with its own work.
+        self._started.result(PATIENCE)  # However little patience a test has with its own work.
         return self
 
     def stop(self) -> None:
@@ -141,7 +141,7 @@ class Lateron:
             app.stop()
         if self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._stopping.set)
-            self._thread.join(max(self.patience, PATIENCE))
+            self._thread.join(PATIENCE)
 
     def __enter__(self) -> Self:  # noqa: D105
         return self.start()
@@ -157,7 +157,7 @@ class Lateron:
 
     def serve_made(self, make: Callable[[str], Application]) -> str:
         """Run the application that ``make`` returns, for one that must know its address before it starts."""
-        app = App(make).start(self.patience)
+        app = App(make).start(PATIENCE)
         self._apps.append(app)
         return app.url
 
@@ -217,7 +217,7 @@ class Lateron:
         self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
     ) -> Reply:
         """Call the API as its user, for what a client library has no call."""
-        connection = HTTPConnection("127.0.0.1", self._server.port, timeout=self.patience)
+        connection = HTTPConnection("127.0.0.1", self._server.port, timeout=PATIENCE)
         try:
             connection.request(method, path, body, {"Authorization": f"Bearer {self.token}", **(headers or {})})
             answer = connection.getresponse()
