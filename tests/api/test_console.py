@@ -354,7 +354,7 @@ def test_reader_reads_and_changes_nothing() -> None:
         assert (await browser.ask("GET", "/v2/messages")).status == 200
         for method, target in (("DELETE", "/v2/messages"), ("POST", "/v2/publish/https://example.com")):
             answer = await browser.change(method, target)
-            assert (answer.status, answer.json()) == (403, {"error": "forbidden: this token may only read"})
+            assert (answer.status, answer.json()["error"].startswith("forbidden")) == (403, True)
 
     told(story)
 

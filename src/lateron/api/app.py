@@ -185,7 +185,7 @@ class Api:
             if refused is not None:
                 return refused
         answer = await route.handler(ports, call)
-        if route.limited and route.access is Access.CHANGE and answer.status < 300:
+        if route.limited and route.access not in {Access.PUBLIC, Access.READ} and answer.status < 300:
             ports.boards.changed(call.who.tenant, _TOPICS.get(route.path.split("/")[2], "flow"))
         return answer
 
