@@ -47,24 +47,25 @@ def _run(settings: Settings) -> int:
 
     def announce(server: Server) -> None:
         where = "in memory" if directory is None else str(directory)
-        lines = dev_lines(server.url, where, catcher=settings.catcher) if settings.command == "dev" else ()
+        lines = dev_lines(server.url, where, settings) if settings.command == "dev" else ()
         for line in lines or serve_lines(server, where):
             echo(line)
 
     return run(settings, directory, announce)
 
 
-def dev_lines(url: str, where: str, *, catcher: bool) -> Sequence[str]:
+def dev_lines(url: str, where: str, settings: Settings) -> Sequence[str]:
     """Return what `lateron dev` prints when it is ready: lines to paste, and a first message to try."""
     user = DEV_USERS[0]
     lines = [
         f"Lateron {__version__}, development server. Its tokens are public: for this machine only.",
         f"Data: {where}",
+        *console_line(url, settings),
         "",
         *environment(url, user.token, user.current, user.next),
         "",
     ]
-    if catcher:
+    if settings.catcher:
         bearer = shlex.quote(f"Authorization: Bearer {user.token}")
         body = "-H 'Content-Type: application/json' -d '{\"hello\": \"world\"}'"
         lines += [
@@ -77,9 +78,14 @@ def dev_lines(url: str, where: str, *, catcher: bool) -> Sequence[str]:
     return lines
 
 
+def console_line(url: str, settings: Settings) -> Sequence[str]:
+    """Return the line that says where to look, if there is a console."""
+    return [f"Console: {url}/console"] if settings.console else []
+
+
 def serve_lines(server: Server, where: str) -> Sequence[str]:
     """Return what `lateron serve` prints when it is ready; secrets only if this start made them."""
-    lines = [f"Lateron {__version__} on {server.url}, data {where}"]
+    lines = [f"Lateron {__version__} on {server.url}, data {where}", *console_line(server.url, server.settings)]
     made = server.made
     if made.token is not None or made.keys is not None:
         lines += ["", "Made at this first start. The token is shown only now; keep it:", ""]
