@@ -301,7 +301,7 @@ def sent_names(response: requests.Response) -> set[str]:
     request = response.request
     path, _, query = str(request.url).partition("?")
     names = {"body", "query", "destination", "topic", "message", "dead letter", "headers", "http request", "url"}
-    names |= {"schedule", "cron", "queue", "flow-control key", "group", "name"} | {
+    names |= {"schedule", "cron", "queue", "flow-control key", "group", "name", "token"} | {
         str(name).lower() for name in request.headers
     }
     names |= {unquote(part.partition("=")[0].replace("+", " ")).lower() for part in query.split("&") if part}
