@@ -22,9 +22,9 @@ Open = Callable[..., Page]
 expect.set_options(timeout=20_000)  # The machine is shared; a green run never comes near it.
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Return a browser for all tests; pages of one test know nothing of another's."""
+    """Return a browser for the tests of a module; while it runs, no other test may have a loop in this thread."""
     found = shutil.which("chromium")
     if found is None:
         pytest.skip("Chromium is not installed")
