@@ -80,8 +80,9 @@ def backlog(tools: Path, options: argparse.Namespace) -> Sheet:
 def one_round(tools: Path, directory: Path | None, *, count: int, rate: float = 0) -> Round:
     """Run the main job once."""
     options = argparse.Namespace(
-        count=count, rate=rate, connections=64, size=200, seconds=120, server_argument=[], directory=directory
-    )
+        count=count, rate=rate, connections=64, size=200, seconds=120, server_argument=[], directory=directory,
+        own_heads=False,
+    )  # fmt: skip
     return measure(tools, options)
 
 
