@@ -235,12 +235,14 @@ class Server:
         self._closing.push_async_callback(writer.close)
         self._closing.push_async_callback(note_uses, writer, resources)
         writer.attach(dispatcher.room, dispatcher.begin, self._fail)
-        self._closing.push_async_callback(_cancelled, self._watched(scheduler.loop(), "scheduler"))
-        ticks = scheduler.ticks(partial(next_tick, broker), settings.catch_up)
-        self._closing.push_async_callback(_cancelled, self._watched(ticks, "ticks of schedules"))
-        followed = follow_tokens(writer, resources, elsewhere=reader is not None)
-        self._closing.push_async_callback(_cancelled, self._watched(followed, "tokens"))
+        self._beside(scheduler.loop(), "scheduler")
+        self._beside(scheduler.ticks(partial(next_tick, broker), settings.catch_up), "ticks of schedules")
+        self._beside(follow_tokens(writer, resources, elsewhere=reader is not None), "tokens")
         await self._accept()
+
+    def _beside(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        """Do work beside everything else until the server ends."""
+        self._closing.push_async_callback(_cancelled, self._watched(work, name))
 
     async def _accept(self) -> None:
         """Accept requests, and say where."""
