@@ -127,12 +127,16 @@ ALICES: Final = (
     Step("DELETE", "/v2/queues/q"),
     Step("POST", "/v2/keys/rotate"),
 )
-# About one message or letter of one's own, and what the catcher kept: in the second test, and in test_tenants.
+# About one message, letter or token of one's own, and what the catcher kept: in the second test, and in test_tenants.
 ELSEWHERE: Final = frozenset(
     (
         "GET /v2/messages/{messageId}",
         "DELETE /v2/messages/{messageId}",
         "GET /lateron/v1/messages/{messageId}",
+        "GET /lateron/v1/tokens",
+        "POST /lateron/v1/tokens",
+        "DELETE /lateron/v1/tokens/{tokenName}",
+        "POST /lateron/v1/tokens/{tokenName}/reset",
         "GET /v2/dlq/{dlqId}",
         "DELETE /v2/dlq/{dlqId}",
         "POST /v2/dlq/retry/{dlqId}",

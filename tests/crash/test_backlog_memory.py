@@ -17,6 +17,7 @@ from lateron.store.sqlite import open_file
 
 BATCH = 500
 SMALL, LARGE = 30_000, 90_000  # Messages.
+CACHE_KB = 32_000  # Of pages of the store, at most; counting at the start fills some of it.
 DELIVERED = 300
 
 
@@ -40,7 +41,7 @@ def peak_kb(server: Server) -> int:
 @pytest.mark.promise("P-113")
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_memory_does_not_grow_with_the_backlog(tmp_path: Path) -> None:
-    """Five times as many messages wait; at the start, while they are sent and listed."""
+    """Three times as many messages wait; at the start, while they are sent and listed."""
     peaks = []
     for messages in (SMALL, LARGE):
         with Receiver() as receiver:
@@ -53,4 +54,4 @@ def test_memory_does_not_grow_with_the_backlog(tmp_path: Path) -> None:
                 server.kill()
 
     print(peaks)
-    assert peaks[1] <= 1.1 * peaks[0]
+    assert peaks[1] <= peaks[0] + CACHE_KB
