@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 
-import pytest
 from playwright.sync_api import Page, expect
 from tests.console.conftest import Open
 from tests.support.poll import until
@@ -121,7 +120,6 @@ def test_it_is_said_why_a_message_waits_and_the_limit_can_be_pinned(open_page: O
     until(lambda: len(server.call("GET", "/lateron/v1/catcher/llm").json["requests"]) == 2, "the delivery")
 
 
-@pytest.mark.promise("D-57")
 def test_signing_keys_are_rotated_only_after_a_word_is_typed(open_page: Open, server: Server) -> None:
     """Receivers that know one key only refuse deliveries from then on; a slip of the mouse must not do that."""
     before = server.call("GET", "/v2/keys").json
