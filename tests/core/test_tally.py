@@ -82,7 +82,7 @@ def test_seconds_are_put_together_where_there_are_too_many() -> None:
 def test_a_start_above_the_bound_is_said_to_be_one() -> None:
     """Whoever sees a figure that is too low must be told; it never goes below nothing."""
     tally = Tally()
-    tally.start(Depths(waiting=((5, KNOWN),), parked=1, active=2, dead_letters=3))
+    tally.start(Depths(parked=1, active=2, dead_letters=3), [(5, KNOWN - 1), (5, 1)])
 
     assert (tally.exact, tally.parked(), tally.active) == (False, 1, 2)
     settled(tally, moves(left=(7_000_000, 7_000_000)), Moves(letters=-10))

@@ -17,7 +17,6 @@ from lateron.store.sqlite import open_file
 
 BATCH = 500
 SMALL, LARGE = 30_000, 90_000  # Messages.
-CACHE_KB = 32_000  # Of pages of the store, at most; counting at the start fills some of it.
 DELIVERED = 300
 
 
@@ -54,4 +53,4 @@ def test_memory_does_not_grow_with_the_backlog(tmp_path: Path) -> None:
                 server.kill()
 
     print(peaks)
-    assert peaks[1] <= peaks[0] + CACHE_KB
+    assert peaks[1] <= 1.1 * peaks[0]

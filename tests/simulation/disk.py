@@ -7,7 +7,7 @@ may catch it. After any failure ``committed`` says what only the disk knows: whe
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from lateron.errors import StorageFull, StoreFailed
@@ -96,6 +96,9 @@ class _Counting:
         self.locks = inner.locks
         self._inner = inner
         self._disk = disk
+
+    def sparing(self) -> AbstractContextManager[None]:
+        return self._inner.sparing()
 
     def run(self, name: str, values: Sequence[Value] = ()) -> list[Row]:
         self._disk.spend()

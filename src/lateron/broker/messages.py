@@ -154,7 +154,8 @@ class MessageBroker:
             for tenant in self._tenants:
                 self.boards.of(tenant)
             self._halted = tx.setting(HALTED) is not None
-            self.tally.start(tx.depths(KNOWN))
+            with tx.sparing():
+                self.tally.start(tx.depths(KNOWN), tx.waiting_seconds(KNOWN))
             self.tick_mark = int(tx.setting(MARK) or 0)
             others = tx.other_nodes(self._node)
         for other in others:
@@ -165,8 +166,9 @@ class MessageBroker:
         with self._store.transaction() as tx:
             if not tx.sleeping_lanes(FROM_START, 1):
                 self._crowds.searched(None)
-            for tenant in self._tenants:
-                self.boards.start(tenant, *tx.depths_of(tenant, KNOWN))
+            with tx.sparing():
+                for tenant in self._tenants:
+                    self.boards.start(tenant, *tx.depths_of(tenant, KNOWN))
             late = sum(lane.waiting for tenant in self._tenants for lane in tx.due_lanes(tenant, now, BACKLOG))
         self._crowds.settle()
         if late > BACKLOG:

@@ -17,7 +17,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from msgspec import Struct
@@ -55,9 +55,8 @@ class Histogram:
 
 
 class Depths(Struct, frozen=True):
-    """What a store holds at a start; none of the numbers is above ``KNOWN``."""
+    """What a store holds at a start beside what waits; none of the numbers is above ``KNOWN``."""
 
-    waiting: tuple[tuple[int, int], ...] = ()  # (second, messages due in it).
     parked: int = 0  # In queues, without a slot or held.
     active: int = 0
     dead_letters: int = 0
@@ -65,8 +64,7 @@ class Depths(Struct, frozen=True):
     @property
     def exact(self) -> bool:
         """Whether that is all: no number has met its bound."""
-        waiting = sum(count for _, count in self.waiting)
-        return max(waiting, self.parked, self.active, self.dead_letters) < KNOWN
+        return max(self.parked, self.active, self.dead_letters) < KNOWN
 
 
 class Moves(Struct):
@@ -108,14 +106,20 @@ class Tally:
         self._pending: list[Moves] = []
         self.told: Callable[[Moves], None] = lambda _: None  # Hears of each transaction once it is durable.
 
-    def start(self, depths: Depths) -> None:
-        """Set what there is, before anything is counted."""
-        self.exact = depths.exact
+    def start(self, depths: Depths, waiting: Iterable[tuple[int, int]]) -> None:
+        """Set what there is, before anything is counted.
+
+        Args:
+            depths: What does not wait.
+            waiting: Seconds, and how many messages are due in them; a second may come more than once.
+        """
         self.active, self.dead_letters = depths.active, depths.dead_letters
-        for second, count in depths.waiting:
+        for second, count in waiting:
             self._count(second, count)
             self.waiting += count
-        self._thin()
+            if len(self._dues) > MOST_SECONDS:
+                self._thin()
+        self.exact = depths.exact and self.waiting < KNOWN
         self.open = self.waiting + depths.parked + depths.active
 
     def begin(self) -> None:

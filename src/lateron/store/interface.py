@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from importlib.resources import files
 from typing import Final, Protocol
 
@@ -54,6 +55,10 @@ class Connection(Protocol):
 
     def run_ids(self, name: str, ids: Sequence[Value]) -> list[Row]:
         """Execute a statement for all values of its list."""
+        ...
+
+    def sparing(self) -> AbstractContextManager[None]:
+        """Read much once inside the block: little of it is kept in memory."""
         ...
 
 

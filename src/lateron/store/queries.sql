@@ -123,11 +123,15 @@ DELETE FROM dead_letter WHERE (tenant, time, message) IN
   (SELECT tenant, time, message FROM dead_letter WHERE tenant = ? AND time < ? ORDER BY tenant, time, message LIMIT ?)
 RETURNING message;
 
--- count_waiting: by the second in which they are due; asked once, at a start
-SELECT counted.second, count(*) FROM (SELECT due / 1000 AS second FROM message WHERE state = 0 LIMIT ?) AS counted
+-- count_waiting: by the second in which they are due, a piece of those behind a place (lane, due, id, how many)
+SELECT counted.second, count(*) FROM (SELECT due / 1000 AS second FROM message
+  WHERE state = 0 AND (lane, due, id) > (?, ?, ?) ORDER BY lane, due, id LIMIT ?) AS counted
 GROUP BY counted.second;
 
--- count_parked: as above
+-- waiting_behind: the place so many places behind another (lane, due, id, places)
+SELECT lane, due, id FROM message WHERE state = 0 AND (lane, due, id) > (?, ?, ?) ORDER BY lane, due, id LIMIT 1 OFFSET ?;
+
+-- count_parked: no further than a bound; asked once, at a start
 SELECT count(*) FROM (SELECT 1 FROM message WHERE state IN (2, 4) LIMIT ?) AS counted;
 
 -- count_active: as above

@@ -25,6 +25,7 @@ class Statements:
         self._run = connection.run
         self._run_rows = connection.run_rows
         self._run_ids = connection.run_ids
+        self.sparing = connection.sparing
 
 
 class StoredRequest(Struct, frozen=True):

@@ -6,7 +6,7 @@ what it returns is what the database holds.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Final, Protocol
 
@@ -53,6 +53,7 @@ _LANES: Final = {kind.value: kind for kind in LaneKind}
 
 FIRST: Final = b""  # Sorts before every id.
 LAST: Final = b"\xff" * 17  # Sorts behind every id.
+COUNTED: Final = 20_000  # Rows that are counted in one piece.
 
 EventKey = tuple[Millis, bytes, int, int]  # (time, message, attempt, kind) of the last event seen.
 
@@ -287,13 +288,26 @@ class Verbs(QueueVerbs, ScheduleVerbs):
         return len(self._run("expire_dead_letters", (tenant, before, limit)))
 
     def depths(self, most: int) -> Depths:
-        """Count what the store holds that does not rest, no further than ``most`` of a kind."""
+        """Count what the store holds that does not rest, but what waits, no further than ``most`` of a kind."""
         return Depths(
-            waiting=tuple((_int(second), _int(count)) for second, count in self._run("count_waiting", (most,))),
             parked=_int(self._run("count_parked", (most,))[0][0]),
             active=_int(self._run("count_active", (most,))[0][0]),
             dead_letters=_int(self._run("count_dead_letters", (most,))[0][0]),
         )
+
+    def waiting_seconds(self, most: int) -> Iterator[tuple[int, int]]:
+        """Count what waits by the second in which it is due, no further than ``most``.
+
+        Piece by piece: the same second may come again and again, and nothing is sorted that grows with the store.
+        """
+        place: Row = (-1, -1, FIRST)
+        while most > 0:
+            size = min(most, COUNTED)
+            yield from ((_int(second), _int(count)) for second, count in self._run("count_waiting", (*place, size)))
+            behind = self._run("waiting_behind", (*place, size - 1))
+            if not behind:
+                return
+            place, most = behind[0], most - size
 
     def depths_of(self, tenant: Tenant, most: int) -> tuple[int, int]:
         """Count a tenant's messages that do not rest, and its dead letters, no further than ``most``."""

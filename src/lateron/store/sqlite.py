@@ -40,6 +40,8 @@ BUSY_MS: Final = 5000  # How long to wait for another program that holds the fil
 # One thread at a time uses a connection, which is ours to see to; SQLite need not lock it for each call.
 WRITING: Final = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE | apsw.SQLITE_OPEN_NOMUTEX
 READING: Final = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_NOMUTEX
+CACHE_KB: Final = 32_000  # Pages of the store that are kept in memory.
+SPARING_KB: Final = 2_000  # As above, while much is read that is not needed again.
 PREPARED: Final = 256  # Statements kept ready: all of the hot ones in all their sizes.
 
 
@@ -54,6 +56,7 @@ class SqliteConnection:
 
     def __init__(self, connection: apsw.Connection) -> None:
         self._execute = connection.execute
+        self._pragma = connection.pragma
         self._statements = statements()
 
     @property
@@ -81,6 +84,15 @@ class SqliteConnection:
         for start, size in pieces(len(ids)):
             found += self._execute(expanded[size], tuple(ids[start : start + size]))
         return found
+
+    @contextmanager
+    def sparing(self) -> Iterator[None]:
+        """Keep few pages inside the block."""
+        self._pragma("cache_size", -SPARING_KB)
+        try:
+            yield
+        finally:
+            self._pragma("cache_size", -CACHE_KB)
 
 
 class SqliteStore:
@@ -334,7 +346,7 @@ def _configure(connection: apsw.Connection, synchronous: str) -> None:
         pragma("fullfsync", 1)
     pragma("cell_size_check", 1)
     pragma("temp_store", "MEMORY")  # No file is opened later, when there may be no descriptor and no room.
-    pragma("cache_size", -32_000)
+    pragma("cache_size", -CACHE_KB)
     pragma("wal_autocheckpoint", 4000)
     pragma("journal_size_limit", 64 << 20)
     connection.set_busy_timeout(BUSY_MS)
