@@ -15,6 +15,7 @@ from lateron.cli.commands import command, help_of, whole
 from lateron.cli.completing import completion_app
 from lateron.cli.dlq import dlq_app
 from lateron.cli.doctor import doctor_app
+from lateron.cli.encryption import encryption_app
 from lateron.cli.flags import with_settings
 from lateron.cli.flow import flow_app
 from lateron.cli.groups import groups_app
@@ -152,6 +153,7 @@ for name, group in (
     ("groups", groups_app),
     ("tokens", tokens_app),
     ("keys", keys_app),
+    ("encryption", encryption_app),
     ("config", config_app),
 ):
     app.add_typer(group, name=name)

@@ -90,9 +90,10 @@ def _server(remote: Remote) -> tuple[str | None, Finding]:
         info = remote.call("GET", path("lateron", "v1", "info"))
     except Failed as error:
         return None, Finding("server", False, str(error))
-    return info.get("mode"), Finding(
-        "server", True, f"Lateron {info['version']}, {info.get('mode')}, as {info['user']}"
-    )
+    sealed = info.get("encryption", {})
+    stored = f"; its store is encrypted, key {sealed.get('key')}" if sealed.get("on") else ""
+    said = f"Lateron {info['version']}, {info.get('mode')}, as {info['user']}{stored}"
+    return info.get("mode"), Finding("server", True, said)
 
 
 def _resolved(destination: Destination) -> tuple[list[str], Finding]:

@@ -19,6 +19,8 @@ given by ``<name>-file`` in any layer (``LATERON_TOKEN_FILE``), as container pla
 
 from __future__ import annotations
 
+import stat
+import sys
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -74,6 +76,8 @@ class Settings:
     data_dir: Path | None
     allow_network_files: bool
     ephemeral: bool
+    encryption_key: tuple[bytes, ...] = field(repr=False)
+    encrypt: bool
     token: str | None = field(repr=False)
     current_signing_key: str | None = field(repr=False)
     next_signing_key: str | None = field(repr=False)
@@ -255,15 +259,17 @@ def _first(
         if direct and by_file:
             raise InvalidSettings(f"{name} and {name}{suffix} are both given; give one")
         if by_file:
-            return _secret_file(f"{name}{suffix}", by_file), Source(layer, f"{name}{suffix}")
+            return _secret_file(f"{name}{suffix}", by_file, private=setting.private), Source(layer, f"{name}{suffix}")
         if direct:
             return direct, Source(layer, name)
     return None, Source("default")
 
 
-def _secret_file(name: str, path: str) -> str:
+def _secret_file(name: str, path: str, *, private: bool) -> str:
     """Return the content of a secret's file without the newline at its end."""
     try:
+        if private and sys.platform != "win32" and Path(path).stat().st_mode & stat.S_IRWXO:
+            raise InvalidSettings(f"{name}: {path} is open to other users of this machine; close it: chmod 600 {path}")
         text = Path(path).read_text("utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8"

@@ -8,6 +8,7 @@ for people, ``toml`` for a file; ``read(show(value)) == value`` holds for every 
 from __future__ import annotations
 
 import re
+from base64 import b64decode, b64encode
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any, ClassVar, Final, Protocol
 from lateron.core.durations import duration_text, parse_duration
 from lateron.core.values import Millis
 
+_KEY_BYTES: Final = 32
 _TRUE: Final = frozenset({"1", "true", "yes", "on"})
 _FALSE: Final = frozenset({"0", "false", "no", "off"})
 _UNITS: Final = {  # Largest first, as ``show`` tries them.
@@ -81,6 +83,24 @@ class Text(_Shown):
         if not text.strip().isprintable():
             raise ValueError
         return text.strip()
+
+
+@dataclass(frozen=True, slots=True)
+class Keys(_Shown):
+    """Keys of 32 bytes in base64, one a line or separated by commas; what follows # on a line is for people."""
+
+    metavar: ClassVar[str] = "KEYS"
+    expected: str = "keys of 32 bytes in base64, one a line, each once"
+
+    def read(self, text: str) -> tuple[bytes, ...]:  # noqa: D102
+        words = [word for line in text.splitlines() for word in line.partition("#")[0].replace(",", " ").split()]
+        keys = tuple(b64decode(word, validate=True) for word in words)
+        if not keys or len(set(keys)) < len(keys) or any(len(key) != _KEY_BYTES for key in keys):
+            raise ValueError
+        return keys
+
+    def show(self, value: tuple[bytes, ...]) -> str:  # noqa: D102
+        return ",".join(b64encode(key).decode() for key in value)
 
 
 @dataclass(frozen=True, slots=True)

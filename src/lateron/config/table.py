@@ -12,6 +12,7 @@ from lateron.config.kinds import (
     Count,
     Duration,
     Entries,
+    Keys,
     Kind,
     Networks,
     PathKind,
@@ -41,6 +42,7 @@ class Setting:
     dev: Any = SAME  # In ``dev``, if it differs.
     also: tuple[str, ...] = ()  # Environment names of QStash's development server; read by ``dev`` only.
     secret: bool = False
+    private: bool = False  # A file with it must not be open to others.
     only: Command | None = None  # The command that knows it; None: both.
 
     @property
@@ -129,6 +131,24 @@ SETTINGS: Final = (
         _DATA,
     ),
     Setting("ephemeral", Switch(), False, "Keep everything in memory; all is lost at the end.", _DATA),
+    Setting(
+        "encryption-key",
+        Keys(),
+        (),
+        "Keys that stored bodies, headers and signing keys are encrypted with; the first one encrypts, all decrypt.",
+        _DATA,
+        secret=True,
+        private=True,
+        only="serve",
+    ),
+    Setting(
+        "encrypt",
+        Switch(),
+        True,
+        "With encryption-key: false stores in clear what comes, and still reads what is encrypted.",
+        _DATA,
+        only="serve",
+    ),
     Setting(
         "token",
         Text(),

@@ -52,6 +52,7 @@ from lateron.server import rooms
 from lateron.server.attempts import AttemptLog
 from lateron.server.figures import Sources, exposition
 from lateron.server.scrape import Scrape
+from lateron.server.sealing import follow_data_keys, unlocked
 from lateron.server.seeding import Made, new_key, new_token, seed
 from lateron.server.sockets import listen, shown_host
 from lateron.server.tokens import follow_tokens, note_uses
@@ -174,6 +175,7 @@ class Server:
         settings, started = self.settings, self._clock.wall()
         self._bind()
         store, reader = self._open_store()
+        seals = unlocked(settings, store, reader, started)
         resources = Resources(store, new_key, new_token, self._clock.wall)
         history = History(reader or store, rooms.broker_limits(settings))
         bound = (*self._sockets, *self._scraped)
@@ -212,7 +214,7 @@ class Server:
             check_destination=check,
             request_id=self._request_id,
             figures=figures,
-            info=partial(rooms.self_description, settings, started),
+            info=partial(rooms.self_description, settings, started, seals),
             not_ready=lambda: self._not_ready,
             trusted_proxies=settings.trusted_proxy,
             catcher=self.catcher,
@@ -237,6 +239,8 @@ class Server:
         writer.attach(dispatcher.room, dispatcher.begin, self._fail)
         self._beside(scheduler.loop(), "scheduler")
         self._beside(scheduler.ticks(partial(next_tick, broker), settings.catch_up), "ticks of schedules")
+        if seals is not None:
+            self._beside(follow_data_keys(writer, store, seals), "data keys")
         self._beside(follow_tokens(writer, resources, elsewhere=reader is not None), "tokens")
         await self._accept()
 

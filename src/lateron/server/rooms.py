@@ -24,6 +24,7 @@ from lateron.egress import EgressSettings, GuardPolicy, Resolver, parse_override
 from lateron.egress.resolve import Addresses, Overrides
 from lateron.errors import InvalidDestination
 from lateron.server.seeding import TENANT
+from lateron.store.sealing import Seals
 
 
 def quota_of(settings: Settings) -> Quota:
@@ -132,12 +133,16 @@ def all_keys(settings: Settings, resources: Resources) -> Callable[[], Mapping[T
     return keys
 
 
-def self_description(settings: Settings, started: Millis) -> Mapping[str, Any]:
+def self_description(settings: Settings, started: Millis, seals: Seals | None = None) -> Mapping[str, Any]:
     """Return what the server says of itself; no secrets, no paths."""
     quota = quota_of(settings)
     return {
         "mode": settings.command,
         "store": {"kind": "sqlite", "version": apsw.sqlite_lib_version(), "durable": not settings.ephemeral},
+        "encryption": {
+            "on": seals is not None and seals.on,
+            **({} if seals is None else {"key": seals.master, "dataKey": seals.current}),
+        },
         "python": ".".join(map(str, sys.version_info[:3])),
         "openssl": ssl.OPENSSL_VERSION,
         "tzdata": version("tzdata"),

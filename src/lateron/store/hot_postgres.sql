@@ -28,7 +28,7 @@ SELECT id, tenant, lane, state, due, created, retries, retried, attempt, rescues
 FROM message WHERE id IN (@ids) ORDER BY id FOR UPDATE;
 
 -- load_requests
-SELECT id, url, method, headers, options, digest, body FROM request WHERE id IN (@ids);
+SELECT id, url, method, headers, options, digest, body, tenant FROM request WHERE id IN (@ids);
 
 -- save_messages
 UPDATE message SET state = v.state, due = v.due, retried = v.retried, attempt = v.attempt, rescues = v.rescues,

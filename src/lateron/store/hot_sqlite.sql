@@ -28,7 +28,7 @@ SELECT id, tenant, lane, state, due, created, retries, retried, attempt, rescues
 FROM message WHERE id IN (@ids);
 
 -- load_requests
-SELECT id, url, method, headers, options, digest, body FROM request WHERE id IN (@ids);
+SELECT id, url, method, headers, options, digest, body, tenant FROM request WHERE id IN (@ids);
 
 -- save_messages: absolute values; the rows were read in this transaction
 UPDATE message SET state = v.column2, due = v.column3, retried = v.column4, attempt = v.column5, rescues = v.column6,

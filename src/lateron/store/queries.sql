@@ -323,3 +323,39 @@ RETURNING key;
 
 -- expire_ticks
 DELETE FROM tick WHERE (schedule, time) IN (SELECT schedule, time FROM tick WHERE time < ? ORDER BY time LIMIT ?);
+
+-- data_keys: what values are sealed with, wrapped
+SELECT id, master, wrapped, created FROM data_key ORDER BY id;
+
+-- save_data_key: new, or wrapped anew (id, master, wrapped, created)
+INSERT INTO data_key (id, master, wrapped, created) VALUES (?, ?, ?, ?)
+ON CONFLICT (id) DO UPDATE SET master = excluded.master, wrapped = excluded.wrapped;
+
+-- delete_data_keys: all of them
+DELETE FROM data_key;
+
+-- request_starts: how requests behind an id begin, which tells what they are sealed with (after, how many)
+SELECT id, substr(headers, 1, 7) FROM request WHERE id > ? ORDER BY id LIMIT ?;
+
+-- reseal_request: (headers, options, digest, body, id)
+UPDATE request SET headers = ?, options = ?, digest = ?, body = ? WHERE id = ?;
+
+-- attempt_starts: as requests (message, number, how many)
+SELECT message, number, substr(outcome, 1, 7) FROM attempt WHERE (message, number) > (?, ?)
+ORDER BY message, number LIMIT ?;
+
+-- reseal_attempt: (outcome, message, number)
+UPDATE attempt SET outcome = ? WHERE message = ? AND number = ?;
+
+-- schedule_tenant: whose a schedule is (key)
+SELECT tenant FROM schedule WHERE key = ?;
+
+-- schedule_starts: as requests (after, how many)
+SELECT s.key, substr(r.headers, 1, 7) FROM schedule AS s JOIN schedule_request AS r ON r.id = s.key
+WHERE s.key > ? ORDER BY s.key LIMIT ?;
+
+-- group_starts: as requests (tenant, name, how many)
+SELECT tenant, name, substr(headers, 1, 7) FROM url_group WHERE (tenant, name) > (?, ?) ORDER BY tenant, name LIMIT ?;
+
+-- reseal_keys: (current, next, tenant)
+UPDATE signing_key SET current = ?, next = ? WHERE tenant = ?;

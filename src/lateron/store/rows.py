@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct, msgpack
 
@@ -10,11 +10,36 @@ from lateron.core.digest import request_digest
 from lateron.core.values import Headers, Options, Request
 from lateron.store.interface import Connection, Row, Value
 
+if TYPE_CHECKING:
+    from lateron.store.sealing import Seals
+
 BUCKETS: Final = 63  # A bucket is the low bits of the lane or queue; 64 of them.
 
 pack = msgpack.Encoder().encode
 headers = msgpack.Decoder(Headers).decode
 _options = msgpack.Decoder(Options).decode
+
+
+MARK: Final = b"\xc1S\x01"  # What a sealed value begins with: no MessagePack does.
+NAMED: Final = len(MARK) + 4  # What tells by which data key a value is sealed.
+
+
+class Broken(Exception):
+    """What was stored does not open: another row's, changed, or under a key that is not known."""
+
+
+class DataKey(Struct, frozen=True):
+    """A data key as it is stored."""
+
+    id: int
+    master: str  # Id of the operator's key that wraps it.
+    wrapped: bytes
+    created: int
+
+
+def sealed_by(start: bytes) -> int | None:
+    """Return the data key that sealed a value, of which this is the beginning; None: it is plain."""
+    return int.from_bytes(start[len(MARK) : NAMED], "big") if start.startswith(MARK) else None
 
 
 class Statements:
@@ -26,6 +51,50 @@ class Statements:
         self._run_rows = connection.run_rows
         self._run_ids = connection.run_ids
         self.sparing = connection.sparing
+        self.seals: Seals | None = None  # None: nothing of this store was ever sealed.
+
+    def request_columns(
+        self, table: str, tenant: int, key: bytes, request: Request
+    ) -> tuple[bytes, bytes, bytes, bytes | None]:
+        """Return headers, options, digest and body of a request as they are stored."""
+        packed, options, body = pack(request.headers), pack(request.options), request.body
+        if self.seals is not None:
+            about = (table, tenant, key, request.url, request.method)
+            packed, options, body = self.seals.seal_request(about, packed, options, body)
+        # Over what is stored: a digest of what is sealed would tell what it is to who can guess it.
+        return packed, options, request_digest(request.url, request.method, packed, options, body), body
+
+    def request_of(self, table: str, row: Row) -> StoredRequest:
+        """Return a request, compared with its digest, from a row that begins with an id and ends with a tenant."""
+        key, url, method, packed_headers, options, digest, body, tenant = row
+        content = None if body is None else octets(body)
+        packed, optional = octets(packed_headers), octets(options)
+        intact = request_digest(str(url), str(method), packed, optional, content) == digest
+        if intact and self.seals is not None:
+            seals, about = self.opening(packed), (table, tenant, key, url, method)
+            try:
+                packed, optional, content = seals.open_request(about, packed, optional, content)
+            except Broken:
+                intact = False
+        if not intact:
+            # Nothing of it can be trusted, not even that it can be decoded.
+            return StoredRequest(Request(str(url), str(method), (), None, Options()), intact=False)
+        return StoredRequest(Request(str(url), str(method), headers(packed), content, _options(optional)), intact=True)
+
+    def opening(self, start: bytes) -> Seals:
+        """Return the keys, among them the one of this value even if another process made it a moment ago."""
+        assert self.seals is not None
+        number = sealed_by(start)
+        if number is not None and not self.seals.knows(number):
+            self.seals.adopt(self.data_keys())
+        return self.seals
+
+    def data_keys(self) -> list[DataKey]:
+        """Return all data keys."""
+        return [
+            DataKey(integer(number), str(master), octets(wrapped), integer(created))
+            for number, master, wrapped, created in self._run("data_keys")
+        ]
 
 
 class StoredRequest(Struct, frozen=True):
@@ -33,17 +102,6 @@ class StoredRequest(Struct, frozen=True):
 
     request: Request
     intact: bool
-
-
-def request_of(row: Row) -> StoredRequest:
-    """Return a request, compared with its digest; the row begins with an id."""
-    _, url, method, packed_headers, options, digest, body = row
-    content = None if body is None else octets(body)
-    packed, optional = octets(packed_headers), octets(options)
-    if request_digest(str(url), str(method), packed, optional, content) != digest:
-        # Nothing of it can be trusted, not even that it can be decoded.
-        return StoredRequest(Request(str(url), str(method), (), None, Options()), intact=False)
-    return StoredRequest(Request(str(url), str(method), headers(packed), content, _options(optional)), intact=True)
 
 
 def integer(value: Value) -> int:

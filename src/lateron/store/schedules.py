@@ -6,11 +6,10 @@ from collections.abc import Sequence
 
 from msgspec import msgpack
 
-from lateron.core.digest import request_digest
 from lateron.core.recurring import Last, Rules, Schedule
 from lateron.core.values import Millis, Tenant
 from lateron.store.interface import Row
-from lateron.store.rows import Statements, StoredRequest, integer, octets, pack, request_of
+from lateron.store.rows import Statements, StoredRequest, integer, octets, pack
 
 _rules = msgpack.Decoder(Rules).decode
 _last = msgpack.Decoder(Last).decode
@@ -26,9 +25,8 @@ class ScheduleVerbs(Statements):
     def save_schedule_request(self, schedule: Schedule) -> None:
         """Store the request of a schedule, with its digest."""
         r = schedule.request
-        headers, options = pack(r.headers), pack(r.options)
-        digest = request_digest(r.url, r.method, headers, options, r.body)
-        self._run("save_schedule_request", (schedule.key, r.url, r.method, headers, options, digest, 0, r.body))
+        headers, options, digest, body = self.request_columns("schedule", schedule.tenant, schedule.key, r)
+        self._run("save_schedule_request", (schedule.key, r.url, r.method, headers, options, digest, 0, body))
 
     def schedule(self, tenant: Tenant, schedule_id: str) -> Schedule | None:
         """Read one schedule with its request."""
@@ -76,7 +74,11 @@ class ScheduleVerbs(Statements):
 
     def _with_requests(self, rows: Sequence[Row]) -> list[Schedule]:
         keys = [row[0] for row in rows]
-        requests = {row[0]: request_of(row) for row in self._run_ids("schedule_requests", keys)}
+        tenants = {row[0]: row[1] for row in rows}
+        requests = {
+            row[0]: self.request_of("schedule", (*row, tenants[row[0]]))
+            for row in self._run_ids("schedule_requests", keys)
+        }
         return [_schedule(row, requests[row[0]]) for row in rows]
 
 

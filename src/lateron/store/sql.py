@@ -10,11 +10,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Final, Protocol
 
-from msgspec import Struct, msgpack
+from msgspec import Struct
 
-from lateron.core.digest import request_digest
 from lateron.core.flow import Lane
-from lateron.core.groups import Endpoint, Group
+from lateron.core.groups import Group
 from lateron.core.tally import Depths
 from lateron.core.values import (
     Attempt,
@@ -28,7 +27,6 @@ from lateron.core.values import (
     Message,
     MessageId,
     Millis,
-    Outcome,
     Request,
     State,
     Tenant,
@@ -36,15 +34,10 @@ from lateron.core.values import (
 from lateron.store.interface import Row
 from lateron.store.queues import QueueVerbs
 from lateron.store.rows import BUCKETS, StoredRequest
-from lateron.store.rows import headers as _headers
 from lateron.store.rows import integer as _int
 from lateron.store.rows import octets as _bytes
-from lateron.store.rows import pack as _pack
-from lateron.store.rows import request_of as _request
 from lateron.store.schedules import ScheduleVerbs
-
-_endpoints = msgpack.Decoder(tuple[Endpoint, ...]).decode
-_outcome = msgpack.Decoder(Outcome).decode
+from lateron.store.sealed import SealVerbs
 
 _STATES: Final = {state.value: state for state in State}
 _KINDS: Final = {kind.value: kind for kind in Kind}
@@ -70,10 +63,15 @@ class TokenRow(Struct, frozen=True):
     used: Millis | None = None  # Last time, to the minute.
 
 
-class Verbs(QueueVerbs, ScheduleVerbs):
+class Verbs(QueueVerbs, ScheduleVerbs, SealVerbs):
     """The verbs of one transaction."""
 
     # Messages and their requests.
+
+    def _request_row(self, message: Message, request: Request) -> Row:
+        headers, options, digest, body = self.request_columns("request", message.tenant, message.id, request)
+        bucket = message.lane & BUCKETS
+        return (message.id, message.tenant, request.url, request.method, headers, options, digest, bucket, body)
 
     def insert_messages(self, messages: Sequence[Message]) -> None:
         """Store new messages."""
@@ -81,7 +79,7 @@ class Verbs(QueueVerbs, ScheduleVerbs):
 
     def insert_requests(self, requests: Sequence[tuple[Message, Request]]) -> None:
         """Store the requests of new messages, each with its digest."""
-        self._run_rows("insert_requests", [_request_row(m, r) for m, r in requests])
+        self._run_rows("insert_requests", [self._request_row(m, r) for m, r in requests])
 
     def load_messages(self, ids: Sequence[MessageId]) -> dict[MessageId, Message]:
         """Read messages that this transaction will change."""
@@ -97,7 +95,8 @@ class Verbs(QueueVerbs, ScheduleVerbs):
 
     def load_requests(self, ids: Sequence[MessageId]) -> dict[MessageId, StoredRequest]:
         """Read requests, and compare each with its digest."""
-        return {MessageId(_bytes(row[0])): _request(row) for row in self._run_ids("load_requests", ids)}
+        rows = self._run_ids("load_requests", ids)
+        return {MessageId(_bytes(row[0])): self.request_of("request", row) for row in rows}
 
     def urls(self, ids: Sequence[MessageId]) -> dict[MessageId, str]:
         """Say where messages go, without reading their bodies."""
@@ -223,21 +222,27 @@ class Verbs(QueueVerbs, ScheduleVerbs):
 
     # History.
 
+    def _attempt(self, row: Row) -> Attempt:
+        message, number, node, started, ended, outcome, retried = row
+        ours = MessageId(_bytes(message))
+        return Attempt(ours, _int(number), _int(node), _int(started), _int(ended),
+                       self.outcome_of(ours, _int(number), _bytes(outcome)), _int(retried))  # fmt: skip
+
     def insert_attempts(self, attempts: Sequence[Attempt]) -> None:
         """Store ended attempts."""
         self._run_rows(
             "insert_attempts",
-            [(a.message, a.number, a.node, a.started, a.ended, _pack(a.outcome), a.retried, 0) for a in attempts],
+            [(a.message, a.number, a.node, a.started, a.ended, self.outcome_column(a), a.retried, 0) for a in attempts],
         )
 
     def attempts_of(self, message_id: MessageId) -> list[Attempt]:
         """Read all ended attempts of a message, in order."""
-        return [_attempt(row) for row in self._run("attempts_of", (message_id,))]
+        return [self._attempt(row) for row in self._run("attempts_of", (message_id,))]
 
     def attempt_of(self, message_id: MessageId, number: int) -> Attempt | None:
         """Read one ended attempt."""
         rows = self._run("attempt_of", (message_id, number))
-        return _attempt(rows[0]) if rows else None
+        return self._attempt(rows[0]) if rows else None
 
     def insert_events(self, events: Sequence[Event]) -> None:
         """Append to the log."""
@@ -316,18 +321,27 @@ class Verbs(QueueVerbs, ScheduleVerbs):
 
     # URL groups.
 
+    def _group_row(self, group: Group) -> Row:
+        endpoints, headers = self.group_columns(group)
+        return (group.tenant, group.name, group.created, group.updated, endpoints, headers, 0)
+
+    def _group(self, row: Row) -> Group:
+        tenant, name, created, updated, endpoints, headers = row
+        listed, defaults = self.opened_group(_int(tenant), str(name), _bytes(endpoints), _bytes(headers))
+        return Group(_int(tenant), str(name), _int(created), _int(updated), listed, defaults)
+
     def save_group(self, group: Group) -> None:
         """Store a URL group, new or changed."""
-        self._run("save_group", _group_row(group))
+        self._run("save_group", self._group_row(group))
 
     def group(self, tenant: Tenant, name: str) -> Group | None:
         """Read a URL group."""
         rows = self._run("group", (tenant, name))
-        return _group(rows[0]) if rows else None
+        return self._group(rows[0]) if rows else None
 
     def groups(self, tenant: Tenant) -> list[Group]:
         """Read all URL groups of a tenant, by name."""
-        return [_group(row) for row in self._run("groups", (tenant,))]
+        return [self._group(row) for row in self._run("groups", (tenant,))]
 
     def count_groups(self, tenant: Tenant) -> int:
         """Count the URL groups of a tenant."""
@@ -382,11 +396,11 @@ class Verbs(QueueVerbs, ScheduleVerbs):
 
     def save_keys(self, tenant: Tenant, current: str, following: str, now: Millis) -> None:
         """Store the signing keys of a tenant."""
-        self._run("save_keys", (tenant, current, following, now))
+        self._run("save_keys", (tenant, *self.key_columns(tenant, current, following), now))
 
     def keys(self) -> dict[Tenant, tuple[str, str]]:
         """Return (current, next) of every tenant that has signing keys."""
-        return {_int(row[0]): (str(row[1]), str(row[2])) for row in self._run("keys")}
+        return {_int(row[0]): self.opened_keys(_int(row[0]), str(row[1]), str(row[2])) for row in self._run("keys")}
 
     def setting(self, name: str) -> str | None:
         """Return a value kept under a name."""
@@ -433,19 +447,6 @@ def _message(row: Row) -> Message:
     return Message(*values)  # type: ignore[arg-type]
 
 
-def _request_row(message: Message, request: Request) -> Row:
-    headers, options = _pack(request.headers), _pack(request.options)
-    digest = request_digest(request.url, request.method, headers, options, request.body)
-    bucket = message.lane & BUCKETS
-    return (message.id, message.tenant, request.url, request.method, headers, options, digest, bucket, request.body)
-
-
-def _attempt(row: Row) -> Attempt:
-    message, number, node, started, ended, outcome, retried = row
-    return Attempt(MessageId(_bytes(message)), _int(number), _int(node), _int(started), _int(ended),
-                   _outcome(_bytes(outcome)), _int(retried))  # fmt: skip
-
-
 def _event(row: Row) -> Event:
     tenant, time, message, attempt, kind, due, note = row
     return Event(_int(tenant), _int(time), MessageId(_bytes(message)), _int(attempt), _EVENTS[_int(kind)],
@@ -474,16 +475,6 @@ def _lane(row: Row) -> Lane:
     for flag in (7, 8, 9):
         values[flag] = bool(row[flag])
     return Lane(*values)  # type: ignore[arg-type]
-
-
-def _group_row(group: Group) -> Row:
-    return (group.tenant, group.name, group.created, group.updated, _pack(group.endpoints), _pack(group.headers), 0)
-
-
-def _group(row: Row) -> Group:
-    tenant, name, created, updated, endpoints, headers = row
-    return Group(_int(tenant), str(name), _int(created), _int(updated),
-                 _endpoints(_bytes(endpoints)), _headers(_bytes(headers)))  # fmt: skip
 
 
 def _token(row: Row) -> TokenRow:

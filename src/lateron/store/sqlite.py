@@ -27,9 +27,10 @@ import apsw
 from lateron.core.values import Millis
 from lateron.errors import StorageFull, StoreBusy, StoreFailed, StoreLocked
 from lateron.store.interface import Row, Statement, Value, load_statements, pieces
+from lateron.store.sealing import Seals
 from lateron.store.sql import Verbs
 
-SCHEMA: Final = 7  # What this program writes: the number of the last step in schema/.
+SCHEMA: Final = 8  # What this program writes: the number of the last step in schema/.
 OLDEST_READER: Final = 7  # The oldest program that still reads what this one writes; for those before no token ends.
 APPLICATION_ID: Final = 0x4C61746F  # "Lato" in the header of the file: what `file` and backups see.
 OLDEST_SQLITE: Final = (3, 51, 3)
@@ -158,6 +159,10 @@ class SqliteStore:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
 
+    def seal_with(self, seals: Seals) -> None:
+        """Seal what is written from now on, and open what is read."""
+        self._verbs.seals = seals
+
     def used_bytes(self) -> int:
         """Return how much of the file is in use, free pages not counted."""
         pragma = self._connection.pragma
@@ -216,6 +221,7 @@ def open_beside(directory: Path) -> SqliteStore:
         connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
         connection.pragma("wal_autocheckpoint", 0)
         connection.pragma("synchronous", "FULL")
+        connection.pragma("secure_delete", 1)
         ours = connection.pragma("application_id") == APPLICATION_ID
         schema = next(iter(connection.execute(statements()["schema"].text)))[0] if ours else None
     if schema != SCHEMA:
@@ -345,6 +351,7 @@ def _configure(connection: apsw.Connection, synchronous: str) -> None:
     if sys.platform == "darwin":
         pragma("fullfsync", 1)
     pragma("cell_size_check", 1)
+    pragma("secure_delete", 1)  # What was deleted, or sealed anew, is not left in free pages.
     pragma("temp_store", "MEMORY")  # No file is opened later, when there may be no descriptor and no room.
     pragma("cache_size", -CACHE_KB)
     pragma("wal_autocheckpoint", 4000)
