@@ -57,6 +57,7 @@ from lateron.server.seeding import Made, new_key, new_token, seed
 from lateron.server.sockets import listen, shown_host
 from lateron.server.tokens import follow_tokens, note_uses
 from lateron.store import sqlite
+from lateron.store.sealing import Seals
 from lateron.store.sqlite import SqliteStore
 from lateron.telemetry import Counters, Log
 from lateron.writer import Writer
@@ -174,8 +175,7 @@ class Server:
     async def _start(self) -> None:
         settings, started = self.settings, self._clock.wall()
         self._bind()
-        store, reader = self._open_store()
-        seals = unlocked(settings, store, reader, started)
+        store, reader, seals = self._open_store()
         resources = Resources(store, new_key, new_token, self._clock.wall)
         history = History(reader or store, rooms.broker_limits(settings))
         bound = (*self._sockets, *self._scraped)
@@ -239,8 +239,7 @@ class Server:
         writer.attach(dispatcher.room, dispatcher.begin, self._fail)
         self._beside(scheduler.loop(), "scheduler")
         self._beside(scheduler.ticks(partial(next_tick, broker), settings.catch_up), "ticks of schedules")
-        if seals is not None:
-            self._beside(follow_data_keys(writer, store, seals), "data keys")
+        self._beside(follow_data_keys(writer, store, seals), "data keys")
         self._beside(follow_tokens(writer, resources, elsewhere=reader is not None), "tokens")
         await self._accept()
 
@@ -285,21 +284,21 @@ class Server:
                 self._closing.callback(bound.close)
         self.port = int(self._sockets[0].getsockname()[1])
 
-    def _open_store(self) -> tuple[SqliteStore, SqliteStore | None]:
-        """Return the store, and a second connection that only reads; in memory there is none."""
+    def _open_store(self) -> tuple[SqliteStore, SqliteStore | None, Seals | None]:
+        """Return the store, a second connection that only reads (in memory there is none), and their keys if any."""
         now = self._clock.wall()
         try:
             if self._directory is None:
                 store = sqlite.open_memory(now)
                 self._closing.callback(store.close)
-                return store, None
+                return store, None, unlocked(self.settings, store, None, now)
             store = sqlite.open_file(self._directory, now)
             self._closing.callback(store.close)
             reader = sqlite.open_reader(self._directory)
         except apsw.Error as error:
             raise StoreFailed(f"the store cannot be opened: {type(error).__name__}: {error}") from error
         self._closing.callback(reader.close)
-        return store, reader
+        return store, reader, unlocked(self.settings, store, reader, now)
 
     def _web_config(self, app: Any, lane: FastLane | None) -> uvicorn.Config:  # noqa: ANN401 - As uvicorn's.
         settings = self.settings

@@ -34,13 +34,16 @@ def unlocked(settings: Settings, store: SqliteStore, reader: SqliteStore | None,
     return seals
 
 
-async def follow_data_keys(writer: Writer, store: SqliteStore, seals: Seals) -> None:
+async def follow_data_keys(writer: Writer, store: SqliteStore, seals: Seals | None) -> None:
     """Take up data keys that `lateron encryption rotate` makes; never returns."""
 
     def look(*_: object) -> None:
+        assert seals is not None
         with store.transaction() as tx:
             seals.adopt(tx.data_keys())
 
+    while seals is None:  # Nothing will ever be sealed by this process.
+        await asyncio.sleep(3600)
     while True:
         await asyncio.sleep(LOOK_EVERY_S)
         with suppress(StorageFull, StoreBusy):  # There is another time.
