@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+from base64 import b64encode
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from tests.support.server import Server
 from lateron.core.signature import sign
 from lateron.runtime import SystemClock
 from lateron.store.backup import copy as back_up
+from lateron.store.sqlite import open_file
+from lateron.store.unlocking import unlock
 
 # These run a server on a port and a directory of their own; README.md and docs/serve.md, which are run, start both.
 SERVERS = {"lateron dev", "lateron serve"}
@@ -58,11 +61,22 @@ def _world(server: Server, endpoint: Endpoint, tmp_path: Path, monkeypatch: pyte
     monkeypatch.setenv("QSTASH_CURRENT_SIGNING_KEY", server.user.current)
     now = SystemClock().wall()
     monkeypatch.setenv("signature", sign(server.user.current, HOOK, sha256(b"hello").digest(), now, "jwt_1"))
+    _make_sealed(tmp_path)
     back_up(server.data_dir / "lateron.db", tmp_path / "saved.db")
     monkeypatch.setenv("id", post(f"/v2/publish/{HOOK}", ("Upstash-Delay", "1h"), *flow)["messageId"])
     post(f"/v2/enqueue/mail/{HOOK}", ("Upstash-Delay", "1h"))
     post(f"/v2/schedules/{HOOK}", ("Upstash-Cron", "@daily"), ("Upstash-Schedule-Id", "daily"))
     post("/v2/topics/order-events/endpoints", body={"endpoints": [{"url": HOOK, "name": "shop"}]})
+
+
+def _make_sealed(place: Path) -> None:
+    """Make an encrypted store, and the file of its key."""
+    (place / "sealed").mkdir()
+    (place / "key").write_text(b64encode(bytes(32)).decode(), "utf-8")
+    (place / "key").chmod(0o600)
+    store = open_file(place / "sealed", 0)
+    unlock(store, [bytes(32)], 0, on=True)
+    store.close()
 
 
 @pytest.mark.usefixtures("_world")

@@ -41,12 +41,15 @@ _PAUSE_S: Final = 0.01  # Between two pieces, for the server.
 
 
 @command(encryption_app, "lateron encryption key ./lateron.key")
-def key(file: Annotated[Path, typer.Argument(metavar="FILE", help="Of keys; only its owner can read it.")]) -> None:
+def key(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Of keys; only its owner can read it.")],
+    as_json: JsonOption = False,
+) -> None:
     """Make a new key, and put it first into a file; keys that are in it stay, to decrypt what they encrypted.
 
     Keep a copy where backups are not: without the key nobody can read the store, nor a backup of it.
     """
-    from lateron.cli.terminal import echo
+    from lateron.cli.terminal import echo, echo_json
     from lateron.store.sealing import KEY_BYTES, key_id
 
     made = os.urandom(KEY_BYTES)
@@ -61,7 +64,10 @@ def key(file: Annotated[Path, typer.Argument(metavar="FILE", help="Of keys; only
     except (OSError, UnicodeDecodeError) as error:
         part.unlink(missing_ok=True)
         raise Failed(f"cannot write {file}: {getattr(error, 'strerror', None) or 'not UTF-8'}", REFUSED) from None
-    echo(f"key {key_id(made)} is the first in {file}")
+    if as_json:
+        echo_json({"path": str(file), "key": key_id(made)})
+    else:
+        echo(f"key {key_id(made)} is the first in {file}")
 
 
 @command(encryption_app, "lateron encryption status --data-dir $data")
@@ -90,8 +96,8 @@ def status(data_dir: DirectoryOption = None, as_json: JsonOption = False) -> Non
     )
 
 
-@command(encryption_app)
-def rotate(data_dir: DirectoryOption = None, key_file: KeysOption = None) -> int:
+@command(encryption_app, "lateron encryption rotate --data-dir ./sealed --key-file ./key")
+def rotate(data_dir: DirectoryOption = None, key_file: KeysOption = None, as_json: JsonOption = False) -> int:
     """Make a new data key, and encrypt all rows with it; the server may run, and takes it up within seconds.
 
     If it is broken off, `rewrite` does the rest. To change the operator's key, put a new one first into the file and
@@ -104,24 +110,24 @@ def rotate(data_dir: DirectoryOption = None, key_file: KeysOption = None) -> int
         if not seals.on:
             raise Failed("the server does not encrypt what it stores; `lateron encryption rewrite` decrypts", REFUSED)
         new_data_key(store, seals, SystemClock().wall())
-        return _rewritten(store, seals)
+        return _rewritten(store, seals, as_json=as_json)
 
 
-@command(encryption_app)
-def rewrite(data_dir: DirectoryOption = None, key_file: KeysOption = None) -> int:
+@command(encryption_app, "lateron encryption rewrite --data-dir ./sealed --key-file ./key")
+def rewrite(data_dir: DirectoryOption = None, key_file: KeysOption = None, as_json: JsonOption = False) -> int:
     """Bring all rows to what the server writes now: encrypted with its newest data key, or in clear.
 
     Run it after encryption was turned on, and after it was turned off; then the key is needed no more.
     """
     with _unlocked(data_dir, key_file) as (store, seals):
-        return _rewritten(store, seals)
+        return _rewritten(store, seals, as_json=as_json)
 
 
-def _rewritten(store: SqliteStore, seals: Seals) -> int:
+def _rewritten(store: SqliteStore, seals: Seals, *, as_json: bool) -> int:
     """Go over all rows until nothing is left to change."""
     import time
 
-    from lateron.cli.terminal import echo
+    from lateron.cli.terminal import echo, echo_json
     from lateron.store.sealed import TABLES, Place
     from lateron.store.unlocking import rewrite as rewrite_piece
     from lateron.store.unlocking import sealed_left
@@ -142,6 +148,9 @@ def _rewritten(store: SqliteStore, seals: Seals) -> int:
         time.sleep(1)
     left = not seals.on and sealed_left(store)
     told = f"; {damaged} are damaged and stay as they are" if damaged else ""
+    if as_json:
+        echo_json({"on": seals.on, "changed": total, "damaged": damaged})
+        return PARTLY if damaged or left else 0
     echo(f"{total} rows are {'encrypted' if seals.on else 'in clear'}{told}")
     return PARTLY if damaged or left else 0
 

@@ -42,8 +42,8 @@ async def follow_data_keys(writer: Writer, store: SqliteStore, seals: Seals | No
         with store.transaction() as tx:
             seals.adopt(tx.data_keys())
 
-    while seals is None:  # Nothing will ever be sealed by this process.
-        await asyncio.sleep(3600)
+    if seals is None:  # Nothing will ever be sealed by this process.
+        await asyncio.Event().wait()
     while True:
         await asyncio.sleep(LOOK_EVERY_S)
         with suppress(StorageFull, StoreBusy):  # There is another time.
