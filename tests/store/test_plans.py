@@ -22,6 +22,7 @@ WALKS = {
     "SCAN tenant": "one row for each user",
     "SCAN token": "as above",
     "SCAN signing_key": "as above",
+    "SCAN data_key": "one row for each rotation",
     "SCAN store": "one row",
     "SCAN message USING COVERING INDEX message_node": "as above",
     "SCAN message USING COVERING INDEX message_lane": "once, at a start, and at most so many",
