@@ -237,6 +237,7 @@ class Server:
         writer.attach(dispatcher.room, dispatcher.begin, self._fail)
         self._beside(scheduler.loop(), "scheduler")
         self._beside(scheduler.ticks(partial(next_tick, broker), settings.catch_up), "ticks of schedules")
+        self._beside(scheduler.jobs(lambda: broker.job_alarm, store.empty_log), "bulk jobs")
         self._beside(follow_tokens(writer, resources, elsewhere=reader is not None), "tokens")
         await self._accept()
 
