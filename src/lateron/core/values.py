@@ -116,6 +116,14 @@ class CallbackOptions(Struct, frozen=True, omit_defaults=True):
     failure_callback: CallbackOptions | None = None  # Only of a callback; nothing nests deeper.
 
 
+class Trace(Struct, frozen=True, gc=False, omit_defaults=True):
+    """A trace that a message belongs to, as the headers of W3C Trace Context; see ``core.trace``."""
+
+    parent: str | None = None  # ``traceparent``.
+    state: str | None = None  # ``tracestate``; only with a parent.
+    baggage: str | None = None
+
+
 class Options(Struct, frozen=True, gc=False, omit_defaults=True):
     """What a publisher configured beside the request itself; stored with it, never changed."""
 
@@ -135,6 +143,7 @@ class Options(Struct, frozen=True, gc=False, omit_defaults=True):
     queue_name: str | None = None
     order_key: str | None = None  # Not together with a queue.
     job: str | None = None  # Id of the bulk job that published it anew.
+    trace: Trace | None = None  # What its deliveries carry on.
 
 
 class Request(Struct, frozen=True, gc=False):
