@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml  # type: ignore[import-untyped]
+import yaml
 from tests.serving import delivered, publish
 from tests.support.collector import Collector, attributes
 from tests.support.poll import until
