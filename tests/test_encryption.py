@@ -316,18 +316,3 @@ def test_a_server_leaves_no_core_dump(tmp_path: Path) -> None:
         limits = Path(f"/proc/{server.pid}/limits").read_text("utf-8")
     (line,) = [line for line in limits.splitlines() if line.startswith("Max core file size")]
     assert line.split()[4] == "0"
-
-
-@pytest.mark.promise("D-63")
-def test_what_was_deleted_is_not_in_the_file(tmp_path: Path) -> None:
-    """A page that is free must not hold what was in it."""
-    data = tmp_path / "data"
-    with sealed(data, None, "--message-retention", "0s") as server:
-        server.call(
-            "POST",
-            "/v2/topics/team/endpoints",
-            json.dumps({"endpoints": [{"url": f"https://example.com/{CANARY}"}]}).encode(),
-        )
-        assert on_disk(data, CANARY) == {CANARY}
-        assert server.call("DELETE", "/v2/topics/team").status == 200
-    assert on_disk(data, CANARY) == set()
