@@ -228,7 +228,7 @@ def open_beside(directory: Path) -> SqliteStore:
         connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
         connection.pragma("wal_autocheckpoint", 0)
         connection.pragma("synchronous", "FULL")
-        connection.pragma("secure_delete", 1)
+        connection.pragma("secure_delete", "ON")
         ours = connection.pragma("application_id") == APPLICATION_ID
         schema = next(iter(connection.execute(statements()["schema"].text)))[0] if ours else None
     if schema != SCHEMA:
