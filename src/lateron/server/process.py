@@ -19,7 +19,9 @@ from typing import Any, Final
 
 from lateron.config import InvalidSettings, Settings
 from lateron.errors import StoreFailed
+from lateron.runtime import SystemClock
 from lateron.server import Server
+from lateron.server.notify import Notifier
 from lateron.telemetry import Log
 
 log = Log("lateron.server")
@@ -44,16 +46,19 @@ def run(settings: Settings, directory: Path | None, announce: Callable[[Server],
         The exit code of the process.
     """
     _harden(settings)
+    notifier = Notifier.taken_from(os.environ)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(_main(Server(settings, directory), announce))
+        return runner.run(_main(Server(settings, directory), announce, notifier))
 
 
-async def _main(server: Server, announce: Callable[[Server], None]) -> int:
+async def _main(server: Server, announce: Callable[[Server], None], notifier: Notifier) -> int:
     told = asyncio.Event()
     restore = _on_signals(told)
     try:
         await server.start()
         announce(server)
+        notifier.ready(server.url)
+        beating = asyncio.create_task(notifier.beat(SystemClock()))
         gc.collect()
         gc.freeze()  # What lives now lives until the end; no collection need look at it again.
         gc.set_threshold(*_GC_THRESHOLDS)
@@ -62,10 +67,13 @@ async def _main(server: Server, announce: Callable[[Server], None]) -> int:
         for task in pending:
             task.cancel()
         if server.failure is None:
+            notifier.stopping(len(server.claimed), server.settings.drain)
             await server.stop()
         if server.failure is None:
+            beating.cancel()
             return EXIT_OK
         log.error("the server has failed and ends", error=server.failure)
+        notifier.failed(server.failure)
         await server.abandon()
         _flush()
         failed = EXIT_STORE_FAILED if isinstance(server.failure, StoreFailed) else EXIT_BUG
