@@ -1,29 +1,31 @@
-# syntax=docker/dockerfile:1
-# Lateron in a container. See docs/deploy.md for how it is run, and for what of this was tried where.
-# Pin the base by digest in a release: `docker buildx imagetools inspect python:3.13-slim-bookworm` shows it.
-ARG BASE=python:3.13-slim-bookworm
+# Lateron as an image: no shell, no package manager, not root, one directory to write to. How to run it: docs/containers.md.
+# Pin both images by digest in your own pipeline (--build-arg BUILD=python@sha256:..., --build-arg RUN=...).
+ARG BUILD=python:3.11-slim-bookworm
+ARG RUN=gcr.io/distroless/python3-debian12:nonroot
 
-FROM ${BASE} AS build
-WORKDIR /src
+FROM ${BUILD} AS build
+WORKDIR /source
+COPY requirements.lock ./
+RUN pip install --no-cache-dir --require-hashes --target /lateron --requirement requirements.lock
 COPY pyproject.toml README.md LICENSE CHANGELOG.md ./
-COPY src ./src
-RUN ["python", "-m", "venv", "/opt/lateron"]
-RUN ["/opt/lateron/bin/pip", "install", "--no-cache-dir", "--only-binary=:all:", "."]
-RUN ["/opt/lateron/bin/pip", "uninstall", "--yes", "pip"]
-RUN ["mkdir", "--mode=0700", "/data"]
+COPY src src
+RUN pip install --no-cache-dir --no-deps --target /lateron . && mkdir /data
 
-FROM ${BASE}
-COPY --from=build /opt/lateron /opt/lateron
-COPY --from=build --chown=10001:10001 /data /data
-ENV PATH=/opt/lateron/bin:/usr/local/bin:/usr/bin:/bin \
-    PYTHONDONTWRITEBYTECODE=1 \
-    LATERON_HOST=0.0.0.0,:: \
-    LATERON_DATA_DIR=/data
+# Debian 12's Python 3.11, the C library and nothing else.
+FROM ${RUN}
+LABEL org.opencontainers.image.title="Lateron" \
+      org.opencontainers.image.description="A self-hosted HTTP message queue and scheduler, compatible with the QStash API" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.source="https://github.com/lateron/lateron"
+COPY --from=build /lateron /lateron
+COPY --from=build --chown=65532:65532 /data /data
+ENV PYTHONPATH=/lateron PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+USER 65532:65532
 WORKDIR /data
-USER 10001:10001
 VOLUME /data
 EXPOSE 8080
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=10s --timeout=5s --start-period=60s CMD ["lateron", "health", "http://127.0.0.1:8080"]
-ENTRYPOINT ["lateron"]
-CMD ["serve"]
+HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --start-interval=1s \
+  CMD ["/usr/bin/python3.11", "-m", "lateron", "health", "http://127.0.0.1:8080"]
+ENTRYPOINT ["/usr/bin/python3.11", "-m", "lateron"]
+CMD ["serve", "--host", "0.0.0.0", "--data-dir", "/data"]

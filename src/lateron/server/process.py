@@ -23,6 +23,7 @@ from lateron.runtime import SystemClock
 from lateron.server import Server
 from lateron.server.notify import Notifier
 from lateron.telemetry import Log
+from lateron.tracing import from_environment
 
 log = Log("lateron.server")
 
@@ -48,7 +49,8 @@ def run(settings: Settings, directory: Path | None, announce: Callable[[Server],
     _harden(settings)
     notifier = Notifier.taken_from(os.environ)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(_main(Server(settings, directory), announce, notifier))
+        tracing = from_environment(os.environ, SystemClock())
+        return runner.run(_main(Server(settings, directory, tracing=tracing), announce, notifier))
 
 
 async def _main(server: Server, announce: Callable[[Server], None], notifier: Notifier) -> int:
