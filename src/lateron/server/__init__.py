@@ -33,6 +33,7 @@ from lateron.api.app import Api
 from lateron.api.auth import Proxies
 from lateron.api.heads import Limits as ConnectionLimits
 from lateron.api.lane import protocol_class
+from lateron.api.overview import follow_ages
 from lateron.api.ports import Ports, Streams
 from lateron.api.publish import FastLane
 from lateron.broker.bulk import Broker
@@ -238,6 +239,7 @@ class Server:
         self._beside(scheduler.loop(), "scheduler")
         self._beside(scheduler.ticks(partial(next_tick, broker), settings.catch_up), "ticks of schedules")
         self._beside(follow_tokens(writer, resources, elsewhere=reader is not None), "tokens")
+        self._beside(follow_ages(ports), "ages")
         await self._accept()
 
     def _beside(self, work: Coroutine[Any, Any, None], name: str) -> None:
