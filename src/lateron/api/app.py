@@ -13,7 +13,20 @@ from __future__ import annotations
 
 from typing import Final
 
-from lateron.api import figures, flow, groups, history, overview, publish, queues, resources, schedules, stream, tokens
+from lateron.api import (
+    examine,
+    figures,
+    flow,
+    groups,
+    history,
+    overview,
+    publish,
+    queues,
+    resources,
+    schedules,
+    stream,
+    tokens,
+)
 from lateron.api.auth import Failures, Proxies, RateLimit, Token, identify, token_of
 from lateron.api.call import COUNTED, Answer, Call, ClientGone, InFlight, Live, Receive, Scope, Send, failure, refusal
 from lateron.api.console import ROOT, Console
@@ -85,6 +98,7 @@ ROUTES: Final = (
     Route("GET", "/lateron/v1/destinations", READ, flow.list_destinations),
     Route("POST", "/lateron/v1/destinations/{host}/pause", CHANGE, flow.pause_destination),
     Route("POST", "/lateron/v1/destinations/{host}/resume", CHANGE, flow.resume_destination),
+    Route("POST", "/lateron/v1/destinations/{host}/test", CHANGE, examine.examine),
     Route("GET", "/lateron/v1/delivery", READ, flow.get_delivery),
     Route("POST", "/lateron/v1/delivery/pause", ADMIN, flow.pause_delivery),
     Route("POST", "/lateron/v1/delivery/resume", ADMIN, flow.resume_delivery),

@@ -1,6 +1,6 @@
 // Charts drawn by hand as SVG, each with a sentence for those who do not see it.
 
-import { count, moment, span } from "./format.js";
+import { count, micros, moment, span } from "./format.js";
 import { html, useState } from "./lib.js";
 import { zone } from "./ui.js";
 
@@ -100,6 +100,9 @@ export function Phases({ phases, most }) {
 }
 
 export const PHASE_WORDS = { dns: "name", connect: "connect", tls: "TLS", firstByte: "first byte", body: "body" };
+
+/** The phases in words. */
+export const PhaseKey = ({ phases }) => html`<div class="phase-key">${Object.entries(PHASE_WORDS).filter(([key]) => phases?.[key] !== undefined).map(([key, word]) => html`<span key=${key}><i class=${`swatch ${key}`}></i>${word} <b class="num">${micros(phases[key])}</b></span>`)}</div>`;
 
 /** When things happen in the next 24 hours: a strip of ticks. */
 export function DayStrip({ times, from, hours = 24, label }) {

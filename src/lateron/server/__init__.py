@@ -177,8 +177,7 @@ class Server:
         store, reader = self._open_store()
         resources = Resources(store, new_key, new_token, self._clock.wall)
         history = History(reader or store, rooms.broker_limits(settings))
-        bound = (*self._sockets, *self._scraped)
-        guard = rooms.guard_policy(settings, frozenset(s.getsockname()[:2] for s in bound))
+        guard = rooms.guard_policy(settings, frozenset(s.getsockname()[:2] for s in (*self._sockets, *self._scraped)))
         resolver = Resolver(rooms.name_overrides(settings), self._clock)
         check = rooms.destination_check(resolver, guard)
         broker = Broker(store, id_maker(), secrets.randbits(62), rooms.broker_limits(settings), check)
@@ -219,6 +218,7 @@ class Server:
             catcher=self.catcher,
             boards=broker.boards,
             streams=self._streams,
+            examine=egress.examine,
             console=rooms.console_settings(settings),
             dedup_window_ms=settings.dedup_window,
             rate_limit=settings.rate_limit,

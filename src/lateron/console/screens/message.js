@@ -2,7 +2,7 @@
 
 import { get, part, remove } from "../api.js";
 import { openReplay } from "../replay.js";
-import { PHASE_WORDS, Phases } from "../charts.js";
+import { PhaseKey, Phases } from "../charts.js";
 import { micros, place, span } from "../format.js";
 import { Icon } from "../icons.js";
 import { html, useEffect, useState } from "../lib.js";
@@ -168,7 +168,7 @@ function Attempt({ attempt, most, open }) {
       ${total !== undefined && html`<${Phases} phases=${attempt.phases} most=${most} /><span class="num nowrap">${micros(total)}</span>`}
     </summary>
     <div class="attempt-body">
-      <div class="phase-key">${Object.entries(PHASE_WORDS).filter(([key]) => attempt.phases?.[key] !== undefined).map(([key, word]) => html`<span key=${key}><i class=${`swatch ${key}`}></i>${word} <b class="num">${micros(attempt.phases[key])}</b></span>`)}</div>
+      <${PhaseKey} phases=${attempt.phases} />
       <${Tabs} label=${`Attempt ${attempt.attempt}`} tabs=${[
         ["Answer", () => html`<${Body} text=${attempt.responseBody} base64=${attempt.responseBodyBase64} truncated=${attempt.responseTruncated} none="The answer had no body." />`],
         ["Headers", () => html`<${HeaderTable} of=${attempt.responseHeader} caption="Headers of the answer" />`],
