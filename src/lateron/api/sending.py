@@ -43,7 +43,7 @@ def sent(message: Message, request: Request, attempt: Attempt, region: str | Non
         lasting_headers(shown, region),
         request.body or b"",
         0,
-        attempt_headers(as_then, _STAND_IN if signed else None),
+        attempt_headers(as_then, shown, _STAND_IN if signed else None),
     )
     told: dict[str, Any] = {"head": encode_head(delivery).decode("latin-1")}
     if signed:

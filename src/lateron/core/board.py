@@ -3,7 +3,8 @@
 It is fed with what a transaction did, once that is durable, and so costs a transaction a few counts, never a row. The
 tape runs only while somebody watches; it is short, and who reads too slowly learns how much of it he has missed.
 
-Written on the store's thread, read on the loop's: each number is whole, and two may be one turn apart.
+Read on the loop's thread; turns are counted there too, cold work on that of the store: each number is whole, and two
+may be one transaction apart.
 """
 
 from __future__ import annotations
