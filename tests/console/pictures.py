@@ -23,18 +23,15 @@ def take(folder: Path) -> list[Path]:
     """Write the pictures; return where they are."""
     written = []
     with TemporaryDirectory() as data, Server(Path(data) / "data") as server, sync_playwright() as playwright:
-        failed = furnish(server)
+        furnish(server)
         flow = (("Upstash-Flow-Control-Key", "openai"), ("Upstash-Flow-Control-Value", "rate=1,period=1h"))
         waits = [publish(server, "llm", None, *flow) for _ in range(3)][-1]
         screens = {
             "overview": "",
             "messages": "messages",
             "message": f"messages?id={waits}",
-            "attempt": f"messages?id={failed}",
             "dead-letters": "dead",
             "schedules": "schedules?name=sweep",
-            "destinations": "destinations",
-            "builder": "builder?kind=schedule",
         }
         chromium = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         for theme in ("light", "dark"):
