@@ -142,6 +142,7 @@ class Options(Struct, frozen=True, gc=False, omit_defaults=True):
     endpoint: str | None = None  # Name of the group's endpoint, if that has one.
     queue_name: str | None = None
     order_key: str | None = None  # Not together with a queue.
+    job: str | None = None  # Id of the bulk job that published it anew.
     trace: Trace | None = None  # What its deliveries carry on.
 
 
@@ -320,6 +321,7 @@ class Filter(Struct, frozen=True):
     queues: tuple[str, ...] = ()
     schedules: tuple[str, ...] = ()
     caller_ips: tuple[str, ...] = ()
+    jobs: tuple[str, ...] = ()  # Ids of the bulk jobs that published them anew.
     statuses: tuple[int, ...] = ()  # Of the last answer; dead letters only.
     kinds: tuple[EventKind, ...] = ()  # Events only.
     from_time: Millis | None = None
@@ -340,3 +342,5 @@ class Overrides(Struct, frozen=True):
     labels: tuple[str, ...] | None = None
     callback: CallbackOptions | None = None
     failure_callback: CallbackOptions | None = None
+    body: bytes | None = None
+    job: str | None = None  # Of the bulk job that publishes it.

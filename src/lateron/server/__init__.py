@@ -236,6 +236,7 @@ class Server:
             self._tracing.watch(partial(readings, sources))
         self._beside(scheduler.loop(), "scheduler")
         self._beside(scheduler.ticks(partial(next_tick, broker), settings.catch_up), "ticks of schedules")
+        self._beside(scheduler.jobs(lambda: broker.job_alarm, store.empty_log), "bulk jobs")
         self._beside(follow_tokens(writer, resources, elsewhere=reader is not None), "tokens")
         self._beside(follow_ages(ports), "ages")
         await self._accept()
