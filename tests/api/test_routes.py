@@ -86,6 +86,7 @@ TABLE = {
     "GET /lateron/v1/destinations": Row(READ, "/lateron/v1/destinations", 200, 200),
     "POST /lateron/v1/destinations/{host}/pause": Row(CHANGE, "/lateron/v1/destinations/a:80/pause", 200, 200),
     "POST /lateron/v1/destinations/{host}/resume": Row(CHANGE, "/lateron/v1/destinations/a:80/resume", 200, 200),
+    "POST /lateron/v1/destinations/{host}/test": Row(CHANGE, "/lateron/v1/destinations/a:80/test", 404, 404),
     "GET /lateron/v1/delivery": Row(READ, "/lateron/v1/delivery", 200, 200),
     "POST /lateron/v1/delivery/pause": Row(ADMINS, "/lateron/v1/delivery/pause", 200, 403),
     "POST /lateron/v1/delivery/resume": Row(ADMINS, "/lateron/v1/delivery/resume", 200, 403),

@@ -167,6 +167,7 @@ TABLE: Final[dict[str, list[Row]]] = {
     ],
     "POST /lateron/v1/destinations/{host}/pause": [Row("/lateron/v1/destinations/<host>/pause", 200, own=True)],
     "POST /lateron/v1/destinations/{host}/resume": [Row("/lateron/v1/destinations/<host>/resume", 200, own=True)],
+    "POST /lateron/v1/destinations/{host}/test": [Row("/lateron/v1/destinations/<host>/test", 404)],
     "GET /lateron/v1/delivery": [Row("/lateron/v1/delivery", 200)],
     "POST /lateron/v1/delivery/pause": [Row("/lateron/v1/delivery/pause", 403)],
     "POST /lateron/v1/delivery/resume": [Row("/lateron/v1/delivery/resume", 403)],

@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import Final
 
 from lateron.api import (
+    examine,
     figures,
     flow,
     groups,
@@ -103,6 +104,7 @@ ROUTES: Final = (
     Route("GET", "/lateron/v1/destinations", READ, flow.list_destinations),
     Route("POST", "/lateron/v1/destinations/{host}/pause", CHANGE, flow.pause_destination),
     Route("POST", "/lateron/v1/destinations/{host}/resume", CHANGE, flow.resume_destination),
+    Route("POST", "/lateron/v1/destinations/{host}/test", CHANGE, examine.examine),
     Route("GET", "/lateron/v1/delivery", READ, flow.get_delivery),
     Route("POST", "/lateron/v1/delivery/pause", ADMIN, flow.pause_delivery),
     Route("POST", "/lateron/v1/delivery/resume", ADMIN, flow.resume_delivery),

@@ -33,6 +33,7 @@ from lateron.api.app import Api
 from lateron.api.auth import Proxies
 from lateron.api.heads import Limits as ConnectionLimits
 from lateron.api.lane import protocol_class
+from lateron.api.overview import follow_ages
 from lateron.api.ports import Ports, Streams
 from lateron.api.publish import FastLane
 from lateron.broker.bulk import Broker
@@ -182,8 +183,7 @@ class Server:
         store, reader = self._open_store()
         resources = Resources(store, new_key, new_token, self._clock.wall)
         history = History(reader or store, rooms.broker_limits(settings))
-        bound = (*self._sockets, *self._scraped)
-        guard = rooms.guard_policy(settings, frozenset(s.getsockname()[:2] for s in bound))
+        guard = rooms.guard_policy(settings, frozenset(s.getsockname()[:2] for s in (*self._sockets, *self._scraped)))
         resolver = Resolver(rooms.name_overrides(settings), self._clock)
         check = rooms.destination_check(resolver, guard)
         broker = Broker(store, id_maker(), secrets.randbits(62), rooms.broker_limits(settings), check)
@@ -214,6 +214,7 @@ class Server:
             tracing=None if self._tracing is None else self._tracing.spans,
             boards=broker.boards,
             streams=self._streams,
+            examine=egress.examine,
             console=rooms.console_settings(settings),
             dedup_window_ms=settings.dedup_window,
             rate_limit=settings.rate_limit,
@@ -237,6 +238,7 @@ class Server:
         self._beside(scheduler.ticks(partial(next_tick, broker), settings.catch_up), "ticks of schedules")
         self._beside(scheduler.jobs(lambda: broker.job_alarm, store.empty_log), "bulk jobs")
         self._beside(follow_tokens(writer, resources, elsewhere=reader is not None), "tokens")
+        self._beside(follow_ages(ports), "ages")
         await self._accept()
 
     def _deliveries(self, egress: Egress, resources: Resources, writer: Writer, broker: Broker) -> Dispatcher:

@@ -142,6 +142,8 @@ def self_description(settings: Settings, started: Millis) -> Mapping[str, Any]:
         "openssl": ssl.OPENSSL_VERSION,
         "tzdata": version("tzdata"),
         "startedAt": started,
+        "region": settings.region,
+        "signs": settings.upstash_signature,
         "limits": {
             "body": quota.body,
             "batch": BATCH_BYTES,
