@@ -234,16 +234,22 @@ class Writer:
         await self._idle.wait()
 
     async def close(self) -> None:
-        """Store what waits, then end the threads. Nothing may be handed in any more.
+        """Store what waits, give back what is open, then end the threads. Nothing may be handed in any more.
 
         Results for which there is no room, or no turn, are given up: their attempts are made again by the next start.
         """
+        if self._closing:
+            return
         self._closing = True
         if self._results:
             self._kick()
         if self._alarm is not None:
             self._alarm.cancel()
         await self._idle.wait()
+        self._room = lambda: 0  # No turn may claim again what is given back.
+        with suppress(StorageFull, StoreBusy, StoreFailed):  # Else the next start takes it back, as after a death.
+            await self.run(lambda broker, now: broker.leave(now))
+            await self._idle.wait()
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(None, self._worker.close)
         if self._readers is not None:

@@ -90,6 +90,7 @@ class Settings:
     host_parallelism: int | None
     user_parallelism: int | None
     start_ramp: Millis
+    crash_limit: int | None
     catcher: bool
     quota: str
     max_body: int

@@ -219,6 +219,13 @@ SETTINGS: Final = (
         _DELIVERY,
     ),
     Setting(
+        "crash-limit",
+        Count(0, 1000, none="0"),
+        5,
+        "Deaths of the process after which a message in flight is attempted alone at the next start; 0 for never.",
+        _DELIVERY,
+    ),
+    Setting(
         "catcher",
         Switch(),
         False,
