@@ -70,7 +70,7 @@ class CronGiven(NotSupported):
         super().__init__(f"{spelled}: no schedule can be made here")
 
 
-class PublishContext(Struct, frozen=True):
+class PublishContext(Struct, frozen=True, gc=False):
     """What a request is read against, beside its own bytes."""
 
     tenant: Tenant
