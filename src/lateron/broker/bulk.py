@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from lateron.broker.groups import GroupBroker
 from lateron.broker.lanes import LaneBroker
 from lateron.broker.messages import PAGE
+from lateron.broker.publishing import FULL
 from lateron.broker.queues import QueueBroker
 from lateron.core import message as life
 from lateron.core.filters import matches
@@ -33,6 +34,7 @@ from lateron.core.values import (
     State,
     Tenant,
 )
+from lateron.errors import StorageFull
 from lateron.store.sql import LAST, Verbs
 
 SWEPT: Final = "swept"  # The setting that says when.
@@ -124,7 +126,12 @@ class Broker(GroupBroker, QueueBroker, LaneBroker):
         """Publish dead letters anew and take them out of the queue, in one transaction.
 
         A record whose stored request is damaged stays where it is.
+
+        Raises:
+            StorageFull: The disk was full, and takes nothing new.
         """
+        if self.tight:
+            raise StorageFull(FULL)
         with self._store.transaction() as tx:
             letters, cursor = self._letters(tx, tenant, selection, before, limit)
             stored = tx.read_messages([letter.message for letter in letters])

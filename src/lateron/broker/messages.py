@@ -100,6 +100,7 @@ class MessageBroker:
         self._pace = Pace(0, 0)  # How far the caps are open after a start.
         self._crowds = Crowds()  # Who waits for room at a host.
         self._apart: Apart | None = None  # Whom this start attempts alone, before anybody else.
+        self.tight = False  # The disk was full: what is under way may end, and nothing new begins.
         self.tally = Tally()
         self.boards = Boards(f"{node:x}")
         self.tally.told = self.boards.take
@@ -165,7 +166,7 @@ class MessageBroker:
         """Run the block in one transaction in which messages can be made."""
         with self._store.transaction() as tx:
             ledger = self._ledger(tx, now)
-            desk = Publishing(tx, ledger, self._new_id, self._open_queue)
+            desk = Publishing(tx, ledger, self._new_id, self._open_queue, tight=self.tight)
             yield desk
             alarm = desk.write()
         self._noted(alarm)

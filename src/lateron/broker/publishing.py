@@ -9,7 +9,10 @@ from lateron.core import message as life
 from lateron.core.flow import lane_of
 from lateron.core.queue import Queue, QueueName, queue_of
 from lateron.core.values import MessageId, Millis, Publication
+from lateron.errors import StorageFull
 from lateron.store.sql import Verbs
+
+FULL = "the disk under the store was full; nothing new is made"
 
 
 class Publishing:
@@ -21,7 +24,10 @@ class Publishing:
         ledger: Ledger,
         new_id: Callable[[Millis], MessageId],
         open_queue: Callable[[Verbs, Ledger, QueueName], Queue],
+        *,
+        tight: bool,
     ) -> None:
+        self._tight = tight
         self.tx = tx
         self._new_id = new_id
         self._now = ledger.now
@@ -29,7 +35,13 @@ class Publishing:
         self._open_queue = open_queue
 
     def create(self, publications: Sequence[Publication]) -> list[MessageId]:
-        """Make messages of publications, in order; whether they are duplicates is not asked."""
+        """Make messages of publications, in order; whether they are duplicates is not asked.
+
+        Raises:
+            StorageFull: The disk was full, and takes nothing new.
+        """
+        if self._tight and publications:
+            raise StorageFull(FULL)
         ledger = self._ledger
         names = [queue_of(publication.tenant, publication.request.options) for publication in publications]
         ledger.find_queues(name for name in names if name is not None)

@@ -55,7 +55,9 @@ from lateron.server.scrape import Scrape
 from lateron.server.seeding import Made, new_key, new_token, seed
 from lateron.server.sockets import listen, shown_host
 from lateron.server.tokens import follow_tokens, note_uses
+from lateron.server.watchdog import Watchdog
 from lateron.store import sqlite
+from lateron.store.reserve import Reserve
 from lateron.store.sqlite import SqliteStore
 from lateron.telemetry import Counters, Log
 from lateron.writer import Writer
@@ -92,6 +94,8 @@ class Server:
         self.catcher: Catcher | None = None
         self._machine = SystemClock()
         self._clock = clock or self._machine
+        self._reserve: Reserve | None = None
+        self._watchdog = Watchdog(self._machine, settings.stall)
         self._catching = catching
         self._request_id = _request_ids()
         self._lease: Callable[[], bool] = lambda: True
@@ -181,7 +185,9 @@ class Server:
         resolver = Resolver(rooms.name_overrides(settings), self._clock)
         check = rooms.destination_check(resolver, guard)
         broker = Broker(store, id_maker(), secrets.randbits(62), rooms.broker_limits(settings), check)
-        self._writer = writer = Writer(broker, history, self._clock, own_readers=reader is not None)
+        self._writer = writer = Writer(
+            broker, history, self._clock, own_readers=reader is not None, reserve=self._reserve
+        )
         egress = Egress(rooms.egress_settings(settings, guard), self._clock, resolver)
         self._closing.push_async_callback(egress.close)
         self._dispatcher = dispatcher = Dispatcher(
@@ -235,6 +241,7 @@ class Server:
         self._closing.push_async_callback(writer.close)
         self._closing.push_async_callback(note_uses, writer, resources)
         writer.attach(dispatcher.room, dispatcher.begin, self._fail)
+        self._beside(self._watchdog.run(), "watchdog")
         self._beside(scheduler.loop(), "scheduler")
         self._beside(scheduler.ticks(partial(next_tick, broker), settings.catch_up), "ticks of schedules")
         self._beside(follow_tokens(writer, resources, elsewhere=reader is not None), "tokens")
@@ -289,6 +296,7 @@ class Server:
                 store = sqlite.open_memory(now)
                 self._closing.callback(store.close)
                 return store, None
+            self._reserve = Reserve(self._directory, self.settings.reserve or 0)
             store = sqlite.open_file(self._directory, now)
             self._closing.callback(store.close)
             reader = sqlite.open_reader(self._directory)
@@ -348,6 +356,8 @@ class Server:
             in_flight=lambda: self._dispatcher.open_attempts,
             backlog=lambda: writer.backlog,
             paused=lambda: broker.halted,
+            tight=lambda: writer.tight,
+            lag=lambda: self._watchdog.lag,
             ready=lambda: self._not_ready is None,
             directory=self._directory,
             concurrency=settings.concurrency,
