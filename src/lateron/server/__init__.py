@@ -185,9 +185,7 @@ class Server:
         resolver = Resolver(rooms.name_overrides(settings), self._clock)
         check = rooms.destination_check(resolver, guard)
         broker = Broker(store, id_maker(), secrets.randbits(62), rooms.broker_limits(settings), check)
-        self._writer = writer = Writer(
-            broker, history, self._clock, own_readers=reader is not None, reserve=self._reserve
-        )
+        writer = self._open_writer(broker, history, own_readers=reader is not None)
         egress = Egress(rooms.egress_settings(settings, guard), self._clock, resolver)
         self._closing.push_async_callback(egress.close)
         self._dispatcher = dispatcher = Dispatcher(
@@ -241,11 +239,14 @@ class Server:
         self._closing.push_async_callback(writer.close)
         self._closing.push_async_callback(note_uses, writer, resources)
         writer.attach(dispatcher.room, dispatcher.begin, self._fail)
-        self._beside(self._watchdog.run(), "watchdog")
         self._beside(scheduler.loop(), "scheduler")
         self._beside(scheduler.ticks(partial(next_tick, broker), settings.catch_up), "ticks of schedules")
         self._beside(follow_tokens(writer, resources, elsewhere=reader is not None), "tokens")
         await self._accept()
+
+    def _open_writer(self, broker: Broker, history: History, *, own_readers: bool) -> Writer:
+        self._writer = Writer(broker, history, self._clock, own_readers=own_readers, reserve=self._reserve)
+        return self._writer
 
     def _beside(self, work: Coroutine[Any, Any, None], name: str) -> None:
         """Do work beside everything else until the server ends."""
@@ -253,6 +254,7 @@ class Server:
 
     async def _accept(self) -> None:
         """Accept requests, and say where."""
+        self._beside(self._watchdog.run(), "watchdog")
         self._watched(self._web.serve(self._sockets), "web server")
         await self._web.accepting.wait()
         if self._scrape is not None:
