@@ -19,8 +19,8 @@ RARE = {
     "cancelled", "clock not believed", "clock stepped", "died while it recovered", "died, committed",
     "died, not committed", "disk full", "duplicate", "given back", "host paused", "key paused", "key pinned",
     "late answer refused", "lost with its node", "purged", "queue deleted", "queue paused", "redriven",
-    "schedule paused", "scheduled", "set apart", "convicted", "broken off", "server paused", "ticked",
-    "ticks not believed", "waiting",
+    "replayed by a job", "schedule paused", "scheduled", "set apart", "convicted", "broken off", "server paused",
+    "ticked", "ticks not believed", "waiting",
 }  # fmt: skip
 
 

@@ -13,7 +13,20 @@ from __future__ import annotations
 
 from typing import Final
 
-from lateron.api import figures, flow, groups, history, overview, publish, queues, resources, schedules, stream, tokens
+from lateron.api import (
+    figures,
+    flow,
+    groups,
+    history,
+    jobs,
+    overview,
+    publish,
+    queues,
+    resources,
+    schedules,
+    stream,
+    tokens,
+)
 from lateron.api.auth import Failures, Proxies, RateLimit, Token, identify, token_of
 from lateron.api.call import COUNTED, Answer, Call, ClientGone, InFlight, Live, Receive, Scope, Send, failure, refusal
 from lateron.api.console import ROOT, Console
@@ -79,6 +92,11 @@ ROUTES: Final = (
     Route("POST", "/v2/keys/rotate", ADMIN, resources.rotate_keys),
     Route("POST", "/v2/rotate", ADMIN, resources.rotate_keys),
     Route("GET", "/lateron/v1/messages/{messageId}", READ, history.story),
+    Route("POST", "/lateron/v1/messages/{messageId}/retry", CHANGE, jobs.retry_now),
+    Route("GET", "/lateron/v1/jobs", READ, jobs.list_jobs),
+    Route("POST", "/lateron/v1/jobs", CHANGE, jobs.create_job),
+    Route("GET", "/lateron/v1/jobs/{jobId}", READ, jobs.get_job),
+    Route("POST", "/lateron/v1/jobs/{jobId}/cancel", CHANGE, jobs.cancel_job),
     Route("GET", "/lateron/v1/info", READ, resources.info),
     Route("GET", "/lateron/v1/overview", READ, overview.overview),
     Route("GET", "/lateron/v1/stream", READ, stream.stream),

@@ -18,6 +18,7 @@ from msgspec.structs import replace
 from lateron.broker.bulk import LAST_TIME, choose_dead_letters
 from lateron.broker.gates import Gates
 from lateron.broker.groups import GroupHistory
+from lateron.broker.job_views import JobHistory
 from lateron.broker.lanes import KINDS
 from lateron.broker.messages import HALTED, PAGE
 from lateron.broker.rehearsal import Rehearsal
@@ -62,7 +63,7 @@ _EVENT_KEY: msgpack.Decoder[EventKey] = msgpack.Decoder(tuple[_Whole, bytes, _Wh
 _LETTER_KEY: msgpack.Decoder[LetterKey] = msgpack.Decoder(tuple[_Whole, bytes])
 
 
-class History(GroupHistory, Rehearsal):
+class History(GroupHistory, JobHistory, Rehearsal):
     """Reads for the API; see the module."""
 
     def __init__(self, store: Store, limits: Limits) -> None:

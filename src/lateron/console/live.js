@@ -7,7 +7,7 @@ const POLL_MS = 5_000;
 const SOON_MS = 250; // After a change; several are one then.
 const PACE_MS = 2_000; // From one reading to the next while changes go on.
 const PATIENCE = 20; // As many times as long as the last reading took.
-const TOPICS = "counters,messages,dlq,schedules,queues,flow";
+const TOPICS = "counters,messages,dlq,schedules,queues,flow,jobs";
 
 /** "live", "polling", "paused" or "away" */
 export const mode = signal("polling");

@@ -23,7 +23,7 @@ TAPE: Final = 1000  # Events.
 FAILURES: Final = 50  # Of which the last are remembered.
 MEASURED: Final = 16  # Attempts of one transaction whose time is counted.
 WATCHED: Final[Millis] = MINUTE  # How long the tape runs on when the last one has gone: he may come back.
-TOPICS: Final = ("counters", "messages", "dlq", "schedules", "queues", "flow", "groups", "log")
+TOPICS: Final = ("counters", "messages", "dlq", "schedules", "queues", "flow", "groups", "log", "jobs")
 _MOVED: Final = frozenset(("messages", "log", "queues", "flow"))
 
 

@@ -116,6 +116,14 @@ class CallbackOptions(Struct, frozen=True, omit_defaults=True):
     failure_callback: CallbackOptions | None = None  # Only of a callback; nothing nests deeper.
 
 
+class Trace(Struct, frozen=True, gc=False, omit_defaults=True):
+    """A trace that a message belongs to, as the headers of W3C Trace Context; see ``core.trace``."""
+
+    parent: str | None = None  # ``traceparent``.
+    state: str | None = None  # ``tracestate``; only with a parent.
+    baggage: str | None = None
+
+
 class Options(Struct, frozen=True, gc=False, omit_defaults=True):
     """What a publisher configured beside the request itself; stored with it, never changed."""
 
@@ -134,6 +142,8 @@ class Options(Struct, frozen=True, gc=False, omit_defaults=True):
     endpoint: str | None = None  # Name of the group's endpoint, if that has one.
     queue_name: str | None = None
     order_key: str | None = None  # Not together with a queue.
+    job: str | None = None  # Id of the bulk job that published it anew.
+    trace: Trace | None = None  # What its deliveries carry on.
 
 
 class Request(Struct, frozen=True, gc=False):
@@ -312,6 +322,7 @@ class Filter(Struct, frozen=True):
     queues: tuple[str, ...] = ()
     schedules: tuple[str, ...] = ()
     caller_ips: tuple[str, ...] = ()
+    jobs: tuple[str, ...] = ()  # Ids of the bulk jobs that published them anew.
     statuses: tuple[int, ...] = ()  # Of the last answer; dead letters only.
     kinds: tuple[EventKind, ...] = ()  # Events only.
     from_time: Millis | None = None
@@ -332,3 +343,5 @@ class Overrides(Struct, frozen=True):
     labels: tuple[str, ...] | None = None
     callback: CallbackOptions | None = None
     failure_callback: CallbackOptions | None = None
+    body: bytes | None = None
+    job: str | None = None  # Of the bulk job that publishes it.
