@@ -16,6 +16,7 @@ from msgspec import Struct
 from lateron.broker.choosing import matching_letters
 from lateron.broker.jobs import JobBroker
 from lateron.broker.messages import PAGE
+from lateron.broker.publishing import FULL
 from lateron.core import message as life
 from lateron.core.filters import matches
 from lateron.core.tally import Moves
@@ -29,6 +30,7 @@ from lateron.core.values import (
     State,
     Tenant,
 )
+from lateron.errors import StorageFull
 from lateron.store.sql import LAST, Verbs
 
 SWEPT: Final = "swept"  # The setting that says when.
@@ -120,7 +122,12 @@ class Broker(JobBroker):
         """Publish dead letters anew and take them out of the queue, in one transaction.
 
         A record whose stored request is damaged stays where it is.
+
+        Raises:
+            StorageFull: The disk was full, and takes nothing new.
         """
+        if self.tight:
+            raise StorageFull(FULL)
         with self._store.transaction() as tx:
             letters, cursor = self._letters(tx, tenant, selection, before, limit)
             ledger = self._ledger(tx, now)

@@ -73,6 +73,7 @@ class Settings:
     trusted_proxy: tuple[Network, ...]
     data_dir: Path | None
     allow_network_files: bool
+    reserve: int | None
     ephemeral: bool
     token: str | None = field(repr=False)
     current_signing_key: str | None = field(repr=False)
@@ -90,6 +91,7 @@ class Settings:
     host_parallelism: int | None
     user_parallelism: int | None
     start_ramp: Millis
+    crash_limit: int | None
     catcher: bool
     quota: str
     max_body: int
@@ -102,6 +104,7 @@ class Settings:
     history_size: int | None
     dlq_retention: Millis
     drain: Millis
+    stall: Millis
     log_level: str
     log_format: str
     log_attempts: str

@@ -56,7 +56,9 @@ from lateron.server.scrape import Scrape
 from lateron.server.seeding import Made, new_key, new_token, seed
 from lateron.server.sockets import listen, shown_host
 from lateron.server.tokens import follow_tokens, note_uses
+from lateron.server.watchdog import Watchdog
 from lateron.store import sqlite
+from lateron.store.reserve import Reserve
 from lateron.store.sqlite import SqliteStore
 from lateron.telemetry import Counters, Log
 from lateron.tracing import Tracing
@@ -96,6 +98,8 @@ class Server:
         self.catcher: Catcher | None = None
         self._machine = SystemClock()
         self._clock = clock or self._machine
+        self._reserve: Reserve | None = None
+        self._watchdog = Watchdog(self._machine, settings.stall)
         self._catching = catching
         self._tracing = tracing
         self._request_id = _request_ids()
@@ -187,7 +191,7 @@ class Server:
         resolver = Resolver(rooms.name_overrides(settings), self._clock)
         check = rooms.destination_check(resolver, guard)
         broker = Broker(store, id_maker(), secrets.randbits(62), rooms.broker_limits(settings), check)
-        self._writer = writer = Writer(broker, history, self._clock, own_readers=reader is not None)
+        writer = self._open_writer(broker, history, own_readers=reader is not None)
         egress = Egress(rooms.egress_settings(settings, guard), self._clock, resolver)
         self._closing.push_async_callback(egress.close)
         self._dispatcher = dispatcher = self._deliveries(egress, resources, writer, broker)
@@ -241,6 +245,10 @@ class Server:
         self._beside(follow_ages(ports), "ages")
         await self._accept()
 
+    def _open_writer(self, broker: Broker, history: History, *, own_readers: bool) -> Writer:
+        self._writer = Writer(broker, history, self._clock, own_readers=own_readers, reserve=self._reserve)
+        return self._writer
+
     def _deliveries(self, egress: Egress, resources: Resources, writer: Writer, broker: Broker) -> Dispatcher:
         """Return the delivery loop."""
         settings = self.settings
@@ -267,6 +275,7 @@ class Server:
 
     async def _accept(self) -> None:
         """Accept requests, and say where."""
+        self._beside(self._watchdog.run(), "watchdog")
         self._watched(self._web.serve(self._sockets), "web server")
         await self._web.accepting.wait()
         if self._scrape is not None:
@@ -310,6 +319,7 @@ class Server:
                 store = sqlite.open_memory(now)
                 self._closing.callback(store.close)
                 return store, None
+            self._reserve = Reserve(self._directory, self.settings.reserve or 0)
             store = sqlite.open_file(self._directory, now)
             self._closing.callback(store.close)
             reader = sqlite.open_reader(self._directory)
@@ -369,6 +379,8 @@ class Server:
             in_flight=lambda: self._dispatcher.open_attempts,
             backlog=lambda: writer.backlog,
             paused=lambda: broker.halted,
+            tight=lambda: writer.tight,
+            lag=lambda: self._watchdog.lag,
             ready=lambda: self._not_ready is None,
             directory=self._directory,
             concurrency=settings.concurrency,

@@ -49,6 +49,7 @@ def broker_limits(settings: Settings) -> Limits:
         dead_letter_retention_ms=quota_of(settings).dlq_retention,
         history_bytes=settings.history_size,
         queues=quota_of(settings).queues,
+        crash_limit=settings.crash_limit,
     )
 
 
