@@ -95,6 +95,7 @@ TABLE = {
     "POST /lateron/v1/tokens": Row(ADMINS, "/lateron/v1/tokens", 201, 201, b'{"name":"ci","scope":"read"}'),
     "DELETE /lateron/v1/tokens/{tokenName}": Row(ADMINS, "/lateron/v1/tokens/spare", 200, 404),
     "POST /lateron/v1/tokens/{tokenName}/reset": Row(ADMINS, "/lateron/v1/tokens/spare/reset", 200, 404),
+    "GET /lateron/v1/audit": Row(ADMINS, "/lateron/v1/audit", 200, 200),
     "GET /lateron/v1/messages/{messageId}": Row(READ, "/lateron/v1/messages/{message}", 200, 404),
     "GET /lateron/v1/info": Row(READ, "/lateron/v1/info", 200, 200),
     "GET /lateron/v1/catcher": Row(READ, "/lateron/v1/catcher", 200, 200),

@@ -14,6 +14,7 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import replace
 
+from lateron.broker.audit import AuditBroker
 from lateron.broker.groups import GroupBroker
 from lateron.broker.lanes import LaneBroker
 from lateron.broker.messages import PAGE
@@ -64,7 +65,7 @@ class Deleted(Struct, frozen=True):
     before: tuple[Millis, bytes] | None = None
 
 
-class Broker(GroupBroker, QueueBroker, LaneBroker):
+class Broker(GroupBroker, QueueBroker, LaneBroker, AuditBroker):
     """All that changes messages: the hot verbs, those of groups, queues and lanes, and those for many at once."""
 
     _swept = FIRST_LANE  # How far the sweep has looked through the lanes.
@@ -108,6 +109,7 @@ class Broker(GroupBroker, QueueBroker, LaneBroker):
                 else:
                     ledger.leave(message, transition)
             ledger.write()
+            tx.touched(done)
             alarm = ledger.next_due()
         self._noted(alarm)
         return Cancelled(done, None if limit is not None and done >= limit else last)
@@ -131,6 +133,7 @@ class Broker(GroupBroker, QueueBroker, LaneBroker):
             requests = tx.load_requests([letter.message for letter in letters])
             # Whoever deletes the record makes the message: two retries of one record make one.
             ours = [d for d in letters if requests[d.message].intact and tx.delete_dead_letters([d])]
+            tx.touched(len(ours))
             made = []
             for letter in ours:
                 publication = life.redrive(stored[letter.message], requests[letter.message].request, overrides)
@@ -163,6 +166,7 @@ class Broker(GroupBroker, QueueBroker, LaneBroker):
         with self._store.transaction() as tx:
             letters, cursor = self._letters(tx, tenant, selection, before, limit)
             deleted = tx.delete_dead_letters(letters)
+            tx.touched(deleted)
         self._letters_gone(deleted)
         self.boards.letters(tenant, -deleted)
         return Deleted(deleted, cursor)
@@ -205,6 +209,7 @@ class Broker(GroupBroker, QueueBroker, LaneBroker):
             tx.expire_ticks(now - limits.history_retention_ms, PAGE)
             # An idle key can be read as long as its last message.
             swept = tx.collect_lanes(now - limits.message_retention_ms, self._swept, LANES)
+            records = tx.expire_records(now - limits.audit_retention_ms, PAGE)
             tx.forget_nodes(now - limits.history_retention_ms)
             emptying = tx.deleted_queues(PAGE)
         self._letters_gone(expired)
@@ -212,7 +217,7 @@ class Broker(GroupBroker, QueueBroker, LaneBroker):
             self.boards.letters(tenant, -number)
         self._swept = FIRST_LANE if swept is None else swept
         more = [self.empty_queue(queue_id, now) for queue_id in emptying]
-        return len(gone) >= PAGE or swept is not None or any(more)
+        return max(len(gone), records) >= PAGE or swept is not None or any(more)
 
     def _letters_gone(self, count: int) -> None:
         """Count dead letters that are gone for good, the transaction being over."""

@@ -41,6 +41,7 @@ class Limits(Struct, frozen=True):
     history_retention_ms: Millis = 72 * HOUR  # Requests, attempts and events after the end.
     dead_letter_retention_ms: Millis = 30 * 24 * HOUR
     history_bytes: int | None = None  # The store's size above which the oldest history goes first.
+    audit_retention_ms: Millis = 90 * 24 * HOUR
     queues: int | None = None  # Of one tenant; None means no bound.
 
 

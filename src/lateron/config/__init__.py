@@ -101,6 +101,7 @@ class Settings:
     history_retention: Millis
     history_size: int | None
     dlq_retention: Millis
+    audit_retention: Millis
     drain: Millis
     log_level: str
     log_format: str
