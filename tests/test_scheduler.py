@@ -118,6 +118,40 @@ def test_ticks_are_looked_for_when_they_are_due_and_until_none_is_left(monkeypat
     assert calls == [START + 400, START + 1400, START + 1400, START + 1400]
 
 
+def test_jobs_go_on_when_they_may_and_a_failure_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store that is full, or a job that cannot be read, is asked again a second later; so is a clock set back."""
+    clock, naps, calls = Stepped(), list[float](), list[Millis]()
+    alarms = iter([None, START + 400, START, START, START + HOUR, None])
+    faults = iter([None, StorageFull(), ValueError(), None])
+
+    async def nap(seconds: float) -> None:
+        if seconds:
+            naps.append(seconds)
+            clock.wall_now += int(seconds * 1000)
+
+    async def run(_work: Callable[[Broker, Millis], T], /) -> T:
+        calls.append(clock.wall_now)
+        fault = next(faults)
+        if fault is not None:
+            raise fault
+        return cast("T", None)
+
+    def next_job() -> Millis | None:
+        try:
+            return next(alarms)
+        except StopIteration:
+            raise asyncio.CancelledError from None
+
+    monkeypatch.setattr("lateron.scheduler.asyncio.sleep", nap)
+    store = open_memory(0)
+    scheduler = Scheduler(run, clock, store.used_bytes, store.shrink)
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(scheduler.jobs(next_job, store.empty_log))
+
+    assert naps == [1.0, 1.0, 1.0, 1.0, 1.0]
+    assert [time - START for time in calls] == [1000, 1000, 2000, 4000]
+
+
 class Loop:
     """Drives the loop of ticks: both clocks go on by each nap, and the wall clock is off as the test says."""
 

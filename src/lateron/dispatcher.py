@@ -47,6 +47,7 @@ class Dispatcher:
         lost: Is told when it is not.
         late: Is told of each message how many seconds after its time it is sent.
         told: Is told how each attempt ended; None if nobody wants to know.
+        traced: Begins to follow an attempt, and returns the message as it is to be sent; None if nobody follows.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Dispatcher:
         lost: Callable[[], None] = lambda: None,
         late: Callable[[float], None] = lambda _: None,
         told: Callable[[Claimed, Outcome], None] | None = None,
+        traced: Callable[[Claimed], Claimed] | None = None,
     ) -> None:
         self._egress = egress
         self._clock = clock
@@ -75,6 +77,7 @@ class Dispatcher:
         self._lost = lost
         self._late = late
         self._told = told
+        self._traced = traced
         self._open: dict[MessageId, Claimed] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._empty = asyncio.Event()
@@ -111,8 +114,9 @@ class Dispatcher:
                 self._settle(Result(item, CORRUPT))
             else:
                 late(max(0, now - item.message.due) / SECOND)
-                self._open[item.message.id] = item
-                self._begin(item)
+                sent = item if self._traced is None else self._traced(item)
+                self._open[item.message.id] = sent
+                self._begin(sent)
 
     async def drain(self, seconds: float) -> int:
         """Open no more attempts, and wait until those open have ended, at most so long.
@@ -175,5 +179,5 @@ class Dispatcher:
             headers=lasting_headers(request, self._region),
             body=request.body or b"",
             timeout_ms=request.options.timeout_ms or self._timeout_ms,
-            own=attempt_headers(message, signature),
+            own=attempt_headers(message, request, signature),
         )

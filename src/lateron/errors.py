@@ -67,6 +67,12 @@ class NotFound(RequestError):
         super().__init__(f"{kind} {name} not found")
 
 
+class Conflict(RequestError):
+    """The request can be served in another state of the thing, not in this one."""
+
+    status = 409
+
+
 class QuotaExceeded(RequestError):
     """The request asks for more than the quota of this server allows."""
 

@@ -1,4 +1,4 @@
-"""The timer loops: ticks of schedules, and retention; bulk jobs when they are built.
+"""The timer loops: ticks of schedules, bulk jobs, and retention.
 
 A tick is looked for when the first schedule is due, and never later than a second after: so long the loop
 sleeps at most, whatever the wall clock does meanwhile. A clock that was set back makes it look too. One that
@@ -19,6 +19,7 @@ from typing import Protocol, TypeVar
 
 from lateron.broker.bulk import Broker
 from lateron.broker.schedules import Schedules
+from lateron.core.bulk import Job
 from lateron.core.values import DAY, MINUTE, SECOND, Millis
 from lateron.errors import LateronError
 from lateron.runtime import Clock, Nanos
@@ -125,6 +126,30 @@ class Scheduler:
                 log.exception("schedules could not tick; next try in a second")
                 await clock.nap(after=LONGEST_NAP)
 
+    async def jobs(self, next_job: Callable[[], Millis | None], empty_log: Callable[[], bool]) -> None:
+        """Advance bulk jobs for ever, piece by piece; cancel to end.
+
+        Args:
+            next_job: Says when the first job may go on, None if there is none; may be early, never late.
+            empty_log: Brings the store's log into its file, on the store's thread; False if it must be tried again.
+        """
+        clock = self._clock
+        while True:
+            due = next_job()
+            if due is None or due > clock.wall():
+                wait = None if due is None else (due - clock.wall()) / SECOND
+                await clock.nap(after=wait, recheck=LONGEST_NAP)
+                if due is None:
+                    continue  # Else a look, also if the clock was set back: the job knows whether it may.
+            try:
+                erased = await self._run(lambda broker, now: broker.advance_job(now))
+                if erased is not None:
+                    await self._run(partial(_end_erase, erased, empty_log))
+                await asyncio.sleep(0)  # What was published meanwhile goes first.
+            except Exception:  # A job that cannot even be read must not end the server, nor each start after it.
+                log.exception("bulk jobs could not go on; next try in a second")
+                await clock.nap(after=LONGEST_NAP)
+
     async def loop(self) -> None:
         """Sweep for ever; cancel to end."""
         swept = self._clock.mono()
@@ -163,3 +188,7 @@ class Scheduler:
 def _tick(catch_up_ms: Millis, now: Millis, broker: Broker, _: Millis) -> bool:
     # Why not the time at which the work begins: only this one has been judged.
     return Schedules(broker, catch_up_ms).tick(now).more
+
+
+def _end_erase(job: Job, empty_log: Callable[[], bool], broker: Broker, now: Millis) -> None:
+    broker.end_erase(job.tenant, job.id, now, emptied=empty_log())

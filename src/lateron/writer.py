@@ -27,7 +27,7 @@ from typing import Any, TypeAlias, TypeVar, cast
 
 from lateron.broker.bulk import NEWEST, Broker, Cancelled
 from lateron.broker.history import History
-from lateron.broker.views import Accepted, Answered, Item, Result, Turn, Turned
+from lateron.broker.views import Accepted, Answered, Item, Prepared, Result, Turn
 from lateron.core.audit import Note
 from lateron.core.publish import GroupPublication
 from lateron.core.values import Claimed, Filter, Millis, Overrides, Publication, Tenant
@@ -347,14 +347,16 @@ class Writer:
         publishes: Publishes,
         now: Millis,
         began: Nanos,
-        turned: Turned | None,
+        prepared: Prepared | None,
         error: BaseException | None,
     ) -> None:
         self._busy = False
-        if turned is None:
+        if prepared is None:
             assert error is not None
             self._turn_failed(turn, publishes, error)
             return
+        # Here and not beside the commit: two threads that both run Python slow each other down.
+        turned = self._broker.conclude(prepared)
         self._held = None
         self._broker.tally.write_s.add((self._clock.mono() - began) / 1e9)
         self._next_due = turned.next_due

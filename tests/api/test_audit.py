@@ -54,8 +54,7 @@ def test_every_change_leaves_exactly_one_record_and_a_look_leaves_none(name: str
     headers = SCHEDULE if name == "POST /v2/schedules/{destination}" else {}
 
     async def check(world: World) -> None:
-        message, letter = await furnished(world)
-        target = row.target.format(message=message, letter=letter)
+        target = row.target.format(**await furnished(world))
         before = await records(world)
         world.clock.now += 1
 
@@ -86,6 +85,8 @@ def test_dry_run_leaves_no_record() -> None:
         before = await records(world)
         for method, path in (("DELETE", "/v2/messages"), ("DELETE", "/v2/dlq"), ("POST", "/v2/dlq/retry")):
             assert (await world.ask(method, f"{path}?dryRun=true")).json()["dryRun"] is True
+        asked = as_json({"kind": "cancel", "filter": {"label": "nobody"}, "dryRun": True})
+        assert (await world.ask("POST", "/lateron/v1/jobs", ADMIN, asked)).json()["dryRun"] is True
         assert await records(world) == before
         # Only where there is such a thing: elsewhere the word does not hide a change.
         world.clock.now += 1

@@ -48,6 +48,10 @@ ON_THE_LANE = {
     "another tenant": (201, post(b"/v2/publish/https://h/", auth=f"authorization: bearer  {OTHER}\r\n".encode())),
     "forwarded for": (201, post(b"/v2/publish/https://h/", b"X-Forwarded-For: 9.9.9.9", b"X-Forwarded-For: 1.1.1.1")),
     "all headers": (201, post(b"/v2/publish/https://h/", b"Upstash-Header-Forward: true", b"X-A: b")),
+    "trace": (
+        201,
+        post(b"/v2/publish/https://h/", b"Traceparent: 00-%b-%b-01" % (b"a" * 32, b"b" * 16), b"Baggage: k=v"),
+    ),
     "big": (201, post(b"/v2/publish/https://h/", body=b"x" * 300_000)),
     "no destination": (400, post(b"/v2/publish/")),
     "no such group": (404, post(b"/v2/publish/orders")),
@@ -115,11 +119,23 @@ NAMES = st.sampled_from(
         *("Upstash-Callback", "Upstash-Deduplication-Id", "Upstash-Content-Based-Deduplication", "Upstash-Label"),
         *("Upstash-Header-Forward", "Upstash-Not-Before", "Upstash-Flow-Control-Key", "Upstash-Redact-Fields"),
         *("Content-Type", "X-Other", "Connection", "Expect", "X-Forwarded-For", "Authorization", "Upgrade", "Cookie"),
+        *("Traceparent", "Baggage"),
     ]
 )
-VALUES = st.sampled_from(["", "1", "1h", "true", "close", "PUT", "https://c", f"http://{PRIVATE}", "100-continue"]) | (
-    st.text(st.characters(codec="latin-1", exclude_categories=["Cc"]), max_size=12)
-)
+VALUES = st.sampled_from(
+    [
+        "",
+        "1",
+        "1h",
+        "true",
+        "close",
+        "PUT",
+        "https://c",
+        f"00-{'a' * 32}-{'b' * 16}-01",
+        f"http://{PRIVATE}",
+        "100-continue",
+    ]
+) | (st.text(st.characters(codec="latin-1", exclude_categories=["Cc"]), max_size=12))
 LINES = st.lists(st.tuples(NAMES, VALUES), max_size=6)
 TARGETS = st.sampled_from(
     ["https://h/", "https://h/?x=1&upstash-retries=2", "orders", "", f"http://{PRIVATE}/", "http:/h"]

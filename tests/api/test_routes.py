@@ -14,12 +14,13 @@ from lateron.api.openapi import document
 from lateron.api.routes import Access, Route
 
 A_BATCH = as_json([{"destination": "https://example.com"}])
+A_JOB = as_json({"kind": "cancel", "filter": {"label": "nobody"}})
 
 ENDPOINTS = as_json({"endpoints": [{"url": "https://example.com/x", "name": "x"}]})
 
 
 class Row(NamedTuple):
-    """What a route answers to whom; ``{message}`` and ``{letter}`` are those of the first tenant."""
+    """What a route answers to whom; ``{message}``, ``{letter}`` and ``{job}`` are those of the first tenant."""
 
     access: Access
     target: str
@@ -97,6 +98,11 @@ TABLE = {
     "POST /lateron/v1/tokens/{tokenName}/reset": Row(ADMINS, "/lateron/v1/tokens/spare/reset", 200, 404),
     "GET /lateron/v1/audit": Row(ADMINS, "/lateron/v1/audit", 200, 200),
     "GET /lateron/v1/messages/{messageId}": Row(READ, "/lateron/v1/messages/{message}", 200, 404),
+    "POST /lateron/v1/messages/{messageId}/retry": Row(CHANGE, "/lateron/v1/messages/{message}/retry", 200, 404),
+    "GET /lateron/v1/jobs": Row(READ, "/lateron/v1/jobs", 200, 200),
+    "POST /lateron/v1/jobs": Row(CHANGE, "/lateron/v1/jobs", 201, 201, A_JOB),
+    "GET /lateron/v1/jobs/{jobId}": Row(READ, "/lateron/v1/jobs/{job}", 200, 404),
+    "POST /lateron/v1/jobs/{jobId}/cancel": Row(CHANGE, "/lateron/v1/jobs/{job}/cancel", 200, 404),
     "GET /lateron/v1/info": Row(READ, "/lateron/v1/info", 200, 200),
     "GET /lateron/v1/catcher": Row(READ, "/lateron/v1/catcher", 200, 200),
     "DELETE /lateron/v1/catcher": Row(CHANGE, "/lateron/v1/catcher", 200, 200),
@@ -121,8 +127,8 @@ def name_of(route: Route) -> str:
     return f"{route.method} {route.path}"
 
 
-async def furnished(world: World) -> tuple[str, str]:
-    """Return a message and a dead letter of the first tenant; something is caught, too."""
+async def furnished(world: World) -> dict[str, str]:
+    """Return a message, a dead letter and a job of the first tenant; something is caught, too."""
     letter = await world.fail()
     message = await world.publish(Delay="1h", Flow_Control_Key="k")
     await world.ask("POST", "/_catch/x", None)
@@ -131,7 +137,8 @@ async def furnished(world: World) -> tuple[str, str]:
     await world.ask("POST", "/v2/topics/orders/endpoints", body=ENDPOINTS)
     await world.ask("POST", "/v2/queues", ADMIN, b'{"queueName":"line"}')
     await world.ask("POST", "/lateron/v1/tokens", ADMIN, b'{"name":"spare","scope":"admin"}')
-    return message, letter
+    job = await world.ask("POST", "/lateron/v1/jobs", ADMIN, A_JOB)
+    return {"message": message, "letter": letter, "job": str(job.json()["jobId"])}
 
 
 @pytest.mark.promise("D-4")
@@ -148,8 +155,7 @@ def test_route_answers_each_caller_as_the_table_says(name: str) -> None:
 
     async def check() -> None:
         async with living() as world:
-            message, letter = await furnished(world)
-            target = row.target.format(message=message, letter=letter)
+            target = row.target.format(**await furnished(world))
             before = await world.state()
             by_query = target + ("&" if "?" in target else "?") + "qstash_token="
 
@@ -192,10 +198,11 @@ def test_read_only_token_changes_nothing_by_any_spelling() -> None:
 
     async def check() -> None:
         async with living() as world:
-            message, letter = await furnished(world)
+            things = await furnished(world)
+            message = things["message"]
             before = await world.state()
             overrides = [(name, "DELETE") for name in ("X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override")]
-            targets = {row.target.format(message=message, letter=letter) for row in TABLE.values()}
+            targets = {row.target.format(**things) for row in TABLE.values()}
             for target in sorted(targets | {family.prefix for family in FAMILIES}):
                 for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"):
                     for at in (target, target.upper().replace(message.upper(), message), target + "?_method=DELETE"):

@@ -138,7 +138,7 @@ class World:
     async def state(self) -> dict[str, Any]:
         """Return all that a tenant can see, from messages to tokens."""
         lists = ("messages", "events", "dlq", "schedules", "keys", "topics", "queues", "flowControl")
-        ours = ("catcher", "destinations", "delivery", "tokens")
+        ours = ("catcher", "destinations", "delivery", "tokens", "jobs")
         paths = [*(f"/v2/{name}" for name in lists), *(f"/lateron/v1/{name}" for name in ours)]
         found = {
             f"{token}{path}": (await self.ask("GET", path, token)).json() for path in paths for token in (ADMIN, OTHER)

@@ -1,4 +1,4 @@
-"""Rows are locked in one order by everybody: queues, lanes, messages; on many nodes that is what excludes deadlocks.
+"""Rows are locked in one order by everybody: a job, queues, lanes, messages; that excludes deadlocks of many nodes.
 
 SQLite has one writer and locks nothing, so here the statements are watched that would lock on PostgreSQL.
 """
@@ -18,7 +18,7 @@ from lateron.store.interface import Row, Value, load_statements
 from lateron.store.sql import Verbs
 from lateron.store.sqlite import SqliteConnection, SqliteStore, open_memory
 
-ORDER = {"load_queues": 1, "load_lanes": 2, "load_messages": 3, "load_fences": 3}
+ORDER = {"load_job": 0, "load_queues": 1, "load_lanes": 2, "load_messages": 3, "load_fences": 3}
 
 
 class Watched(SqliteConnection):

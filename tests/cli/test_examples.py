@@ -60,6 +60,8 @@ def _world(server: Server, endpoint: Endpoint, tmp_path: Path, monkeypatch: pyte
     monkeypatch.setenv("signature", sign(server.user.current, HOOK, sha256(b"hello").digest(), now, "jwt_1"))
     back_up(server.data_dir / "lateron.db", tmp_path / "saved.db")
     monkeypatch.setenv("id", post(f"/v2/publish/{HOOK}", ("Upstash-Delay", "1h"), *flow)["messageId"])
+    nobody = {"kind": "cancel", "filter": {"label": "nobody"}}
+    monkeypatch.setenv("job", post("/lateron/v1/jobs", body=nobody)["jobId"])
     post(f"/v2/enqueue/mail/{HOOK}", ("Upstash-Delay", "1h"))
     post(f"/v2/schedules/{HOOK}", ("Upstash-Cron", "@daily"), ("Upstash-Schedule-Id", "daily"))
     post("/v2/topics/order-events/endpoints", body={"endpoints": [{"url": HOOK, "name": "shop"}]})

@@ -18,6 +18,7 @@ FILES = ROOT / "src" / "lateron" / "console"
 VENDOR = FILES / "vendor"
 OWN = sorted(path for path in FILES.rglob("*.js") if VENDOR not in path.parents)
 IMPORT = re.compile(r"""(?:\bfrom ?|\bimport\()["']([^"'\n]+)["']""")
+EXPORT = r"^export (?:default )?(?:async )?(?:const|let|class|function\*?) (\w+)"
 SCRIPT_GZIP_MAX = 90 << 10
 STYLE_GZIP_MAX = 20 << 10
 
@@ -60,6 +61,18 @@ def test_every_import_is_relative_and_there_and_every_file_is_reached() -> None:
 
     served = {path.resolve() for path in FILES.rglob("*") if path.suffix in {".js", ".css", ".svg"}}
     assert served == reached
+
+
+@pytest.mark.parametrize("path", OWN, ids=lambda path: path.name)
+def test_every_name_that_is_imported_is_exported(path: Path) -> None:
+    """A browser finds out when somebody opens that screen, and then it stays empty."""
+    named = re.findall(r"""^import \{([^}]*)\} from ["']([^"'\n]+)["']""", path.read_text("utf-8"), re.MULTILINE)
+    for names, target in named:
+        found = (path.parent / target).resolve()
+        if VENDOR in found.parents or found.name == "lib.js":  # What is of others is small and compressed.
+            continue
+        exported = set(re.findall(EXPORT, found.read_text("utf-8"), re.MULTILINE))
+        assert {name.split(" as ")[0].strip() for name in names.split(",")} - {""} <= exported, target
 
 
 def test_the_page_has_no_script_or_style_of_its_own() -> None:

@@ -22,6 +22,7 @@ SCREENS = (
     "builder?kind=schedule",
     "catcher",
     "settings",
+    "jobs",
 )
 
 
@@ -37,6 +38,8 @@ def furnish(server: Server) -> str:
     server.call("POST", "/v2/queues/mail/pause")
     endpoints = f'{{"endpoints": [{{"url": "{catch}/a", "name": "billing"}}]}}'.encode()
     server.call("POST", "/v2/topics/orders/endpoints", endpoints, (JSON,))
+    slow = b'{"kind": "retryNow", "filter": {"label": "reminder"}, "spread": "1h"}'
+    assert server.call("POST", "/lateron/v1/jobs", slow, (JSON,)).status == 201
     cron = (("Upstash-Cron", "*/5 * * * *"), ("Upstash-Schedule-Id", "sweep"))
     server.call("POST", f"/v2/schedules/{catch}/sweep", b"{}", (JSON, *cron))
     return str(server.call("GET", "/v2/dlq").json["messages"][0]["messageId"])

@@ -85,6 +85,72 @@ def test_all_that_a_filter_means_are_counted_before_they_are_touched(open_page: 
     assert len(server.call("GET", "/v2/messages").json["messages"]) == 1
 
 
+def test_a_slow_job_is_shown_on_every_screen_until_it_is_stopped(open_page: Open, server: Server) -> None:
+    """It is the server's: neither another screen nor a reload ends it, and its place is found by the palette."""
+    fail(server, 5)
+    page = open_page("dead")
+    page.get_by_role("button", name="Replay all").click()
+    box = page.get_by_role("dialog")
+    box.get_by_text("Change something on the way").click()
+    box.get_by_label("Or spread over").fill("1h")
+    box.get_by_role("button", name="Edit the body").click()
+    box.get_by_label("Body").fill('{"mended": true}')
+    box.get_by_role("button", name="Replay 5 messages").click()
+    jobs = page.get_by_role("region", name="Bulk jobs")
+    expect(jobs.get_by_text("5 dead letters: 1 replayed.")).to_be_visible()
+    go(page, "Queues")
+    page.reload()
+    expect(jobs.get_by_text("5 dead letters: 1 replayed.")).to_be_visible()
+    caught = until(lambda: server.call("GET", "/lateron/v1/catcher/orders").json["requests"][:1], "the delivery")
+    assert caught[0]["body"] == '{"mended": true}'
+
+    jobs.get_by_role("button", name="Stop the job").click()
+    expect(page.get_by_text("1 dead letter replayed; then the job was cancelled.")).to_be_visible()
+    expect(jobs).to_have_count(0)
+    page.keyboard.press("/")
+    page.keyboard.type("bulk jobs")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1, name="Bulk jobs")).to_be_visible()
+    expect(page.get_by_role("cell", name="cancelled", exact=True)).to_be_visible()
+    (job,) = server.call("GET", "/lateron/v1/jobs").json["jobs"]
+    assert (job["state"], job["done"], job["total"]) == ("cancelled", 1, 5)
+
+
+def test_what_was_replayed_is_taken_back_while_it_waits(open_page: Open, server: Server) -> None:
+    """Undo cancels the messages of that job and no other."""
+    fail(server, 2)
+    publish(server, "other", None, ("Upstash-Delay", "1h"))
+    page = open_page("dead")
+    page.get_by_role("button", name="Replay all").click()
+    box = page.get_by_role("dialog")
+    box.get_by_text("Change something on the way").click()
+    box.get_by_label("Delay").fill("1h")
+    box.get_by_role("button", name="Replay 2 messages").click()
+
+    page.get_by_role("button", name="Undo").click()
+
+    expect(page.get_by_text("2 messages cancelled.")).to_be_visible()
+    assert len(server.call("GET", "/v2/messages").json["messages"]) == 1
+
+
+def test_messages_that_wait_for_their_time_go_now(open_page: Open, server: Server) -> None:
+    """One by a key on its page, all that fit by a job."""
+    message = publish(server, "one", None, ("Upstash-Delay", "1h"))
+    for _ in range(2):
+        publish(server, "many", None, ("Upstash-Delay", "1h"), ("Upstash-Label", "night"))
+    page = open_page(f"messages?id={message}")
+    expect(page.get_by_role("button", name="Retry now")).to_be_visible()
+    page.keyboard.press("r")
+    expect(page.get_by_text("Delivered with attempt 1")).to_be_visible()
+
+    go(page, "Messages")
+    page.get_by_role("button", name="Waiting").click()
+    page.get_by_role("button", name="Retry all that wait now").click()
+    page.get_by_role("dialog").get_by_role("button", name="Retry 2 messages").click()
+    expect(page.get_by_text("2 messages due now.")).to_be_visible()
+    until(lambda: len(server.call("GET", "/lateron/v1/catcher/many").json["requests"]) == 2, "the deliveries")
+
+
 def test_a_schedule_shows_its_next_runs_while_it_is_written(open_page: Open, server: Server) -> None:
     """The preview is the server's own; the schedule that is saved runs at a press and can be paused."""
     page = open_page("builder?kind=schedule")

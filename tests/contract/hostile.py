@@ -283,6 +283,55 @@ SELECTIONS: Final = (
     Bad("DELETE", "/v2/dlq?label=kept", "both", body=b'{"dlqIds":["x"]}'),
 )
 
+_JOB: Final = "/lateron/v1/jobs"
+_BIG: Final = b"x" * (10 * MEGABYTE + 1)
+_ASKED: Final = (
+    (b"", "body"),
+    (b"[]", "body"),
+    (b"{", "body"),
+    (b"\xff", "body"),
+    (b"[" * DEEP, "body"),
+    (b'{"kind":"cancel"}', "filter"),
+    (b'{"filter":{}}', "kind"),
+    (b'{"kind":"drop","filter":{}}', "kind"),
+    (b'{"kind":"cancel","filter":{},"dry_run":true}', "dry_run"),
+    (b'{"kind":"cancel","filter":[]}', "filter"),
+    (b'{"kind":"cancel","filter":{"no-such":"x"}}', "no-such"),
+    (b'{"kind":"cancel","filter":{"count":5}}', "count"),
+    (b'{"kind":"cancel","filter":{"responseStatus":500}}', "responseStatus"),
+    (b'{"kind":"cancel","filter":{"label":""}}', "label"),
+    (b'{"kind":"cancel","filter":{"label":[]}}', "label"),
+    (b'{"kind":"cancel","filter":{"label":","}}', "label"),
+    (b'{"kind":"deleteDeadLetters","filter":{"host":"x"}}', "host"),
+    (b'{"kind":"cancel","filter":{},"rate":0}', "rate"),
+    (b'{"kind":"cancel","filter":{},"rate":1e9}', "rate"),
+    (b'{"kind":"cancel","filter":{},"rate":1,"spread":"1m"}', "rate"),
+    (b'{"kind":"cancel","filter":{},"spread":"soon"}', "spread"),
+    (b'{"kind":"cancel","filter":{},"limit":0}', "limit"),
+    (b'{"kind":"cancel","filter":{},"options":{"Upstash-Retries":"1"}}', "options"),
+    (b'{"kind":"cancel","filter":{},"body":"x"}', "body"),
+    (b'{"kind":"replayDeadLetters","filter":{},"body":"x","bodyBase64":"eA=="}', "bodyBase64"),
+    (b'{"kind":"replayDeadLetters","filter":{},"bodyBase64":"?"}', "bodyBase64"),
+    (b'{"kind":"replayDeadLetters","filter":{},"options":{"X":"1"}}', "options"),
+    (b'{"kind":"replayDeadLetters","filter":{},"options":{"Upstash-Retries":"many"}}', "Upstash-Retries"),
+    (b'{"kind":"reschedule","filter":{}}', "Upstash-Delay"),
+    (b'{"kind":"reschedule","filter":{},"options":{"Upstash-Delay":"1m","Upstash-Not-Before":"1"}}', "Upstash-Delay"),
+    (b'{"kind":"reschedule","filter":{},"options":{"Upstash-Delay":"1m","Upstash-Retries":"1"}}', "Upstash-Delay"),
+    (b'{"kind":"erase","filter":{}}', "label"),
+    (b'{"kind":"erase","filter":{"label":"kept","host":"x"}}', "label"),
+)
+JOBS: Final = (
+    *(Bad("POST", _JOB, says, body=body) for body, says in _ASKED),
+    Bad("POST", _JOB, "quota", 412, b'{"kind":"replayDeadLetters","filter":{},"options":{"Upstash-Retries":"101"}}'),
+    Bad("POST", _JOB, "body: the quota allows", 412, b'{"kind":"replayDeadLetters","filter":{},"body":"%b"}' % _BIG),
+    Bad("POST", _JOB, "body", 413, b" " * (16 * MEGABYTE + 1)),
+    Bad("GET", f"{_JOB}?cursor=x", "cursor"),
+    Bad("GET", f"{_JOB}?label=x", "label"),
+    *(Bad("GET", f"{_JOB}/{job}", "not found", 404) for job in ("x", "job_", "job_" + "0" * 32, "job_" + "F" * 32)),
+    Bad("POST", f"{_JOB}/job_{'0' * 32}/cancel", "not found", 404),
+    Bad("POST", f"/lateron/v1/messages/{NO_MESSAGE}/retry", "not found", 404),
+)
+
 _IDS: Final = (
     "x",
     "msg_",

@@ -156,7 +156,8 @@ class House:
         self._hang_up()
         attempted = self._attempts()
         self._eye.close()
-        assert self._delivers or attempted == self._attempted, "a message was claimed: somebody may have been called"
+        fewer = all(now <= then for now, then in zip(attempted[0], self._attempted[0], strict=True))  # If erased.
+        assert self._delivers or fewer, "a message was claimed: somebody may have been called"
 
     def _attempts(self) -> list[Any]:
         """Count the attempts that the log and the messages know."""
@@ -236,6 +237,7 @@ def _arrange(house: House, user: DevUser) -> None:
         ("POST", f"/v2/schedules/{house.url}/_catch/scheduled", "report", cron),
         ("POST", f"/lateron/v1/destinations/host-{mine}.example:443/pause", "", {}),
         ("POST", "/lateron/v1/tokens", f'{{"name": "token-{mine}", "scope": "read"}}', {}),
+        ("POST", "/lateron/v1/jobs", '{"kind": "cancel", "filter": {"label": "nobody"}}', {}),
     ):
         answer = house.ask(method, target, body.encode(), headers, user.token)
         assert answer.status in {200, 201}, answer
@@ -251,7 +253,8 @@ def _at_rest(house: House, token: str) -> bool:
     """Whether what was to be delivered has been, failure callbacks included, and only what waits is left."""
     caught = house.ask("GET", "/lateron/v1/catcher/told", token=token).json["requests"]
     pending = house.ask("GET", "/v2/messages", token=token).json["messages"]
-    return len(caught) == 4 and len(pending) == 5
+    jobs = house.ask("GET", "/lateron/v1/jobs", token=token).json["jobs"]
+    return len(caught) == 4 and len(pending) == 5 and {job["state"] for job in jobs} == {"done"}
 
 
 @contextmanager

@@ -190,7 +190,7 @@ def _followed(file: Mapping[str, Any], part: Mapping[str, Any]) -> Mapping[str, 
 
 
 if __name__ == "__main__":
-    import yaml  # type: ignore[import-untyped]  # Comes with schemathesis, without types.
+    import yaml
 
     found = list(differences(yaml.safe_load(Path(sys.argv[1]).read_text("utf-8"))))
     print(*found or ["The table is that of the file."], sep="\n")

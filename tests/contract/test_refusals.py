@@ -191,7 +191,7 @@ def test_option_that_does_not_exist_is_refused(option: str, house: House) -> Non
 
 @pytest.mark.promise("P-3", "F-44", "D-7")
 @pytest.mark.parametrize(
-    "bad", [*hostile.DESTINATIONS, *hostile.QUERIES, *hostile.SELECTIONS, *hostile.NOBODY], ids=name
+    "bad", [*hostile.DESTINATIONS, *hostile.QUERIES, *hostile.SELECTIONS, *hostile.JOBS, *hostile.NOBODY], ids=name
 )
 def test_bad_request_is_refused_and_changes_nothing(bad: Bad, house: House) -> None:
     """Whatever part of it is bad."""
@@ -268,6 +268,7 @@ def test_nobody_changes_anything_without_a_token(house: House) -> None:
         Bad("DELETE", "/v2/messages", "", 401),
         Bad("DELETE", "/v2/dlq", "", 401),
         Bad("POST", "/v2/dlq/retry", "", 401),
+        Bad("POST", "/lateron/v1/jobs", "", 401, b'{"kind":"erase","filter":{"label":"kept"}}'),
         Bad("POST", "/v2/keys/rotate", "", 401),
         Bad("DELETE", "/lateron/v1/catcher", "", 401),
     )

@@ -223,7 +223,7 @@ def brought_token(twist: Twist) -> bool:
 
 def known_ids(house: House) -> Mapping[str, Sequence[str]]:
     """Return what exists, by the name of the parameter that takes it."""
-    messages, letters = list[str](), list[str]()
+    messages, letters, jobs = list[str](), list[str](), list[str]()
     for user in (ALICE, BOB):
         messages += [
             message["messageId"] for message in house.ask("GET", "/v2/messages", token=user.token).json["messages"]
@@ -231,12 +231,14 @@ def known_ids(house: House) -> Mapping[str, Sequence[str]]:
     for user in (ALICE, BOB):
         events = house.ask("GET", "/v2/events", token=user.token).json["events"]
         messages += dict.fromkeys(event["messageId"] for event in events)
+        jobs += [job["jobId"] for job in house.ask("GET", "/lateron/v1/jobs", token=user.token).json["jobs"]]
         letters += [letter["dlqId"] for letter in house.ask("GET", "/v2/dlq", token=user.token).json["messages"]]
     return {
         "messageId": messages,
         "messageIds": messages,
         "dlqId": letters,
         "dlqIds": letters,
+        "jobId": jobs,
         "scheduleId": ["daily", f"scheduled-{ALICE.tenant}", f"scheduled-{BOB.tenant}", "none"],
         "queueName": [f"line-{ALICE.tenant}", f"line-{BOB.tenant}", "none"],
         "urlGroupName": [f"group-{ALICE.tenant}", f"group-{BOB.tenant}", "none"],
@@ -300,7 +302,7 @@ def sent_names(response: requests.Response) -> set[str]:
     """Return the names of a request's parts, in lower case, one of which a refusal has to name."""
     request = response.request
     path, _, query = str(request.url).partition("?")
-    names = {"body", "query", "destination", "topic", "message", "dead letter", "headers", "http request", "url"}
+    names = {"body", "query", "destination", "topic", "message", "dead letter", "job", "headers", "http request", "url"}
     names |= {"schedule", "cron", "queue", "flow-control key", "group", "name", "token"} | {
         str(name).lower() for name in request.headers
     }

@@ -151,6 +151,11 @@ ELSEWHERE: Final = frozenset(
         "POST /lateron/v1/delivery/pause",  # It is the first user's to stop the server for all.
         "POST /lateron/v1/delivery/resume",
         "GET /metrics",  # As above: sums of all users.
+        "POST /lateron/v1/messages/{messageId}/retry",
+        "GET /lateron/v1/jobs",  # What jobs do happens when the call is over.
+        "POST /lateron/v1/jobs",
+        "GET /lateron/v1/jobs/{jobId}",
+        "POST /lateron/v1/jobs/{jobId}/cancel",
     )
 )
 

@@ -8,6 +8,7 @@ Alice can read, must stay the same.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from functools import partial
@@ -22,9 +23,10 @@ from tests.support.poll import until
 from lateron.api.app import ROUTES
 from lateron.api.routes import Access
 from lateron.config.dev_users import DevUser
+from lateron.core.bulk import WORDS
 
-LISTS: Final = ("/v2/messages", "/v2/events", "/v2/logs", "/v2/dlq", "/lateron/v1/catcher")
-ID: Final = re.compile(r"msg_[0-9a-f]{32}|[0-9]{13}-[0-9a-f]{32}")
+LISTS: Final = ("/v2/messages", "/v2/events", "/v2/logs", "/v2/dlq", "/lateron/v1/jobs", "/lateron/v1/catcher")
+ID: Final = re.compile(r"(?:msg|job)_[0-9a-f]{32}|[0-9]{13}-[0-9a-f]{32}")
 
 
 class Hers(NamedTuple):
@@ -41,7 +43,13 @@ class Hers(NamedTuple):
     schedule: str
     host: str  # Paused.
     token: str  # Name of one that may read.
+    job: str  # A bulk job, at rest.
     ids: frozenset[str]  # Every id that she can see.
+
+
+def would(kind: str, name: str, value: str) -> str:
+    """Return the body that asks what a bulk job would change."""
+    return json.dumps({"kind": kind, "filter": {name: value}, "dryRun": True})
 
 
 class Row(NamedTuple):
@@ -56,6 +64,7 @@ class Row(NamedTuple):
 
 
 NOTHING_DELETED: Final = {"deleted": 0}
+NOTHING_MEANT: Final = {"count": 0, "examples": [], "dryRun": True}
 OVERWRITE: Final = {"Upstash-Cron": "1 1 1 1 1", "Upstash-Schedule-Id": "<schedule>"}
 TABLE: Final[dict[str, list[Row]]] = {
     "POST /v2/publish/{destination}": [
@@ -173,6 +182,18 @@ TABLE: Final[dict[str, list[Row]]] = {
         Row("/lateron/v1/messages/<message>", 404),
         Row("/lateron/v1/messages/<delivered>", 404),
     ],
+    "POST /lateron/v1/messages/{messageId}/retry": [Row("/lateron/v1/messages/<message>/retry", 404)],
+    "GET /lateron/v1/jobs": [Row("/lateron/v1/jobs", 200)],
+    "POST /lateron/v1/jobs": [
+        Row("/lateron/v1/jobs", 200, would("cancel", "messageIds", "<message>"), NOTHING_MEANT),
+        Row("/lateron/v1/jobs", 200, would("retryNow", "messageIds", "<message>"), NOTHING_MEANT),
+        Row("/lateron/v1/jobs", 200, would("deleteDeadLetters", "dlqIds", "<letter>"), NOTHING_MEANT),
+        Row("/lateron/v1/jobs", 200, would("replayDeadLetters", "messageIds", "<dead>"), NOTHING_MEANT),
+        Row("/lateron/v1/jobs", 200, would("cancel", "queueName", "<queue>"), NOTHING_MEANT),
+        Row("/lateron/v1/jobs", 201, '{"kind":"deleteDeadLetters","filter":{"dlqIds":"<letter>"}}', own=True),
+    ],
+    "GET /lateron/v1/jobs/{jobId}": [Row("/lateron/v1/jobs/<job>", 404)],
+    "POST /lateron/v1/jobs/{jobId}/cancel": [Row("/lateron/v1/jobs/<job>/cancel", 404)],
     "GET /lateron/v1/info": [Row("/lateron/v1/info", 200)],
     "GET /metrics": [Row("/metrics", 403)],
     "GET /lateron/v1/catcher": [Row("/lateron/v1/catcher", 200, answer={"names": []})],
@@ -205,6 +226,7 @@ def hers(house: House) -> Hers:
         schedule=f"scheduled-{ALICE.tenant}",
         host=f"host-{ALICE.tenant}.example:443",
         token=f"token-{ALICE.tenant}",
+        job=house.ask("GET", "/lateron/v1/jobs").json["jobs"][0]["jobId"],
         ids=seen,
     )
 
@@ -298,6 +320,23 @@ def test_what_the_other_user_misses_is_there_for_her(route: str, row: Row, house
 
     assert answer.status in {200, 201}, answer
     assert row.answer is None or answer.json != row.answer, answer
+
+
+@pytest.mark.promise("P-111", "D-5", "P-96")
+@pytest.mark.parametrize("kind", [kind for kind in WORDS if kind != "reschedule"])
+def test_a_job_for_everything_means_everything_of_his_own(kind: str, house: House, hers: Hers) -> None:
+    """It runs when the call is over, so whose it is must be remembered."""
+    before = rows_of_others(house), view(house, hers)
+    wanted = {"kind": kind, "filter": {"label": ["later", "kept"]} if kind == "erase" else {}}
+
+    made = house.ask("POST", "/lateron/v1/jobs", json.dumps(wanted).encode(), token=BOB.token)
+    target = f"/lateron/v1/jobs/{made.json['jobId']}"
+    until(lambda: house.ask("GET", target, token=BOB.token).json["state"] != "running", "the job to end")
+
+    ended = house.ask("GET", target, token=BOB.token).json
+    assert (ended["state"], ended["done"]) == ("done", ended["total"])
+    assert ended["done"] >= 4
+    assert (rows_of_others(house), view(house, hers)) == before
 
 
 @pytest.mark.promise("P-111", "D-5")

@@ -20,7 +20,7 @@ from typing import Any, Final
 import pytest
 import requests
 import schemathesis
-import yaml  # type: ignore[import-untyped]  # Comes with schemathesis, without types.
+import yaml
 from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis.specs.openapi.checks import response_schema_conformance
 from tests.contract.house import House

@@ -35,8 +35,8 @@ from lateron.store.sqlite import open_file, statements
 SEEDS = (0, 1, 2)
 STEPS = 40
 STRIDE = 71  # Every so many operations a cut.
-TABLES_THAT_CHANGE = {"attempt", "dead_letter", "dedup", "event", "lane", "message", "node", "queue", "request",
-                      "schedule", "setting", "signing_key", "tick", "token", "url_group"}  # fmt: skip
+TABLES_THAT_CHANGE = {"attempt", "bulk_job", "dead_letter", "dedup", "event", "lane", "message", "node", "queue",
+                      "request", "schedule", "setting", "signing_key", "tick", "token", "url_group"}  # fmt: skip
 
 ROWS = 20  # In each table of the old store.
 BATCH = tuple(

@@ -20,6 +20,7 @@ from lateron.broker.resources import Resources
 from lateron.broker.schedules import Schedules
 from lateron.broker.views import KeyPair, Limits, Result, Turn
 from lateron.core import flow_control
+from lateron.core.bulk import JobKind, Order
 from lateron.core.groups import Endpoint
 from lateron.core.publish import GroupPublication, PublishContext
 from lateron.core.quota import QUOTAS
@@ -264,6 +265,8 @@ class Work:
 
     def redrive(self) -> None:
         self.broker.redrive(1, Filter(), Overrides(), self.now, limit=2)
+        self.broker.create_job(1, Order(JobKind.REPLAY, limit=2), "user", None, self.now)
+        self.broker.advance_job(self.now)
 
     def delete_dead(self) -> None:
         self.broker.delete_dead(1, Filter(), limit=1)

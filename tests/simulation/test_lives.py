@@ -19,6 +19,7 @@ RARE = {
     "cancelled", "clock not believed", "clock stepped", "died while it recovered", "died, committed",
     "died, not committed", "disk full", "duplicate", "given back", "host paused", "key paused", "key pinned",
     "late answer refused", "lost with its node", "purged", "queue deleted", "queue paused", "redriven",
+    "replayed by a job",
     "schedule paused", "scheduled", "server paused", "ticked", "ticks not believed", "waiting",
 }  # fmt: skip
 

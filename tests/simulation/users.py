@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from tests.simulation.models import Birth, Known, Violation
 
 from lateron.broker.bulk import NEWEST, Cancelled, Deleted, Redriven
+from lateron.core.bulk import Job, JobKind, JobState, Order
 from lateron.core.values import SECOND, Filter, Kind, MessageId, Millis, Overrides, QueueKind, State
 
 if TYPE_CHECKING:
@@ -127,9 +128,30 @@ class Users:
             world.marks["redriven"] += len(made)
 
         broker, now, count = world.node.broker, world.now, len(letters)
+        if count >= 2:
+            self._by_job(tenant, Order(JobKind.REPLAY, selection, limit=count, overrides=overrides), births, letters)
+            return
         holds, _ = world.perform(lambda: broker.redrive(tenant, selection, overrides, now, count), then, births)
         if holds and broker is world.node.broker and selection.dlq_ids:
             world.perform(lambda: broker.redrive(tenant, selection, overrides, now, count))
+
+    def _by_job(self, tenant: int, order: Order, births: list[Birth], letters: list[Letter]) -> None:
+        """The same by a bulk job, which outlives the node: its one piece is done once, whatever fails meanwhile."""
+        world, asked = self.world, "SELECT id, done, failed, state FROM bulk_job"
+        before = world.disk.rows(asked, ())
+        holds, _ = world.perform(lambda: world.node.broker.create_job(tenant, order, "user", None, world.now))
+        if not holds:
+            return
+
+        def then(made: list[MessageId], _: Job | None) -> None:
+            self._taken(letters)
+            world.marks["replayed by a job"] += len(made)
+
+        while not world.perform(lambda: world.node.broker.advance_job(world.now), then, births)[0]:
+            pass  # It failed, or the node died of it, before it was stored.
+        ended = [row[1:] for row in world.disk.rows(asked, ()) if row not in before]
+        if ended != [(len(letters), 0, JobState.DONE)]:
+            raise Violation("P-135", f"a job for {len(letters)} dead letters ended as {ended}")
 
     def delete_letters(self) -> None:
         """A user deletes dead letters."""

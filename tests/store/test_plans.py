@@ -23,6 +23,7 @@ WALKS = {
     "SCAN token": "as above",
     "SCAN signing_key": "as above",
     "SCAN store": "one row",
+    "SCAN bulk_job USING INDEX bulk_job_open": "jobs that are under way, at most a hundred of each user",
     "SCAN message USING COVERING INDEX message_node": "as above",
     "SCAN message USING COVERING INDEX message_lane": "once, at a start, and at most so many",
     "SCAN message USING INDEX message_parked": "as above",

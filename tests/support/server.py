@@ -212,7 +212,7 @@ class Server:
             self.stop()
 
     def _environment(self) -> dict[str, str]:
-        theirs = ("LATERON_", "QSTASH_", "SSL_CERT_")
+        theirs = ("LATERON_", "QSTASH_", "SSL_CERT_", "OTEL_")
         environ = {name: value for name, value in os.environ.items() if not name.startswith(theirs)}
         if self.mode == "serve":
             environ["LATERON_TOKEN"] = self.user.token

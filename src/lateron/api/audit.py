@@ -58,11 +58,14 @@ ACTIONS: Final[Mapping[str, str]] = {
     "POST /lateron/v1/tokens": "token.create",
     "DELETE /lateron/v1/tokens/{tokenName}": "token.revoke",
     "POST /lateron/v1/tokens/{tokenName}/reset": "token.reset",
+    "POST /lateron/v1/messages/{messageId}/retry": "message.retry",
+    "POST /lateron/v1/jobs": "job.create",
+    "POST /lateron/v1/jobs/{jobId}/cancel": "job.cancel",
     "DELETE /lateron/v1/catcher": "catcher.clear",
     "DELETE /lateron/v1/catcher/{name}": "catcher.clear",
 }
 OPERATOR: Final[Tenant] = 1  # The first user of a server.
-_CREATED: Final = frozenset(("deadLetter.retry", "schedule.set", "schedule.run", "token.create"))
+_CREATED: Final = frozenset(("deadLetter.retry", "schedule.set", "schedule.run", "token.create", "job.create"))
 
 
 def note_of(ports: Ports, call: Call, action: str) -> Note:

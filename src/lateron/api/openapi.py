@@ -23,6 +23,7 @@ from lateron.api.describe import strings as _strings
 from lateron.api.openapi_audit import audit_paths, audit_schemas
 from lateron.api.openapi_flow import flow_paths, flow_schemas
 from lateron.api.openapi_groups import group_paths, group_schemas
+from lateron.api.openapi_jobs import job_paths, job_schemas
 from lateron.api.openapi_live import live_paths
 from lateron.api.openapi_options import PUBLISH_OPTIONS, publish_headers
 from lateron.api.openapi_queues import QUEUE_SCHEMA, queue_paths
@@ -46,6 +47,7 @@ _ERRORS: Final = {
     401: ("No valid token.", "unauthorized: send a valid token as Authorization: Bearer <token>"),
     403: ("The token may not do this.", "forbidden: scope read may not change this"),
     404: ("It does not exist, or not any more.", f"message {_ID} not found"),
+    409: ("It is in no state for this.", f"message {_ID} waits for no time: its attempt is under way"),
     412: ("The quota of this server does not allow it.", "Upstash-Retries: the quota allows at most 5, got 1000"),
     413: ("The body is too large to be read.", "body: at most 104857600 bytes"),
     429: ("Too many management calls; see Burst-RateLimit-*.", "rate limit: at most 100 calls a second"),
@@ -67,6 +69,7 @@ _FILTERS: Final = {
     "queueName": "Name of a queue.",
     "flowControlKey": "A flow-control key.",
     "callerIp": "Address of the publisher.",
+    "jobId": "Id of the bulk job that published it anew.",
     "scheduleId": "Id of the schedule that made it.",
     "state": "State of the log's line; IN_PROGRESS is ACTIVE, RETRY and ERROR.",
     "responseStatus": "Status of the last answer, 0 if there was none.",
@@ -83,6 +86,7 @@ _TAGS: Final = (
     "Messages",
     "Log",
     "Dead letters",
+    "Bulk jobs",
     "Schedules",
     "URL groups",
     "Flow control",
@@ -92,7 +96,7 @@ _TAGS: Final = (
     "Server",
     "Catcher",
 )
-_OF_MESSAGE: Final = ("url", "topicName", "label", "queueName", "flowControlKey", "scheduleId", "callerIp")
+_OF_MESSAGE: Final = ("url", "topicName", "label", "queueName", "flowControlKey", "scheduleId", "callerIp", "jobId")
 _COMMON: Final = (*_OF_MESSAGE, "fromDate", "toDate", "count")
 _OF_DEAD_LETTERS: Final = ("dlqIds", "messageIds", "responseStatus", *_COMMON, "cursor")
 _NUMBERS: Final = frozenset(("fromDate", "toDate", "count", "responseStatus"))
@@ -128,6 +132,7 @@ def document() -> Json:
             **token_paths(),
             **audit_paths(),
             **live_paths(),
+            **job_paths(),
             **_other_paths(),
         },
         "components": {
@@ -449,7 +454,7 @@ def _schemas() -> Json:
     texts = "messageId url method body bodyBase64 callback failureCallback callerIP retryDelayExpression label"
     numbers = "maxRetries notBefore createdAt timeout parallelism rate period"
     about = {
-        **_fields(text, f"{texts} flowControlKey topicName endpointName scheduleId parentMessageId"),
+        **_fields(text, f"{texts} flowControlKey topicName endpointName scheduleId jobId parentMessageId"),
         **_fields(number, numbers),
         **_fields(headers, "header callbackHeader failureCallbackHeader"),
         "labels": _strings(),
@@ -507,6 +512,7 @@ def _schemas() -> Json:
         **flow_schemas(),
         **token_schemas(),
         **audit_schemas(),
+        **job_schemas(),
         "Keys": _object({"current": text, "next": text}, ["current", "next"]),
     }
 

@@ -30,7 +30,11 @@ PUBLISH_OPTIONS: Final = (
     ("Lateron-Flow-Smooth", "true: no window of one period holds over `rate` starts.", "true"),
     ("Upstash-Label", "Labels to find it by, separated by commas.", "billing"),
     ("Upstash-Redact-Fields", "What is only ever shown as its hash.", "body, header[Authorization]"),
+    ("traceparent", "The W3C trace it belongs to; each delivery carries it on.", f"00-{'a' * 32}-{'b' * 16}-01"),
+    ("tracestate", "Goes with `traceparent`.", "vendor=value"),
+    ("baggage", "W3C baggage; each delivery carries it on.", "key=value"),
 )
+TRACE: Final = ("traceparent", "tracestate", "baggage")  # Of a publish; runs of a schedule belong to no request.
 
 
 def publish_headers(left_out: tuple[str, ...] = ()) -> list[Json]:

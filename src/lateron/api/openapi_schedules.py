@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from lateron.api.describe import operation, ref
 from lateron.api.describe import path as path_parameter
-from lateron.api.openapi_options import publish_headers
+from lateron.api.openapi_options import TRACE, publish_headers
 
 Json = dict[str, Any]
 
@@ -53,7 +53,7 @@ def schedule_paths() -> Json:
                 "Create or replace a schedule",
                 "Takes what a publish takes, but for deduplication and Upstash-Not-Before; a publish with Upstash-Cron "
                 "does the same.",
-                [destination, *ours, *publish_headers()],
+                [destination, *ours, *publish_headers(TRACE)],
                 created,
                 (400, 401, 403, 404, 412, 413, 429, 501, 503, 507),
                 body={"*/*": {"schema": {}, "example": "any bytes"}},

@@ -11,11 +11,11 @@ from typing import Any, Final, Protocol
 from lateron.api.call import Receive, Scope, Send
 from lateron.api.pages import Page
 from lateron.broker.resources import Identity, Resources
-from lateron.broker.views import KeyPair
+from lateron.broker.views import Answered, Item, KeyPair
 from lateron.core.board import Boards
 from lateron.core.destination import Destination
 from lateron.core.quota import Quota
-from lateron.core.values import MINUTE, Millis, Tenant
+from lateron.core.values import MINUTE, Millis, Tenant, Trace
 from lateron.runtime import Clock
 from lateron.telemetry import Counters
 from lateron.writer import Writer
@@ -56,6 +56,24 @@ class CatchingRoom(Protocol):
         """Forget what was caught."""
 
 
+class TracedPublish(Protocol):
+    """A request that publishes, as somebody follows it."""
+
+    @property
+    def items(self) -> tuple[Item, ...]:
+        """Return what to store."""
+
+    def ended(self, result: tuple[Answered, ...] | BaseException) -> None:
+        """Take note of what the store answered, or of why it did not."""
+
+
+class TracingRoom(Protocol):
+    """Who follows requests; see ``lateron.tracing``."""
+
+    def publish(self, route: str, items: Sequence[Item], incoming: Trace | None) -> TracedPublish:
+        """Follow a request whose items are about to be stored, ``incoming`` being the trace that it belongs to."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConsoleSettings:
     """What the console is told of the settings."""
@@ -85,6 +103,7 @@ class Ports:
     query_token: Callable[[Identity], bool] = lambda _: True  # Whether a token may come as ?qstash_token=.
     trusted_proxies: Sequence[IPv4Network | IPv6Network] = ()
     catcher: CatchingRoom | None = None
+    tracing: TracingRoom | None = None  # None: nobody follows.
     boards: Boards = field(default_factory=Boards)
     streams: Streams = field(default_factory=Streams)
     console: ConsoleSettings | None = None  # None: there is no console.

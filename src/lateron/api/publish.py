@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from lateron.api.audit import note_of
 from lateron.api.auth import Token, identify, token_of
 from lateron.api.call import COUNTED, Answer, Call, InFlight, at_most, failure, json_answer
-from lateron.api.ports import Ports
+from lateron.api.ports import Ports, TracingRoom
 from lateron.api.sighting import Sighting
 from lateron.broker.views import Accepted, Answered, Enrolled, FannedOut, Item
 from lateron.core.batch import ItemError
@@ -30,11 +30,14 @@ from lateron.core.reach import Check, guard
 from lateron.core.recurring import NewSchedule
 from lateron.core.render import error_answer, publish_answer, publish_answer_json
 from lateron.core.token import Access, require
-from lateron.core.values import Publication, Tenant
+from lateron.core.trace import RAW_NAMES, read_trace
+from lateron.core.values import Publication, Tenant, Trace
 from lateron.core.wire import CronGiven, PublishContext, incoming_hops, parse_batch, parse_publish, parse_schedule
 from lateron.errors import LateronError
+from lateron.writer import Done
 
 PREFIX: Final = "/v2/publish/"
+_ROUTE: Final = f"{PREFIX}{{destination}}"
 _LONG_WAY: Final = frozenset({b"upstash-cron", b"upstash-schedule-id"})  # No plain publish.
 CREATED: Final = 201
 DUPLICATE: Final = 202
@@ -56,23 +59,39 @@ async def store(ports: Ports, call: Call, target: bytes, body: bytes, queue: Giv
     except CronGiven:
         require(call.who.scope, Access.CHANGE)
         item = parse_schedule(target, call.headers, body, reading, queue)
-    return await _store(ports, item)
+    route = _ROUTE if queue is None else "/v2/enqueue/{queueName}/{destination}"
+    return await _store(ports, route, item, reading.trace)
 
 
 async def schedule(ports: Ports, call: Call) -> Answer:
     """Store a schedule: ``POST /v2/schedules/{destination}``."""
     body = await call.body(body_check(ports.quota))
-    item = parse_schedule(call.rest, call.headers, body, context(ports, call))
-    answer = await _store(ports, replace(item, note=call.note))
+    reading = context(ports, call)
+    item = replace(parse_schedule(call.rest, call.headers, body, reading), note=call.note)
+    answer = await _store(ports, "/v2/schedules/{destination}", item, reading.trace)
     if call.note is not None:
         call.note.kept = True  # In the transaction that stored the schedule.
     return answer
 
 
-async def _store(ports: Ports, item: Item) -> Answer:
+async def _store(ports: Ports, route: str, item: Item, incoming: Trace | None) -> Answer:
     _guard(ports.check_destination, item)
-    (accepted,) = await ports.writer.publish_any((item,))
+    (accepted,) = await _published(ports, route, (item,), incoming)
     return answered(accepted)
+
+
+async def _published(ports: Ports, route: str, items: Sequence[Item], incoming: Trace | None) -> tuple[Answered, ...]:
+    """Store what a request asks for, followed by whoever follows requests."""
+    if ports.tracing is None:
+        return await ports.writer.publish_any(items)
+    traced = ports.tracing.publish(route, items, incoming)
+    try:
+        answers = await ports.writer.publish_any(traced.items)
+    except BaseException as error:
+        traced.ended(error)
+        raise
+    traced.ended(answers)
+    return answers
 
 
 def _guard(check: Check, item: Item) -> None:
@@ -94,6 +113,7 @@ class Entry(Struct, frozen=True, gc=False):  # Nothing in it can refer to it.
     caller_ip: str | None
     read: tuple[str, Config] | None = None  # Destination and configuration, if the head came before.
     key: bytes | None = None  # Under which to remember it, if it comes again and again.
+    trace: Trace | None = None
 
 
 class FastLane:
@@ -157,7 +177,7 @@ class FastLane:
         prefix = target[: len(self._prefix)]
         if prefix != self._prefix and prefix.lower() != self._prefix:
             return None
-        authorizations, forwarded_for = [], []
+        authorizations, forwarded_for, traced = [], [], False
         for name, value in headers:
             if name in _LONG_WAY:
                 return None
@@ -165,6 +185,8 @@ class FastLane:
                 authorizations.append(value)
             elif name == b"x-forwarded-for":
                 forwarded_for.append(value)
+            elif name in RAW_NAMES:
+                traced = True
         ports = self._ports
         try:
             query = target.partition(b"?")[2]
@@ -179,22 +201,41 @@ class FastLane:
         if key is not None and not self._familiar.came_before(key):
             key = None
         caller_ip = self._caller(peer, forwarded_for)
-        return Entry(target[len(prefix) :], headers, token, identity.tenant, caller_ip, key=key)
+        trace = read_trace(headers) if traced else None
+        return Entry(target[len(prefix) :], headers, token, identity.tenant, caller_ip, key=key, trace=trace)
 
     def publish(self, entry: Entry, body: bytes, reply: Reply) -> None:
         """Store a message; ``reply`` is called once, after the commit, or at once if there will be none."""
         ports, size = self._ports, len(body)
         try:
-            reading = _reading(ports, entry.tenant, entry.caller_ip)
+            reading = _reading(ports, entry.tenant, entry.caller_ip, trace=entry.trace)
             destination, config = entry.read or read_request(entry.rest, entry.headers)
             item = publication(destination, config, entry.headers, body, reading)
             if isinstance(item, Publication):
                 guard(ports.check_destination, item.request)
                 if entry.key is not None:
                     self._familiar.remember(entry.key, _without_head(entry, destination, config))
-            ports.writer.publish_nowait((item,), partial(self._done, size, reply))
+            done = partial(self._done, size, reply)
+            if ports.tracing is None:
+                ports.writer.publish_nowait((item,), done)
+            else:
+                self._follow(ports.tracing, item, entry.trace, done)
         except Exception as error:  # noqa: BLE001 - Told to the caller; a bug costs one request.
             self.refuse(error, size, reply)
+
+    def _follow(self, tracing: TracingRoom, item: Item, incoming: Trace | None, done: Done) -> None:
+        """Store a message, followed by whoever follows requests."""
+        traced = tracing.publish(_ROUTE, (item,), incoming)
+
+        def told(result: tuple[Answered, ...] | BaseException) -> None:
+            traced.ended(result)
+            done(result)
+
+        try:
+            self._ports.writer.publish_nowait(traced.items, told)
+        except BaseException as error:
+            traced.ended(error)
+            raise
 
     def refuse(self, error: BaseException, size: int, reply: Reply) -> None:
         """Answer a publish that failed; ``size`` bytes of it had been taken."""
@@ -220,7 +261,7 @@ class FastLane:
 
 
 def _without_head(entry: Entry, destination: str, config: Config) -> Entry:
-    return Entry(b"", (), entry.token, entry.tenant, entry.caller_ip, (destination, config))
+    return Entry(b"", (), entry.token, entry.tenant, entry.caller_ip, (destination, config), trace=entry.trace)
 
 
 def answered(accepted: Answered) -> Answer:
@@ -249,7 +290,7 @@ async def batch(ports: Ports, call: Call) -> Answer:
     items = [_guarded(ports.check_destination, call.who.scope, index, item) for index, item in enumerate(items)]
     items = [_with_note(ports, call, index, item) for index, item in enumerate(items)]
     good = [item for item in items if not isinstance(item, ItemError)]
-    accepted = iter(await ports.writer.publish_any(good) if good else ())
+    accepted = iter(await _published(ports, "/v2/batch", good, reading.trace) if good else ())
     answers: list[Any] = []
     stored = 0
     for index, item in enumerate(items):
@@ -283,10 +324,12 @@ def _item_answer(answer: Accepted | FannedOut | Enrolled | ItemError) -> object:
 
 def context(ports: Ports, call: Call, hops: int = 0) -> PublishContext:
     """Return what a publish of this call is read against."""
-    return _reading(ports, call.who.tenant, call.caller_ip, hops)
+    return _reading(ports, call.who.tenant, call.caller_ip, hops, read_trace(call.headers))
 
 
-def _reading(ports: Ports, tenant: Tenant, caller_ip: str | None, hops: int = 0) -> PublishContext:
+def _reading(
+    ports: Ports, tenant: Tenant, caller_ip: str | None, hops: int = 0, trace: Trace | None = None
+) -> PublishContext:
     return PublishContext(
         tenant=tenant,
         now=ports.clock.wall(),
@@ -294,6 +337,7 @@ def _reading(ports: Ports, tenant: Tenant, caller_ip: str | None, hops: int = 0)
         caller_ip=caller_ip,
         dedup_window_ms=ports.dedup_window_ms,
         hops=hops,
+        trace=trace,
     )
 
 

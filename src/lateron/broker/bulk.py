@@ -12,17 +12,13 @@ from itertools import count
 from typing import Final
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from lateron.broker.audit import AuditBroker
-from lateron.broker.groups import GroupBroker
-from lateron.broker.lanes import LaneBroker
+from lateron.broker.choosing import matching_letters
+from lateron.broker.jobs import JobBroker
 from lateron.broker.messages import PAGE
-from lateron.broker.queues import QueueBroker
 from lateron.core import message as life
 from lateron.core.filters import matches
-from lateron.core.flow import lane_of
-from lateron.core.queue import queue_of
 from lateron.core.tally import Moves
 from lateron.core.values import (
     DeadLetter,
@@ -65,8 +61,8 @@ class Deleted(Struct, frozen=True):
     before: tuple[Millis, bytes] | None = None
 
 
-class Broker(GroupBroker, QueueBroker, LaneBroker, AuditBroker):
-    """All that changes messages: the hot verbs, those of groups, queues and lanes, and those for many at once."""
+class Broker(JobBroker, AuditBroker):
+    """All that changes messages: the hot verbs, those of groups, queues, lanes and jobs, and those for many at once."""
 
     _swept = FIRST_LANE  # How far the sweep has looked through the lanes.
 
@@ -129,31 +125,15 @@ class Broker(GroupBroker, QueueBroker, LaneBroker, AuditBroker):
         """
         with self._store.transaction() as tx:
             letters, cursor = self._letters(tx, tenant, selection, before, limit)
-            stored = tx.read_messages([letter.message for letter in letters])
-            requests = tx.load_requests([letter.message for letter in letters])
-            # Whoever deletes the record makes the message: two retries of one record make one.
-            ours = [d for d in letters if requests[d.message].intact and tx.delete_dead_letters([d])]
-            tx.touched(len(ours))
-            made = []
-            for letter in ours:
-                publication = life.redrive(stored[letter.message], requests[letter.message].request, overrides)
-                made.append((publication, life.create(publication, self._new_id(now), now)))
             ledger = self._ledger(tx, now)
-            self.tally.note(Moves(letters=-len(ours)))
-            names = [queue_of(tenant, publication.request.options) for publication, _ in made]
-            ledger.find_queues(name for name in names if name is not None)
-            for name in names:
-                if name is not None:
-                    self._open_queue(tx, ledger, name)
-            ledger.hold({m.lane: (m.tenant, lane_of(m.tenant, request)) for _, (m, request, _) in made})
-            ledger.limit((new[0].lane, publication) for publication, new in made)
-            for _, new in made:
-                ledger.enter(new, room=False)
+            made = self._republish(tx, ledger, letters, overrides)
+            tx.touched(len(made))
+            self.tally.note(Moves(letters=-len(made)))
             ledger.write()
             alarm = ledger.next_due()
         self._noted(alarm)
-        self.boards.letters(tenant, -len(ours))
-        return Redriven(tuple(new[0].id for _, new in made), cursor)
+        self.boards.letters(tenant, -len(made))
+        return Redriven(tuple(made), cursor)
 
     def delete_dead(
         self,
@@ -210,6 +190,7 @@ class Broker(GroupBroker, QueueBroker, LaneBroker, AuditBroker):
             # An idle key can be read as long as its last message.
             swept = tx.collect_lanes(now - limits.message_retention_ms, self._swept, LANES)
             records = tx.expire_records(now - limits.audit_retention_ms, PAGE)
+            tx.expire_jobs(now - limits.history_retention_ms, PAGE)
             tx.forget_nodes(now - limits.history_retention_ms)
             emptying = tx.deleted_queues(PAGE)
         self._letters_gone(expired)
@@ -267,7 +248,7 @@ def choose_dead_letters(
         named = [tx.dead_letter(tenant, time, message) for time, message in dict.fromkeys(selection.dlq_ids)]
         found = [letter for letter in named if letter is not None and (letter.time, letter.message) < before]
         found.sort(key=lambda letter: (letter.time, letter.message), reverse=True)
-        chosen = _matching_letters(tx, found, selection)
+        chosen = matching_letters(tx, found, selection)
         more = len(chosen) > limit
         chosen = chosen[:limit]
         return chosen, (chosen[-1].time, chosen[-1].message) if more else None
@@ -276,7 +257,7 @@ def choose_dead_letters(
     chosen = []
     for _ in count():
         page = tx.dead_letters_before(tenant, before, selection.from_time or 0, PAGE)
-        for letter in _matching_letters(tx, page, selection):
+        for letter in matching_letters(tx, page, selection):
             if len(chosen) == limit:
                 return chosen, (chosen[-1].time, chosen[-1].message)
             chosen.append(letter)
@@ -284,30 +265,3 @@ def choose_dead_letters(
             return chosen, None
         before = (page[-1].time, page[-1].message)
     raise AssertionError("unreachable")
-
-
-def _matching_letters(tx: Verbs, page: Sequence[DeadLetter], selection: Filter) -> list[DeadLetter]:
-    if selection == Filter() or not page:
-        return list(page)
-    # Times and statuses are those of the letter; the message must match in all else.
-    of_message = replace(selection, dlq_ids=(), statuses=(), from_time=None, to_time=None)
-    messages = tx.read_messages([letter.message for letter in page])
-    requests = tx.load_requests([letter.message for letter in page])
-    found = []
-    for letter in page:
-        if not matches(of_message, messages[letter.message], requests[letter.message].request):
-            continue
-        if selection.statuses:
-            attempt = tx.attempt_of(letter.message, letter.attempt)
-            status = 0 if attempt is None or attempt.outcome.status is None else attempt.outcome.status
-            if status not in selection.statuses:
-                continue
-        if _inside(selection, letter.time):
-            found.append(letter)
-    return found
-
-
-def _inside(selection: Filter, time: Millis) -> bool:
-    early = selection.from_time is not None and time < selection.from_time
-    late = selection.to_time is not None and time > selection.to_time
-    return not early and not late

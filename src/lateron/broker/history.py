@@ -19,6 +19,7 @@ from lateron.broker.audit import AuditHistory
 from lateron.broker.bulk import LAST_TIME, choose_dead_letters
 from lateron.broker.gates import Gates
 from lateron.broker.groups import GroupHistory
+from lateron.broker.job_views import JobHistory
 from lateron.broker.lanes import KINDS
 from lateron.broker.messages import HALTED, PAGE
 from lateron.broker.rehearsal import Rehearsal
@@ -63,7 +64,7 @@ _EVENT_KEY: msgpack.Decoder[EventKey] = msgpack.Decoder(tuple[_Whole, bytes, _Wh
 _LETTER_KEY: msgpack.Decoder[LetterKey] = msgpack.Decoder(tuple[_Whole, bytes])
 
 
-class History(GroupHistory, Rehearsal, AuditHistory):
+class History(GroupHistory, JobHistory, Rehearsal, AuditHistory):
     """Reads for the API; see the module."""
 
     def __init__(self, store: Store, limits: Limits) -> None:

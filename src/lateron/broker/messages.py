@@ -217,10 +217,10 @@ class MessageBroker:
             StorageFull: Nothing was stored.
             StoreFailed: Whether the turn is stored is unknown; the process must end.
         """
-        return self.commit(self.prepare(turn, now))
+        return self.conclude(self.commit(self.prepare(turn, now)))
 
     def prepare(self, turn: Turn, now: Millis) -> Prepared:
-        """Do all of a turn but its commit; ``commit`` must follow before anything else uses the store.
+        """Do all of a turn but its commit; ``commit`` and ``conclude`` must follow before all else.
 
         The statements are short and hold the interpreter; the commit waits for the disk and does not. So they
         may run on different threads, each where it is cheapest.
@@ -235,17 +235,22 @@ class MessageBroker:
             log.exception("deciding a batch failed; its items run alone")
             return Prepared(self._one_by_one(turn, now), self._alarm, self._open, committed=True)
 
-    def commit(self, prepared: Prepared) -> Turned:
+    def commit(self, prepared: Prepared) -> Prepared:
         """Make a prepared turn durable; only now is it true."""
         if not prepared.committed:
             self._store.commit()
+        return prepared
+
+    def conclude(self, prepared: Prepared) -> Turned:
+        """Remember what a durable turn has changed, and count it."""
+        if not prepared.committed:
             self._alarm, self._open = prepared.alarm, prepared.open
             self._crowds.settle()
             self.tally.settle()
         return prepared.turned
 
     def _turn(self, turn: Turn, now: Millis) -> Turned:
-        return self.commit(self._prepare(turn, now))
+        return self.conclude(self.commit(self._prepare(turn, now)))
 
     def _prepare(self, turn: Turn, now: Millis) -> Prepared:
         claimed = list[Claimed]()

@@ -45,7 +45,7 @@ class Limits(Struct, frozen=True):
     queues: int | None = None  # Of one tenant; None means no bound.
 
 
-class Accepted(Struct, frozen=True):
+class Accepted(Struct, frozen=True, gc=False):
     """The answer to a publication: its id, or that of the message it repeats."""
 
     id: MessageId
@@ -69,7 +69,7 @@ Item: TypeAlias = Publication | GroupPublication | NewSchedule
 Answered: TypeAlias = Accepted | FannedOut | Enrolled | LateronError
 
 
-class Result(Struct, frozen=True):
+class Result(Struct, frozen=True, gc=False):
     """How an attempt ended; an outcome of None gives the message back, nothing having been sent."""
 
     claimed: Claimed

@@ -19,6 +19,7 @@ from lateron.cli.doctor import doctor_app
 from lateron.cli.flags import with_settings
 from lateron.cli.flow import flow_app
 from lateron.cli.groups import groups_app
+from lateron.cli.jobs import erase_app, jobs_app
 from lateron.cli.logs import logs_app
 from lateron.cli.messages import messages_app
 from lateron.cli.monitoring import monitoring_app
@@ -141,6 +142,7 @@ app.add_typer(audit_app)
 app.add_typer(monitoring_app)
 app.add_typer(doctor_app)
 app.add_typer(verify_app)
+app.add_typer(erase_app)
 app.add_typer(backups_app)
 app.add_typer(transfer_app)
 app.add_typer(apply_app)
@@ -148,6 +150,7 @@ app.add_typer(completion_app)
 for name, group in (
     ("messages", messages_app),
     ("dlq", dlq_app),
+    ("jobs", jobs_app),
     ("queues", queues_app),
     ("flow", flow_app),
     ("schedules", schedules_app),

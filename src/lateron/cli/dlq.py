@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Final
 
@@ -9,7 +10,10 @@ import typer
 
 from lateron.cli.commands import command
 from lateron.cli.exits import DONE, PARTLY, REFUSED, Failed
-from lateron.cli.outgoing import Attempts
+from lateron.cli.exporting import DEAD_COLUMNS, FileArgument, FormatOption
+from lateron.cli.exporting import export as write_export
+from lateron.cli.ordering import FollowOption, RateOption, SpreadOption, ids_or_filter, order
+from lateron.cli.outgoing import Attempts, read_input
 from lateron.cli.remote import Item, Query, Remote, path
 from lateron.cli.selecting import Bulk, DeadFilters, LimitOption, agreed, check_choice
 
@@ -103,6 +107,55 @@ def delete(remote: Remote, filters: DeadFilters, bulk: Bulk, ids: IdsArgument = 
     if not remote.as_json:
         remote.done(None, f"deleted {done}")
     return _ended(named, done)
+
+
+@command(
+    dlq_app,
+    "lateron dlq replay --status 503 --rate 50 --yes --follow",
+    "lateron dlq replay --all --spread 10m --retries 5 --dry-run",
+)
+def replay(
+    remote: Remote,
+    attempts: Attempts,
+    filters: DeadFilters,
+    bulk: Bulk,
+    ids: IdsArgument = None,
+    limit: LimitOption = None,
+    body: Annotated[str | None, typer.Option("--body", "-d", help="Send this instead; @FILE is a file.")] = None,
+    rate: RateOption = None,
+    spread: SpreadOption = None,
+    follow: FollowOption = False,
+) -> int:
+    """Publish dead letters anew by a bulk job, which goes on when this command has ended.
+
+    Options change the originals. You are told how many there are, and asked.
+    """
+    named, query = ids or [], filters.query()
+    check_choice(named, query, bulk)
+    content = None if body is None else body.encode("utf-8", "surrogateescape")
+    if body is not None and body.startswith("@"):
+        content = read_input("--body", "-" if body == "@-" else body[1:])
+    asked = {
+        "kind": "replayDeadLetters",
+        "filter": ids_or_filter(named, "dlqIds", query),
+        "options": attempts.headers(),
+        "bodyBase64": None if content is None else b64encode(content).decode(),
+        "rate": rate,
+        "spread": spread,
+    }
+    return order(remote, asked, bulk, "dead letter", "replay", follow=follow, limit=limit)
+
+
+@command(dlq_app, "lateron dlq export dead.csv", "lateron dlq export - --status 503 --format ndjson")
+def export(
+    remote: Remote,
+    file: FileArgument,
+    filters: DeadFilters,
+    limit: LimitOption = None,
+    form: FormatOption = None,
+) -> None:
+    """Write dead letters to a file, newest first; one that is there is not replaced."""
+    write_export(remote, _found(remote, filters.query(), limit), file, form, DEAD_COLUMNS)
 
 
 def _ended(named: Sequence[str], done: int) -> int:

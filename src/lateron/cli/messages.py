@@ -9,10 +9,11 @@ import typer
 
 from lateron.cli.commands import command
 from lateron.cli.exits import DONE, PARTLY, REFUSED, Failed
+from lateron.cli.ordering import FollowOption, RateOption, SpreadOption, filter_of, order
 from lateron.cli.remote import Item, Query, Remote, path
 from lateron.cli.selecting import Bulk, LimitOption, MessageFilters, agreed, check_choice
 
-messages_app = typer.Typer(help="Messages on their way: look at them, cancel them.", no_args_is_help=True)
+messages_app = typer.Typer(help="Messages on their way: look at them, hurry them, cancel them.", no_args_is_help=True)
 
 PAGE: Final = 1000  # Messages on a page of the server.
 SHOWN: Final = 100
@@ -75,6 +76,36 @@ def cancel(
         said = f"{missing} of {len(set(named))} messages are not on their way"
         raise Failed(said, PARTLY if answer["cancelled"] else REFUSED)
     return DONE
+
+
+@command(
+    messages_app,
+    "lateron messages retry $id",
+    "lateron messages retry --label night --dry-run",
+    "lateron messages retry --all --host example.com --rate 50 --yes --follow",
+)
+def retry(
+    remote: Remote,
+    filters: MessageFilters,
+    bulk: Bulk,
+    ids: Annotated[list[str] | None, typer.Argument(metavar="ID", help="Ids of messages.")] = None,
+    limit: LimitOption = None,
+    rate: RateOption = None,
+    spread: SpreadOption = None,
+    follow: FollowOption = False,
+) -> int:
+    """Let messages that wait for their time go now: those named, or all that the filters leave, by a bulk job.
+
+    Their limits, queues and pauses hold as before. With filters you are told how many there are, and asked.
+    """
+    named, query = ids or [], filters.query()
+    check_choice(named, query, bulk)
+    for name in named:
+        remote.done(remote.call("POST", path("lateron", "v1", "messages", name, "retry")), f"due now {name}")
+    if named:
+        return DONE
+    asked = {"kind": "retryNow", "filter": filter_of(query), "rate": rate, "spread": spread}
+    return order(remote, asked, bulk, "message", "retry", follow=follow, limit=limit)
 
 
 def _pending(remote: Remote, query: Query, limit: int | None) -> Iterator[Any]:

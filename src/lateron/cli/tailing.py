@@ -50,8 +50,8 @@ def follow_log(remote: Remote, filters: EventFilters, *, forever: bool) -> None:
 class Bell:
     """Rings when something has happened; where nobody rings it, every half second."""
 
-    def __init__(self, client: Client) -> None:
-        self._lines = client.listen(STREAM)
+    def __init__(self, client: Client, stream: str = STREAM) -> None:
+        self._lines = client.listen(stream)
 
     def wait(self) -> None:
         """Return when it is time to ask again."""

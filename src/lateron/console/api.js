@@ -106,19 +106,3 @@ export async function all(path, field, query, most = 1_000) {
   } while (cursor && found.length < most);
   return { items: found.slice(0, most), more: Boolean(cursor) };
 }
-
-/**
- * What a bulk call would change. Servers that cannot say so refuse the unknown parameter and change nothing;
- * then the list that the same filter shows is counted instead.
- */
-export async function dryRun(method, path, query, listing) {
-  try {
-    const told = await call(method, path, { query: { ...query, dryRun: true } });
-    if (told.dryRun) return { ...told, exact: true };
-    throw new ApiError(500, "The server did not understand that this was a dry run.");
-  } catch (error) {
-    if (error.status !== 400 || !/dryRun/.test(error.message)) throw error;
-    const { items, more } = await all(listing.path, listing.field, query);
-    return { count: items.length, examples: items.slice(0, 3), exact: !more };
-  }
-}

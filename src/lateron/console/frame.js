@@ -108,6 +108,7 @@ export const KEYS = [
   ["x, Shift x", "select a row, a range"],
   ["c", "copy the id"],
   ["y", "copy as cURL"],
+  ["r", "retry the message now"],
   ["[ ]", "attempt before, after"],
   [".", "stop or go on updating"],
   ["t", "theme"],

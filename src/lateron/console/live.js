@@ -4,7 +4,10 @@ import { BASE, get, session } from "./api.js";
 import { signal, useCallback, useEffect, useRef, useState } from "./lib.js";
 
 const POLL_MS = 5_000;
-const TOPICS = "counters,messages,dlq,schedules,queues,flow";
+const SOON_MS = 250; // After a change; several are one then.
+const PACE_MS = 2_000; // From one reading to the next while changes go on.
+const PATIENCE = 20; // As many times as long as the last reading took.
+const TOPICS = "counters,messages,dlq,schedules,queues,flow,jobs";
 
 /** "live", "polling", "paused" or "away" */
 export const mode = signal("polling");
@@ -102,14 +105,19 @@ export function useLoaded(load, wants = [], { topics = [], still = false } = {})
   const turn = useRef(0);
   const latest = useRef(load);
   latest.current = load;
+  const pace = useRef(0); // Not before.
   const refresh = useCallback(async () => {
     const mine = ++turn.current;
+    const began = performance.now();
     try {
       const data = await latest.current();
       if (mine === turn.current) setState({ data, loading: false });
     } catch (error) {
       if (mine === turn.current) setState((before) => ({ ...before, error, loading: false }));
     }
+    // A busy server changes all the time. Who only looks must not make it busier: the longer it takes, the longer we wait.
+    const ended = performance.now();
+    pace.current = began + Math.max(PACE_MS, PATIENCE * (ended - began));
   }, []);
   useEffect(() => {
     setState((before) => ({ ...before, loading: true }));
@@ -121,7 +129,8 @@ export function useLoaded(load, wants = [], { topics = [], still = false } = {})
     if (still || held.value) return;
     const due = kind === "poll" || (kind === "changed" && topics.includes(topic));
     if (!due || soon.current) return;
-    soon.current = setTimeout(() => ((soon.current = 0), refresh()), kind === "poll" ? 0 : 250);
+    const wait = kind === "poll" ? 0 : Math.max(SOON_MS, pace.current - performance.now());
+    soon.current = setTimeout(() => ((soon.current = 0), refresh()), wait);
   });
   return { ...state, refresh };
 }

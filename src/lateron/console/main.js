@@ -1,6 +1,7 @@
 // Starts the console: who is signed in, which screen is meant, keys, and what keeps all of it fresh.
 
 import { get, session, whoAmI } from "./api.js";
+import { Jobs } from "./bulk.js";
 import { Banner, badges, nextTheme, openKeys, Rail, railOpen, SCREENS, TopBar } from "./frame.js";
 import { effect, html, render, useEffect, useState } from "./lib.js";
 import { connect, held, hold, loadInfo, useLoaded } from "./live.js";
@@ -21,6 +22,7 @@ const MODULES = {
   builder: () => import("./screens/builder.js"),
   catcher: () => import("./screens/catcher.js"),
   settings: () => import("./screens/settings.js"),
+  jobs: () => import("./screens/jobs.js"),
   login: () => import("./screens/login.js"),
 };
 
@@ -51,7 +53,7 @@ function App() {
       <${Needs} />
       <main id="main" tabindex="-1"><${Screen} name=${name} query=${query} id=${id} /></main>
     </div>
-    <${Dialogs} /><${Palette} /><${Toasts} />`;
+    <${Dialogs} /><${Palette} /><${Jobs} /><${Toasts} />`;
 }
 
 /** Looks for what needs a person: the badges of the rail, and the banner. */

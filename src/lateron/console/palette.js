@@ -30,7 +30,7 @@ export function meanings(text) {
   }
   const fits = (title) => title.toLowerCase().includes(word.toLowerCase());
   for (const [key, path, title] of SCREENS) if (fits(title)) found.push({ title, hint: `g ${key}`, run: () => go(path) });
-  const deeds = [["Change the theme", nextTheme, "t"], ["Keys", openKeys, "?"], ["Rotate signing keys", () => go("settings"), ""], ["New schedule", () => go("builder?kind=schedule"), ""]];
+  const deeds = [["Change the theme", nextTheme, "t"], ["Keys", openKeys, "?"], ["Rotate signing keys", () => go("settings"), ""], ["Bulk jobs", () => go("jobs"), ""], ["New schedule", () => go("builder?kind=schedule"), ""]];
   for (const [title, run, hint] of deeds) if (fits(title)) found.push({ title, run, hint });
   if (word && !/^(msg_|https?:)/.test(word)) found.push({ title: `Messages with “${word}”`, run: () => go(`messages?filter=${part(word)}`) });
   return found.slice(0, 14);

@@ -1,12 +1,10 @@
-// Replaying dead letters: how many, how fast, with what changed; a dry run first, progress, stop, undo.
+// Replaying dead letters: how many, how fast, with what changed; a dry run first, then a job of the server.
 
 import { call, post } from "./api.js";
-import { DryRun, useDryRun, useTyped } from "./bulk.js";
+import { begin, DryRun, useDryRun, useTyped } from "./bulk.js";
 import { plural } from "./format.js";
-import { html, useRef, useState } from "./lib.js";
+import { html, useState } from "./lib.js";
 import { Button, closeDialog, Field, openDialog, toast } from "./ui.js";
-
-const CHUNK = 100;
 
 /**
  * Open the dialog.
@@ -14,67 +12,49 @@ const CHUNK = 100;
  */
 export const openReplay = (what) => openDialog("Replay dead letters", () => html`<${ReplayDialog} ...${what} />`, { wide: true });
 
+const NONE = { rate: "", spread: "", retries: "", delay: "", timeout: "", label: "", body: "" };
+
 function ReplayDialog({ rows, query = {}, done }) {
-  const selection = useRef(rows ? null : { toDate: Date.now(), ...query }).current; // What dies from now on is not meant.
-  const dry = rows ? { told: { count: rows.length, examples: rows.slice(0, 3), exact: true } } : useDryRun("POST", "v2/dlq/retry", selection, { path: "v2/dlq", field: "messages" });
-  const [options, setOptions] = useState({ rate: "", retries: "", delay: "", timeout: "", label: "" });
-  const [progress, setProgress] = useState(null);
-  const stopped = useRef(false);
+  const filter = rows ? { dlqIds: rows.map(({ dlqId }) => dlqId) } : query;
+  const dry = rows ? { told: { count: rows.length, examples: rows.slice(0, 3) } } : useDryRun("replayDeadLetters", filter);
+  const [form, setForm] = useState({ ...NONE, body: null });
   const typed = useTyped(dry.told?.count ?? 0);
   const run = async () => {
-    const sent = await replayAll({ rows, selection, options, stopped, tell: (count) => setProgress({ count, of: dry.told.count }) });
+    const options = Object.fromEntries(Object.entries(HEADERS).filter(([name]) => form[name].trim()).map(([name, header]) => [header, form[name].trim()]));
+    if (rows?.length === 1 && form.body === null) {
+      const { messageId } = await post(`v2/dlq/retry/${rows[0].dlqId}`, { headers: options });
+      done?.([messageId]);
+      toast("1 dead letter replayed.", "good", ["Undo", () => undo(messageId)]);
+    } else {
+      const asked = { kind: "replayDeadLetters", filter, options, rate: Number(form.rate) || undefined, spread: form.spread.trim() || undefined, body: form.body ?? undefined };
+      await begin(asked, () => done?.([]));
+    }
     closeDialog();
-    done?.(sent);
-    toast(`${plural(sent.length, "dead letter")} replayed.`, "good", sent.length ? ["Undo", () => undo(sent)] : null);
   };
-  if (progress) return html`<${Progress} ...${progress} stop=${() => (stopped.current = true)} />`;
   return html`<${DryRun} ...${dry} verb="would be published anew" />
-    <${Options} options=${options} change=${setOptions} many=${(dry.told?.count ?? 0) > 1} />
+    <${Options} form=${form} change=${(part) => setForm({ ...form, ...part })} many=${(dry.told?.count ?? 0) > 1} first=${dry.told?.examples[0]} />
     <p class="hint">Each becomes a new message and leaves the dead letters. Its destination must cope with seeing it again. A deduplication id is not used again.</p>
     ${typed.field}
     <div class="dialog-foot"><${Button} act=${closeDialog}>Not now<//><${Button} kind="primary" icon="loop" act=${run} disabled=${!dry.told?.count || !typed.sure}>Replay ${dry.told ? plural(dry.told.count, "message") : ""}<//></div>`;
 }
 
-function Options({ options, change, many }) {
-  const field = (name, label, hint, placeholder) => html`<${Field} label=${label} hint=${hint}><input value=${options[name]} placeholder=${placeholder} onInput=${(e) => change({ ...options, [name]: e.target.value })} /><//>`;
+function Options({ form, change, many, first }) {
+  const field = (name, label, hint, placeholder) => html`<${Field} label=${label} hint=${hint}><input value=${form[name]} placeholder=${placeholder} onInput=${(e) => change({ [name]: e.target.value })} /><//>`;
   return html`<details class="fold"><summary>Change something on the way</summary><div class="columns-2">
     ${many && field("rate", "At most a second", "Spares a destination that has just come back.", "as fast as possible")}
+    ${many && field("spread", "Or spread over", "Evenly, over 10m or 2h.", "no")}
     ${field("retries", "Retries", "How often it is repeated if it fails again.", "as before")}
     ${field("delay", "Delay", "Wait before the first attempt: 30s, 10m, 1h.", "none")}
     ${field("timeout", "Timeout", "How long an attempt may take.", "as before")}
     ${field("label", "Labels", "To find the replayed ones by.", "as before")}
-  </div></details>`;
+  </div>
+  ${form.body === null ? html`<${Button} act=${() => change({ body: first?.body ?? "" })}>Edit the body…<//>` : html`<${Field} label="Body" hint=${many ? "All of them get this one." : "Sent instead of the original."}><textarea class="mono" rows="5" value=${form.body} onInput=${(e) => change({ body: e.target.value })}></textarea><//>`}</details>`;
 }
 
 const HEADERS = { retries: "Upstash-Retries", delay: "Upstash-Delay", timeout: "Upstash-Timeout", label: "Upstash-Label" };
 
-async function replayAll({ rows, selection, options, stopped, tell }) {
-  const headers = Object.fromEntries(Object.entries(HEADERS).filter(([name]) => options[name].trim()).map(([name, header]) => [header, options[name].trim()]));
-  const rate = Number(options.rate) || 0;
-  const size = rate ? Math.min(rate, CHUNK) : CHUNK;
-  const sent = [];
-  for (let at = 0; !stopped.current; at += size) {
-    const ids = rows?.slice(at, at + size).map(({ dlqId }) => dlqId);
-    if (ids && !ids.length) break;
-    const answer = await post("v2/dlq/retry", ids ? { headers, body: { dlqIds: ids } } : { headers, query: { ...selection, count: size } });
-    sent.push(...answer.responses.map(({ messageId }) => messageId));
-    tell(sent.length);
-    if (!ids && !answer.responses.length) break;
-    if (rate) await new Promise((later) => setTimeout(later, (size / rate) * 1_000));
-  }
-  return sent;
-}
-
-function Progress({ count, of, stop }) {
-  return html`<p role="status">${plural(count, "message")} of ${of} published anew.</p><progress max=${of} value=${count} aria-label="Progress"></progress>
-    <div class="dialog-foot"><${Button} icon="stop" act=${stop}>Stop<//></div>`;
-}
-
 /** Cancel what was replayed and has not left yet. */
-async function undo(messageIds) {
-  let cancelled = 0;
-  for (let at = 0; at < messageIds.length; at += CHUNK) {
-    cancelled += (await call("DELETE", "v2/messages", { body: { messageIds: messageIds.slice(at, at + CHUNK) } })).cancelled;
-  }
-  toast(cancelled ? `${plural(cancelled, "message")} cancelled; the others had left already.` : "All of them had left already.");
+async function undo(messageId) {
+  const { cancelled } = await call("DELETE", "v2/messages", { body: { messageIds: [messageId] } });
+  toast(cancelled ? "1 message cancelled." : "It had left already.");
 }

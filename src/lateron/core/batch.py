@@ -14,11 +14,13 @@ from typing import Final
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
+from msgspec.structs import replace
 
 from lateron.core.headers import wire_text
 from lateron.core.options import MAX_HEADER_BYTES, MAX_HEADERS, Config, Given, WorkflowNotSupported, read_flag
 from lateron.core.publish import GroupPublication, PublishContext, build, forward_plain, is_url, name_queue, to_group
 from lateron.core.recurring import NewSchedule, read_schedule
+from lateron.core.trace import trace_of
 from lateron.core.values import Publication
 from lateron.errors import LateronError, RequestError
 
@@ -86,6 +88,9 @@ def _publication(raw: Raw, context: PublishContext) -> Publication | GroupPublic
         raise RequestError(str(error) or "JSON nested too deep") from None
     config = Config()
     headers = gather(config, item.headers or {})
+    own = trace_of(headers)
+    if own is not None:
+        context = replace(context, trace=own)
     for option, field, value in (
         ("callback", "callback", item.callback),
         ("failure-callback", "failureCallback", item.failure_callback),

@@ -3,7 +3,8 @@
 It is fed with what a transaction did, once that is durable, and so costs a transaction a few counts, never a row. The
 tape runs only while somebody watches; it is short, and who reads too slowly learns how much of it he has missed.
 
-Written on the store's thread, read on the loop's: each number is whole, and two may be one turn apart.
+Read on the loop's thread; turns are counted there too, cold work on that of the store: each number is whole, and two
+may be one transaction apart.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ TAPE: Final = 1000  # Events.
 FAILURES: Final = 50  # Of which the last are remembered.
 MEASURED: Final = 16  # Attempts of one transaction whose time is counted.
 WATCHED: Final[Millis] = MINUTE  # How long the tape runs on when the last one has gone: he may come back.
-TOPICS: Final = ("counters", "messages", "dlq", "schedules", "queues", "flow", "groups", "log")
+TOPICS: Final = ("counters", "messages", "dlq", "schedules", "queues", "flow", "groups", "log", "jobs")
 _MOVED: Final = frozenset(("messages", "log", "queues", "flow"))
 
 

@@ -101,6 +101,7 @@ def callback_publication(
             redact=options.redact if source.redact is None else both(options.redact, _WHOLE_BODY),
             caller_ip=source.caller_ip,
             hops=source.hops,
+            trace=source.trace,
         ),
     )
     not_before = options.not_before

@@ -34,6 +34,7 @@ _SHARED: Final = frozenset(
         "label",
         "flowControlKey",
         "callerIp",
+        "jobId",
         "fromDate",
         "toDate",
         "count",
@@ -62,6 +63,7 @@ _TEXTS: Final = {
     "queueName": "queues",
     "scheduleId": "schedules",
     "callerIp": "caller_ips",
+    "jobId": "jobs",
 }
 _IGNORED: Final = frozenset(("groupBy", "trimBody", "source", "api"))
 _ORDERS: Final = {"latestfirst": True, "desc": True, "earliestfirst": False, "asc": False}
@@ -211,6 +213,7 @@ def matches(
         and _among(key, wanted.flow_keys)
         and _among(options.topic, wanted.topics)
         and _among(options.caller_ip, wanted.caller_ips)
+        and _among(options.job, wanted.jobs)
         and _among(options.schedule, wanted.schedules)
         and _among(options.queue_name, wanted.queues)
         and (not wanted.labels or not set(wanted.labels).isdisjoint(options.labels))

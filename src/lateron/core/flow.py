@@ -41,7 +41,7 @@ UNBOUNDED: Final = 1 << 30
 _MICROS: Final = 1000  # In a millisecond.
 
 
-class LaneName(Struct, frozen=True):
+class LaneName(Struct, frozen=True, gc=False):
     """What names a lane inside a tenant, and the number that all nodes derive from it."""
 
     id: int
@@ -49,7 +49,7 @@ class LaneName(Struct, frozen=True):
     name: str
 
 
-class Lane(Struct, frozen=True):
+class Lane(Struct, frozen=True, gc=False):
     """The limits of a lane, what is used of them, and when to look at it again."""
 
     id: int

@@ -19,6 +19,8 @@ from functools import lru_cache
 from typing import Final
 
 from lateron.core.ids import message_text
+from lateron.core.trace import NAMES as TRACE_NAMES
+from lateron.core.trace import trace_headers
 from lateron.core.values import Headers, Message, Request
 
 HOPS: Final = "Lateron-Hops"  # How many deliveries of Lateron servers led to this request.
@@ -118,10 +120,16 @@ _remembered: Final = lru_cache(maxsize=1024)(_forwarded_name)
 def forwarded_plain_name(name: str) -> str:
     """Return what ``Upstash-Header-Forward`` makes of a header without prefix; the empty text drops it.
 
-    Configuration (``Upstash-*``, ``Lateron-*``) and ``Content-Type`` are not forwarded by this way.
+    Configuration (``Upstash-*``, ``Lateron-*``) and ``Content-Type`` are not forwarded by this way, and neither is
+    the context of a trace, which every message carries on (``core.trace``).
     """
     lower = name.lower()
-    if lower in _CREDENTIALS or lower == "content-type" or lower.startswith(("upstash-", "lateron-")):
+    if (
+        lower in _CREDENTIALS
+        or lower in TRACE_NAMES
+        or lower == "content-type"
+        or lower.startswith(("upstash-", "lateron-"))
+    ):
         return ""
     return forwarded_name(name)
 
@@ -136,7 +144,7 @@ def grouped(headers: Headers) -> dict[str, list[str]]:
 
 def delivery_headers(message: Message, request: Request, signature: str | None, region: str | None = None) -> Headers:
     """Return what an attempt sends: ``lasting_headers``, then ``attempt_headers``; arguments are theirs."""
-    return lasting_headers(request, region) + attempt_headers(message, signature)
+    return lasting_headers(request, region) + attempt_headers(message, request, signature)
 
 
 def lasting_headers(request: Request, region: str | None = None) -> Headers:
@@ -168,12 +176,15 @@ def _lasting(
     return tuple(kept)
 
 
-def attempt_headers(message: Message, signature: str | None) -> Headers:
+def attempt_headers(message: Message, request: Request, signature: str | None) -> Headers:
     """Return the headers that one attempt has.
 
     Args:
         message: In state ACTIVE; its ``retried`` is that of this attempt.
+        request: Of the message; the trace in its options is that of this attempt.
         signature: Of this attempt; None where the operator has switched signatures off.
     """
-    own = (("Upstash-Message-Id", message_text(message.id)), ("Upstash-Retried", str(message.retried)))
-    return own if signature is None else (("Upstash-Signature", signature), *own)
+    own: Headers = (("Upstash-Message-Id", message_text(message.id)), ("Upstash-Retried", str(message.retried)))
+    if signature is not None:
+        own = (("Upstash-Signature", signature), *own)
+    return own if request.options.trace is None else own + trace_headers(request)

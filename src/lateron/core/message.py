@@ -202,6 +202,26 @@ def cancel(message: Message, now: Millis) -> Transition | None:
     return Transition(moved, events=(requested, _event(unmade, EventKind.CANCELED, now)))
 
 
+def redate(message: Message, due: Millis) -> Message | None:
+    """Let a message that waits for its time wait until another one.
+
+    Returns:
+        None if there is nothing to change: it waits for something else, or until just then.
+    """
+    if message.state is not State.WAITING or message.due == due:
+        return None
+    return replace(message, due=due)
+
+
+def hurry(message: Message, now: Millis) -> Message | None:
+    """Let a message that waits for its time be due now; its lane, its queue and every pause hold as before.
+
+    Returns:
+        None if there is nothing to change.
+    """
+    return redate(message, now) if message.due > now else None
+
+
 def redrive(message: Message, request: Request, overrides: Overrides) -> Publication:
     """Return the publication that tries a dead letter again: the original request, with overrides."""
     old = request.options
@@ -215,12 +235,14 @@ def redrive(message: Message, request: Request, overrides: Overrides) -> Publica
         labels=old.labels if overrides.labels is None else overrides.labels,
         callback=old.callback if overrides.callback is None else overrides.callback,
         failure_callback=old.failure_callback if overrides.failure_callback is None else overrides.failure_callback,
+        job=overrides.job,
     )
     changed = replace(
         request,
         options=options,
         method=request.method if overrides.method is None else overrides.method,
         headers=_merged(request.headers, overrides.headers or ()),
+        body=request.body if overrides.body is None else overrides.body,
     )
     return Publication(
         tenant=message.tenant,

@@ -50,6 +50,7 @@ from lateron.core.values import (
     Request,
     RetryPolicy,
     Tenant,
+    Trace,
 )
 from lateron.errors import InvalidDestination, InvalidValue, NotFound, NotSupported, RequestError
 
@@ -70,7 +71,7 @@ class CronGiven(NotSupported):
         super().__init__(f"{spelled}: no schedule can be made here")
 
 
-class PublishContext(Struct, frozen=True):
+class PublishContext(Struct, frozen=True, gc=False):
     """What a request is read against, beside its own bytes."""
 
     tenant: Tenant
@@ -79,6 +80,7 @@ class PublishContext(Struct, frozen=True):
     caller_ip: str | None = None
     dedup_window_ms: Millis = 10 * MINUTE
     hops: int = 0  # Those that the request around a batch has behind it.
+    trace: Trace | None = None  # Which the request belongs to.
 
 
 class GroupPublication(Struct, frozen=True):
@@ -209,7 +211,7 @@ def build(destination: str, config: Config, body: bytes | None, context: Publish
     given = config.given
     if not given or (len(given) == 1 and "method" in given):
         method = read_method(config) or "POST"  # The JavaScript SDK always names it.
-        options = Options(caller_ip=context.caller_ip, hops=context.hops)
+        options = Options(caller_ip=context.caller_ip, hops=context.hops, trace=context.trace)
         return Publication(context.tenant, Request(url, method, headers, body, options))
     _refuse_unbuilt(given)
     retry = read_retry(config, quota, DEFAULT_RETRY)
@@ -225,6 +227,7 @@ def build(destination: str, config: Config, body: bytes | None, context: Publish
         hops=max(context.hops, _hops(given.get(_HOPS))),
         queue_name=read_queue(config),
         order_key=read_order_key(config),
+        trace=context.trace,
     )
     request = Request(url, read_method(config) or "POST", headers, body, options)
     return Publication(

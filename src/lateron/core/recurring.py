@@ -152,6 +152,7 @@ def read_schedule(
     Raises:
         RequestError: Something cannot be read, or no date ever matches.
     """
+    context = replace(context, trace=None)  # That of who makes a schedule is not that of its runs.
     given = config.given
     cron = given.pop("cron", None)
     if cron is None:

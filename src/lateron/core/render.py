@@ -292,6 +292,7 @@ def _common(message: Message, request: Request) -> Json:
             if callback.headers:
                 shown[f"{name}Header"] = _callback_headers(callback, options.redact)
     _put(shown, "scheduleId", options.schedule)
+    _put(shown, "jobId", options.job)
     _put(shown, "topicName", options.topic)
     _put(shown, "endpointName", options.endpoint)
     _put(shown, "queueName", options.queue_name)

@@ -9,7 +9,8 @@ How many messages are *ready* changes by the clock alone. So waiting messages ar
 which they are due. Where those are very many seconds they are counted by pairs of seconds, and so on: a
 million messages, each due in a second of its own, take a few megabytes, and the age is known a little less exactly.
 
-Written on the store's thread and read on the loop's: each number is whole, and two of them may be one turn apart.
+Read on the loop's thread; turns are counted there too, cold work on that of the store: each number is whole, and two
+may be one transaction apart.
 """
 
 from __future__ import annotations

@@ -116,7 +116,15 @@ class CallbackOptions(Struct, frozen=True, omit_defaults=True):
     failure_callback: CallbackOptions | None = None  # Only of a callback; nothing nests deeper.
 
 
-class Options(Struct, frozen=True, omit_defaults=True):
+class Trace(Struct, frozen=True, gc=False, omit_defaults=True):
+    """A trace that a message belongs to, as the headers of W3C Trace Context; see ``core.trace``."""
+
+    parent: str | None = None  # ``traceparent``.
+    state: str | None = None  # ``tracestate``; only with a parent.
+    baggage: str | None = None
+
+
+class Options(Struct, frozen=True, gc=False, omit_defaults=True):
     """What a publisher configured beside the request itself; stored with it, never changed."""
 
     retry: RetryPolicy = RetryPolicy()
@@ -134,9 +142,11 @@ class Options(Struct, frozen=True, omit_defaults=True):
     endpoint: str | None = None  # Name of the group's endpoint, if that has one.
     queue_name: str | None = None
     order_key: str | None = None  # Not together with a queue.
+    job: str | None = None  # Id of the bulk job that published it anew.
+    trace: Trace | None = None  # What its deliveries carry on.
 
 
-class Request(Struct, frozen=True):
+class Request(Struct, frozen=True, gc=False):
     """What will be sent, as published. Written once; the hot row of the message has none of it."""
 
     url: str  # Byte for byte as given.
@@ -146,7 +156,7 @@ class Request(Struct, frozen=True):
     options: Options
 
 
-class Publication(Struct, frozen=True):
+class Publication(Struct, frozen=True, gc=False):
     """A message that a client asks for; the broker makes a ``Message`` of it."""
 
     tenant: Tenant
@@ -161,7 +171,7 @@ class Publication(Struct, frozen=True):
     root: MessageId | None = None  # Callbacks: the message whose slot in the queue waits for this report.
 
 
-class Message(Struct, frozen=True):
+class Message(Struct, frozen=True, gc=False):
     """The hot part of a message: what decides when and whether it is attempted."""
 
     id: MessageId
@@ -196,7 +206,7 @@ class Fence(Struct, frozen=True, gc=False):
     cancel: Millis | None
 
 
-class Claimed(Struct, frozen=True):
+class Claimed(Struct, frozen=True, gc=False):
     """A message this node must now attempt, with what to send."""
 
     message: Message
@@ -204,7 +214,7 @@ class Claimed(Struct, frozen=True):
     intact: bool = True  # False: the stored bytes do not match their digest; never send.
 
 
-class Phases(Struct, frozen=True):
+class Phases(Struct, frozen=True, gc=False):
     """How long the parts of an attempt took, in microseconds; None: the attempt did not get there.
 
     A reused connection has no dns, connect and tls.
@@ -218,7 +228,7 @@ class Phases(Struct, frozen=True):
     total: int = 0  # Wall to wall.
 
 
-class Outcome(Struct, frozen=True):
+class Outcome(Struct, frozen=True, gc=False):
     """How one attempt ended. A failure is a value too.
 
     ``status`` and ``headers`` are kept from an answer that began well and broke later.
@@ -251,7 +261,7 @@ ERROR_CLASSES = (
 )
 
 
-class Attempt(Struct, frozen=True):
+class Attempt(Struct, frozen=True, gc=False):
     """One attempt as it is kept in the history."""
 
     message: MessageId
@@ -263,7 +273,7 @@ class Attempt(Struct, frozen=True):
     retried: int = 0
 
 
-class Event(Struct, frozen=True):
+class Event(Struct, frozen=True, gc=False):
     """One line of the log of a message; ``(time, message, attempt, kind)`` is unique."""
 
     tenant: Tenant
@@ -275,7 +285,7 @@ class Event(Struct, frozen=True):
     note: str | None = None  # What the outcome does not say, e.g. why a retry delay was not used.
 
 
-class DeadLetter(Struct, frozen=True):
+class DeadLetter(Struct, frozen=True, gc=False):
     """A message in the user's hands: retries spent, kept until deleted, retried or past retention."""
 
     tenant: Tenant
@@ -284,7 +294,7 @@ class DeadLetter(Struct, frozen=True):
     attempt: int  # The attempt whose outcome made it fail.
 
 
-class Transition(Struct, frozen=True):
+class Transition(Struct, frozen=True, gc=False):
     """What a decision changes; the caller stores all of it in one transaction, or none."""
 
     message: Message
@@ -311,6 +321,7 @@ class Filter(Struct, frozen=True):
     queues: tuple[str, ...] = ()
     schedules: tuple[str, ...] = ()
     caller_ips: tuple[str, ...] = ()
+    jobs: tuple[str, ...] = ()  # Ids of the bulk jobs that published them anew.
     statuses: tuple[int, ...] = ()  # Of the last answer; dead letters only.
     kinds: tuple[EventKind, ...] = ()  # Events only.
     from_time: Millis | None = None
@@ -331,3 +342,5 @@ class Overrides(Struct, frozen=True):
     labels: tuple[str, ...] | None = None
     callback: CallbackOptions | None = None
     failure_callback: CallbackOptions | None = None
+    body: bytes | None = None
+    job: str | None = None  # Of the bulk job that publishes it.

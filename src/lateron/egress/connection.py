@@ -59,7 +59,7 @@ class Head(NamedTuple):
     keep: bool  # Another exchange may follow.
 
 
-class Answer(Struct):
+class Answer(Struct, gc=False):
     """What came back, or why nothing did."""
 
     status: int | None = None
@@ -231,7 +231,8 @@ class Connection(asyncio.Protocol):
         if not fed:
             self._first_at = self._mono()
             if len(data) <= _PLAIN_MAX and self._recognised(data):
-                self._end()
+                tell, answer = self._conclude()
+                tell(answer)  # The last thing done here, so it need not wait for the loop to come round.
                 return
             if not data.startswith(_START):
                 self._prefix = data[:_PREFIX_MAX]
@@ -435,7 +436,14 @@ class Connection(asyncio.Protocol):
             return False
 
     def _end(self, error: str | None = None, detail: str = "", *, truncated: bool = False) -> None:
-        """Tell the answer, and keep the connection or drop it."""
+        """End the exchange, and tell the answer soon: what is told may not find this object in the midst of reading."""
+        tell, answer = self._conclude(error, detail, truncated=truncated)
+        asyncio.get_running_loop().call_soon(tell, answer)
+
+    def _conclude(
+        self, error: str | None = None, detail: str = "", *, truncated: bool = False
+    ) -> tuple[Callable[[Answer], object], Answer]:
+        """End the exchange, and keep the connection or drop it; return whom to tell, and what."""
         waiter = self._waiter
         assert waiter is not None
         self._waiter = None
@@ -454,11 +462,10 @@ class Connection(asyncio.Protocol):
         if self._fed:
             answer.first_byte = max(0, self._first_at - self._sent_at) // 1000
             answer.body_time = (now - self._first_at) // 1000
-        # Why not at once: what is told may not find this object in the midst of reading.
-        asyncio.get_running_loop().call_soon(waiter, answer)
         transport = self._transport
         if self._keep and error is None and not (truncated or self._leftover or transport is None):
             # Why: an early answer leaves a rest of the request in the buffer.
             self.reusable = transport.get_write_buffer_size() == 0 and not transport.is_closing()
         if not self.reusable and transport is not None:
             transport.abort()
+        return waiter, answer

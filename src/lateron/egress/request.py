@@ -33,7 +33,7 @@ _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
 _CONTROLS: Final = bytes([*range(9), *range(10, 32), 127])  # All but the tab.
 
 
-class Delivery(Struct, frozen=True):
+class Delivery(Struct, frozen=True, gc=False):
     """One request to make."""
 
     tenant: Tenant

@@ -42,7 +42,7 @@ from lateron.broker.schedules import next_tick
 from lateron.broker.views import KeyPair
 from lateron.catcher import Catcher
 from lateron.config import InvalidSettings, Settings
-from lateron.core.values import SECOND, Claimed, Millis, Tenant
+from lateron.core.values import SECOND, Claimed, Millis, Outcome, Tenant
 from lateron.dispatcher import Dispatcher
 from lateron.egress import Egress, Resolver
 from lateron.errors import StoreFailed, StoreLocked
@@ -50,7 +50,7 @@ from lateron.runtime import Clock, SystemClock, id_maker
 from lateron.scheduler import Scheduler
 from lateron.server import rooms
 from lateron.server.attempts import AttemptLog
-from lateron.server.figures import Sources, exposition
+from lateron.server.figures import Sources, exposition, readings
 from lateron.server.scrape import Scrape
 from lateron.server.seeding import Made, new_key, new_token, seed
 from lateron.server.sockets import listen, shown_host
@@ -58,6 +58,7 @@ from lateron.server.tokens import follow_tokens, note_uses
 from lateron.store import sqlite
 from lateron.store.sqlite import SqliteStore
 from lateron.telemetry import Counters, Log
+from lateron.tracing import Tracing
 from lateron.writer import Writer
 
 log = Log("lateron.server")
@@ -74,6 +75,7 @@ class Server:
         clock: Time for everything that is stored, waits or is due. How fast peers are, and when a request was
             signed, is told by the clock of the machine, for those on the other side have no other.
         catching: What makes the catcher, if there is one.
+        tracing: Who is told of requests and attempts, and shown the figures; None: nobody.
     """
 
     def __init__(
@@ -82,6 +84,7 @@ class Server:
         directory: Path | None,
         clock: Clock | None = None,
         catching: type[Catcher] = Catcher,
+        tracing: Tracing | None = None,
     ) -> None:
         self.settings = settings
         self.made = Made()  # Secrets of a first start, to be shown once.
@@ -93,6 +96,7 @@ class Server:
         self._machine = SystemClock()
         self._clock = clock or self._machine
         self._catching = catching
+        self._tracing = tracing
         self._request_id = _request_ids()
         self._lease: Callable[[], bool] = lambda: True
         self._ended = asyncio.Event()
@@ -172,6 +176,8 @@ class Server:
 
     async def _start(self) -> None:
         settings, started = self.settings, self._clock.wall()
+        if self._tracing is not None:
+            self._closing.push_async_callback(self._tracing.close)  # The last: nothing waits for a collector.
         self._bind()
         store, reader = self._open_store()
         resources = Resources(store, new_key, new_token, self._clock.wall)
@@ -184,20 +190,9 @@ class Server:
         self._writer = writer = Writer(broker, history, self._clock, own_readers=reader is not None)
         egress = Egress(rooms.egress_settings(settings, guard), self._clock, resolver)
         self._closing.push_async_callback(egress.close)
-        self._dispatcher = dispatcher = Dispatcher(
-            egress,
-            self._machine,
-            resources.keys if settings.upstash_signature else lambda _: None,
-            writer.settle,
-            capacity=settings.concurrency,
-            timeout_ms=rooms.quota_of(settings).timeout,
-            region=settings.region,
-            lease=self._lease,
-            lost=self._lease_lost,
-            late=broker.tally.lag_s.add,
-            told=AttemptLog(settings.log_attempts, self._machine),
-        )
-        figures = partial(exposition, self._sources(broker, writer, started))
+        self._dispatcher = dispatcher = self._deliveries(egress, resources, writer, broker)
+        sources = self._sources(broker, writer, started)
+        figures = partial(exposition, sources)
         if settings.catcher:
             keys = rooms.all_keys(settings, resources)
             self.catcher = self._catching(self._clock, keys, signed_by=self._machine)
@@ -216,6 +211,7 @@ class Server:
             not_ready=lambda: self._not_ready,
             trusted_proxies=settings.trusted_proxy,
             catcher=self.catcher,
+            tracing=None if self._tracing is None else self._tracing.spans,
             boards=broker.boards,
             streams=self._streams,
             console=rooms.console_settings(settings),
@@ -235,10 +231,33 @@ class Server:
         self._closing.push_async_callback(writer.close)
         self._closing.push_async_callback(note_uses, writer, resources)
         writer.attach(dispatcher.room, dispatcher.begin, self._fail)
+        if self._tracing is not None:
+            self._tracing.watch(partial(readings, sources))
         self._beside(scheduler.loop(), "scheduler")
         self._beside(scheduler.ticks(partial(next_tick, broker), settings.catch_up), "ticks of schedules")
+        self._beside(scheduler.jobs(lambda: broker.job_alarm, store.empty_log), "bulk jobs")
         self._beside(follow_tokens(writer, resources, elsewhere=reader is not None), "tokens")
         await self._accept()
+
+    def _deliveries(self, egress: Egress, resources: Resources, writer: Writer, broker: Broker) -> Dispatcher:
+        """Return the delivery loop."""
+        settings = self.settings
+        told: Callable[[Claimed, Outcome], None] = AttemptLog(settings.log_attempts, self._machine)
+        spans = None if self._tracing is None else self._tracing.spans
+        return Dispatcher(
+            egress,
+            self._machine,
+            resources.keys if settings.upstash_signature else lambda _: None,
+            writer.settle,
+            capacity=settings.concurrency,
+            timeout_ms=rooms.quota_of(settings).timeout,
+            region=settings.region,
+            lease=self._lease,
+            lost=self._lease_lost,
+            late=broker.tally.lag_s.add,
+            told=told if spans is None else spans.also(told),
+            traced=None if spans is None else spans.begin,
+        )
 
     def _beside(self, work: Coroutine[Any, Any, None], name: str) -> None:
         """Do work beside everything else until the server ends."""

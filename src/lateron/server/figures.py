@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,10 +25,10 @@ from lateron.core.tally import Histogram, Tally
 from lateron.core.values import SECOND, EventKind, Kind, Millis
 from lateron.runtime import Clock
 from lateron.store.sqlite import FILE
+from lateron.tracing.reading import Number, Reading, Value
 
 PREFIX: Final = "lateron_"
 
-Number: TypeAlias = int | float
 Labels: TypeAlias = tuple[tuple[str, str], ...]
 
 
@@ -116,12 +116,15 @@ def exposition(sources: Sources) -> bytes:
     return "".join(line for figure in FIGURES for line in _lines(figure, values[figure.name])).encode()
 
 
+def readings(sources: Sources) -> Sequence[Reading]:
+    """Return all figures as of now, under the names that Prometheus knows."""
+    values = {**_messages(sources), **_machine(sources), **_process(sources)}
+    return [Reading(full_name(f), f.kind, f.help, f.labels, values[f.name]) for f in FIGURES]
+
+
 def full_name(figure: Figure) -> str:
     """Return the name under which Prometheus knows a figure."""
     return figure.name if figure.name.startswith("process_") else PREFIX + figure.name
-
-
-Value: TypeAlias = Number | Histogram | Mapping[tuple[str, ...], Number] | None
 
 
 def _messages(sources: Sources) -> dict[str, Value]:

@@ -19,8 +19,10 @@ from typing import Any, Final
 
 from lateron.config import InvalidSettings, Settings
 from lateron.errors import StoreFailed
+from lateron.runtime import SystemClock
 from lateron.server import Server
 from lateron.telemetry import Log
+from lateron.tracing import from_environment
 
 log = Log("lateron.server")
 
@@ -45,7 +47,8 @@ def run(settings: Settings, directory: Path | None, announce: Callable[[Server],
     """
     _harden(settings)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(_main(Server(settings, directory), announce))
+        tracing = from_environment(os.environ, SystemClock())
+        return runner.run(_main(Server(settings, directory, tracing=tracing), announce))
 
 
 async def _main(server: Server, announce: Callable[[Server], None]) -> int:

@@ -26,6 +26,7 @@ from lateron.store.sqlite import APPLICATION_ID, BUSY_MS, READING, SCHEMA, WRITI
 
 COUNTS: Final = {  # What is compared, table by table.
     "attempt": "SELECT count(*) FROM attempt",
+    "bulk_job": "SELECT count(*) FROM bulk_job",
     "dead_letter": "SELECT count(*) FROM dead_letter",
     "dedup": "SELECT count(*) FROM dedup",
     "event": "SELECT count(*) FROM event",

@@ -338,3 +338,46 @@ ORDER BY time DESC, request DESC LIMIT ?;
 -- expire_records: those of all tenants before a time, in pieces
 DELETE FROM audit WHERE (tenant, time, request) IN
   (SELECT tenant, time, request FROM audit WHERE time < ? ORDER BY time LIMIT ?) RETURNING time;
+
+-- save_job: a new one too
+INSERT INTO bulk_job (id, tenant, state, asked, author, created, bound, place_time, place, due, total, done, failed,
+  put_off, ended, bucket)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (id) DO UPDATE SET state = excluded.state, asked = excluded.asked, place_time = excluded.place_time,
+  place = excluded.place, due = excluded.due, done = excluded.done, failed = excluded.failed,
+  put_off = excluded.put_off, ended = excluded.ended;
+
+-- job
+SELECT id, tenant, state, asked, author, created, bound, place_time, place, due, total, done, failed, put_off, ended
+FROM bulk_job WHERE id = ? AND tenant = ?;
+
+-- load_job: to change it
+SELECT id, tenant, state, asked, author, created, bound, place_time, place, due, total, done, failed, put_off, ended
+FROM bulk_job WHERE id = ? AND tenant = ? {lock};
+
+-- jobs_before: of a tenant, newest first
+SELECT id, tenant, state, asked, author, created, bound, place_time, place, due, total, done, failed, put_off, ended
+FROM bulk_job WHERE tenant = ? AND id < ? ORDER BY id DESC LIMIT ?;
+
+-- open_jobs: of all tenants; what each asks for is read when it is its turn
+SELECT id, tenant, due, done FROM bulk_job WHERE state = 0;
+
+-- count_open_jobs: of one tenant
+SELECT count(*) FROM bulk_job WHERE tenant = ? AND state = 0;
+
+-- expire_jobs
+DELETE FROM bulk_job WHERE id IN (SELECT id FROM bulk_job WHERE ended < ? AND ended IS NOT NULL ORDER BY ended LIMIT ?);
+
+-- messages_before: of all tenants, newest first
+SELECT id, tenant, lane, state, due, created, retries, retried, attempt, rescues, version, node, started, ended, cancel,
+  kind, parent, queue, seq, slot, root
+FROM message WHERE id < ? ORDER BY id DESC LIMIT ?;
+
+-- children: what was made from messages
+SELECT id FROM message WHERE parent IN (@ids) AND parent IS NOT NULL;
+
+-- outlines: requests without their bodies
+SELECT id, url, options, coalesce(length(body), 0) FROM request WHERE id IN (@ids);
+
+-- delete_events_at: those of a message at one instant
+DELETE FROM event WHERE tenant = ? AND time = ? AND message = ?;

@@ -36,6 +36,7 @@ from lateron.core.values import (
 )
 from lateron.store.audit import AuditVerbs
 from lateron.store.interface import Row
+from lateron.store.jobs import JobVerbs
 from lateron.store.queues import QueueVerbs
 from lateron.store.rows import BUCKETS, StoredRequest
 from lateron.store.rows import headers as _headers
@@ -72,7 +73,7 @@ class TokenRow(Struct, frozen=True):
     used: Millis | None = None  # Last time, to the minute.
 
 
-class Verbs(QueueVerbs, ScheduleVerbs, AuditVerbs):
+class Verbs(QueueVerbs, ScheduleVerbs, JobVerbs, AuditVerbs):
     """The verbs of one transaction."""
 
     # Messages and their requests.
@@ -126,6 +127,10 @@ class Verbs(QueueVerbs, ScheduleVerbs, AuditVerbs):
     def open_before(self, tenant: Tenant, before: bytes, limit: int) -> list[Message]:
         """Read messages of a tenant that do not rest, newest first."""
         return [_message(row) for row in self._run("open_before", (tenant, before, limit))]
+
+    def messages_before(self, before: bytes, limit: int) -> list[Message]:
+        """Read messages of all tenants, newest first."""
+        return [_message(row) for row in self._run("messages_before", (before, limit))]
 
     def owned(self, node: int, after: bytes, limit: int) -> list[Message]:
         """Read messages that a node holds ACTIVE, by id."""

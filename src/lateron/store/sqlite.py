@@ -30,7 +30,7 @@ from lateron.errors import StorageFull, StoreBusy, StoreFailed, StoreLocked
 from lateron.store.interface import Row, Statement, Value, load_statements, pieces
 from lateron.store.sql import Verbs
 
-SCHEMA: Final = 8  # What this program writes: the number of the last step in schema/.
+SCHEMA: Final = 9  # What this program writes: the number of the last step in schema/.
 OLDEST_READER: Final = 7  # The oldest program that still reads what this one writes; for those before no token ends.
 APPLICATION_ID: Final = 0x4C61746F  # "Lato" in the header of the file: what `file` and backups see.
 OLDEST_SQLITE: Final = (3, 51, 3)
@@ -188,6 +188,13 @@ class SqliteStore:
     def shrink(self, pages: int) -> None:
         """Give up to ``pages`` free pages back to the file system."""
         self._connection.pragma("incremental_vacuum", pages)
+
+    def empty_log(self) -> bool:
+        """Bring all of the log into the file, and cut the log to nothing; False while a reader needs it."""
+        with _told_apart():
+            self._connection.set_busy_timeout(0)
+            ((busy, _, _),) = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        return not busy
 
     def close(self) -> None:
         """Close the connection; the writing one checkpoints."""
@@ -363,6 +370,7 @@ def _configure(connection: apsw.Connection, synchronous: str) -> None:
     if sys.platform == "darwin":
         pragma("fullfsync", 1)
     pragma("cell_size_check", 1)
+    pragma("secure_delete", 1)  # What is deleted is overwritten, and no page keeps what has moved to another.
     pragma("temp_store", "MEMORY")  # No file is opened later, when there may be no descriptor and no room.
     pragma("cache_size", -CACHE_KB)
     pragma("wal_autocheckpoint", 4000)

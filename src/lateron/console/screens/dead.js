@@ -1,20 +1,21 @@
 // Dead letters: grouped by what went wrong, so that a bad night is a few lines; then the list itself.
 
-import { all, remove } from "../api.js";
-import { BulkBar, DryRun, useDryRun, useTyped } from "../bulk.js";
+import { all } from "../api.js";
+import { BulkBar, JobDialog } from "../bulk.js";
 import { FilterBox, understand, withField } from "../filter.js";
 import { NothingFits, sendFailing } from "../first.js";
-import { count, place, plural } from "../format.js";
+import { count, place } from "../format.js";
 import { html, signal, useEffect, useMemo } from "../lib.js";
 import { info, useLoaded } from "../live.js";
 import { openReplay } from "../replay.js";
 import { go, setQuery } from "../router.js";
 import { save, Table } from "../table.js";
-import { Button, Chip, closeDialog, confirm, Empty, Head, Loaded, openDialog, Segments, Time, toast } from "../ui.js";
+import { Button, Chip, Empty, Head, Loaded, openDialog, Segments, Time } from "../ui.js";
 import { signature } from "../words.js";
 import { Labels, Target } from "./messages.js";
 
 const ROWS_MOST = 200;
+const SAVED_MOST = 20_000; // More than that is for `lateron dlq export`.
 
 const COLUMNS = [
   { key: "answer", title: "Answer", draw: (row) => html`<${Chip} tone="bad">${row.responseStatus || "none"}<//>` },
@@ -55,7 +56,7 @@ export default function Dead({ query }) {
       ${rows.length > 0 && html`<${Button} kind="primary" icon="loop" act=${() => openReplay(meant.rest ? { rows, done: loaded.refresh } : { query: meant.query, done: loaded.refresh })}>Replay ${text ? "all that fit" : "all"}…<//>`}
     <//>
     <div class="tools"><${FilterBox} text=${text} change=${change} list="dead" wrong=${meant.wrong} />
-      <${Button} icon="catcher" label="Save as NDJSON" act=${() => save("dead-letters.ndjson", rows)} />
+      <${Button} icon="catcher" label="Save as NDJSON" act=${async () => save("dead-letters.ndjson", meant.rest ? rows : (await all("v2/dlq", "messages", { ...meant.query, count: 100 }, SAVED_MOST)).items)} />
       ${rows.length > 0 && html`<${Button} kind="quiet warns" act=${() => openDelete(meant.rest ? { rows } : { query: meant.query }, loaded.refresh)}>Delete…<//>`}</div>
     <${Loaded} of=${loaded}>${(data) => html`
       ${data.more && html`<p class="hint">The newest ${count(rows.length)} are shown and grouped; “all” means all.</p>`}
@@ -99,30 +100,6 @@ function List({ rows, chosen, refresh }) {
 }
 
 function openDelete({ rows, query }, done) {
-  if (!rows) return openDialog("Delete dead letters", () => html`<${DeleteDialog} query=${query} done=${done} />`);
-  return confirm({ title: `Delete ${plural(rows.length, "dead letter")}?`, text: `They cannot be replayed any more. For example: ${rows.slice(0, 3).map(({ url }) => url).join(", ")}.`, verb: "Delete", word: rows.length > 100 ? String(rows.length) : null }).then(async (sure) => {
-    if (!sure) return;
-    for (let at = 0; at < rows.length; at += 100) await remove("v2/dlq", { body: { dlqIds: rows.slice(at, at + 100).map(({ dlqId }) => dlqId) } });
-    toast(`${plural(rows.length, "dead letter")} deleted.`, "good");
-    done();
-  });
-}
-
-function DeleteDialog({ query, done }) {
-  const dry = useDryRun("DELETE", "v2/dlq", query, { path: "v2/dlq", field: "messages" });
-  const typed = useTyped(dry.told?.count ?? 0);
-  const until = useMemo(() => Date.now(), []);
-  const run = async () => {
-    let deleted = 0;
-    for (;;) {
-      const answer = await remove("v2/dlq", { query: { toDate: until, ...query } });
-      deleted += answer.deleted;
-      if (!answer.deleted) break;
-    }
-    closeDialog();
-    done();
-    toast(`${plural(deleted, "dead letter")} deleted.`, "good");
-  };
-  return html`<${DryRun} ...${dry} verb="would be deleted for good" />${typed.field}
-    <div class="dialog-foot"><${Button} act=${closeDialog}>Keep them<//><${Button} kind="danger" act=${run} disabled=${!dry.told?.count || !typed.sure}>Delete ${dry.told ? plural(dry.told.count, "dead letter") : ""}<//></div>`;
+  const filter = rows ? { dlqIds: rows.map(({ dlqId }) => dlqId) } : query;
+  openDialog("Delete dead letters", () => html`<${JobDialog} kind="deleteDeadLetters" filter=${filter} done=${done} />`);
 }

@@ -1,6 +1,6 @@
 // One message: why it is where it is, what happened, and what one can do about it.
 
-import { get, part, remove } from "../api.js";
+import { get, part, post, remove } from "../api.js";
 import { openReplay } from "../replay.js";
 import { PHASE_WORDS, Phases } from "../charts.js";
 import { micros, place, span } from "../format.js";
@@ -23,20 +23,29 @@ export default function Message({ id }) {
     const timer = setTimeout(story.refresh, 700);
     return () => clearTimeout(timer);
   }, [story.data]);
-  useMessageKeys(story.data);
+  useMessageKeys(story.data, story.refresh);
   if (story.error?.status === 404) {
     return html`<${Head} title="Message" /><${Empty} title="This message is not kept any more" icon="search"><p class="mono break">${id}</p><p>Ended messages are kept for as long as the history is. Its id may also be mistyped.</p><div class="row"><${Button} act=${() => go("messages")}>All messages<//></div><//>`;
   }
   return html`<${Loaded} of=${story}>${(message) => html`<${Whole} message=${message} refresh=${story.refresh} />`}<//>`;
 }
 
-function useMessageKeys(message) {
+const isHasty = ({ waitingFor }) => waitingFor === "delay" || waitingFor === "retry";
+
+async function retryNow({ messageId }, refresh) {
+  await post(`lateron/v1/messages/${part(messageId)}/retry`);
+  toast("Due now.", "good");
+  refresh();
+}
+
+function useMessageKeys(message, refresh) {
   useEffect(() => {
     const keys = async (event) => {
       if (!message || event.target.closest("input,textarea,select,dialog") || event.ctrlKey || event.metaKey || event.altKey) return;
       const steps = { "[": -1, "]": 1 }[event.key];
       if (steps) stepAttempt(steps);
       if (event.key === "c") putOnClipboard(message.messageId).then(() => toast("Id copied."));
+      if (event.key === "r" && isHasty(message)) retryNow(message, refresh).catch((error) => toast(error.message, "bad"));
       if (event.key === "y") putOnClipboard(await signedCurl(message)).then(() => toast("Copied as cURL."));
     };
     addEventListener("keydown", keys);
@@ -80,6 +89,7 @@ function Actions({ message, refresh }) {
     openReplay({ rows: messages, done: (sent) => sent[0] && go(`messages/${sent[0]}`) });
   };
   return html`
+    ${isHasty(message) && html`<${Button} kind="primary" icon="loop" title="r" act=${() => retryNow(message, refresh)}>Retry now<//>`}
     ${!FINAL.has(message.state) && html`<${Button} icon="stop" kind="warns" act=${cancel}>Cancel<//>`}
     ${message.state === "FAILED" && html`<${Button} kind="primary" icon="loop" act=${replay}>Replay…<//>`}
     <${Button} icon="builder" act=${() => go(`builder?from=${message.messageId}`)}>${message.state === "FAILED" ? "Edit and replay" : "Clone"}<//>

@@ -1,7 +1,7 @@
 // Messages: the log as it grows, one row a message or one a line, and what waits.
 
 import { all, BASE, get, search } from "../api.js";
-import { BulkBar, CancelDialog } from "../bulk.js";
+import { BulkBar, JobDialog } from "../bulk.js";
 import { FilterBox, understand, withField } from "../filter.js";
 import { FirstRun, NothingFits } from "../first.js";
 import { count, place, plural, shortId } from "../format.js";
@@ -14,6 +14,7 @@ import { relations, why } from "../words.js";
 
 const PAGE = 100;
 const ROWS_MOST = 200;
+const SAVED_MOST = 50_000; // More than that is for `lateron logs --export`.
 
 const VIEWS = [
   ["latest", "Messages"],
@@ -110,7 +111,7 @@ function Tools({ text, change, list, meant, rows, view }) {
     <${FilterBox} text=${text} change=${change} list=${list} wrong=${meant.wrong} />
     ${view !== "waiting" && html`<${Segments} label="State" options=${QUICK} value=${state} pick=${(value) => change(withField(text, "state", value))} />`}
     <${Copy} text=${`curl "${url}" -H "Authorization: Bearer $QSTASH_TOKEN"`} label="Copy this view as cURL" kind="" />
-    <${Button} icon="catcher" label="Save as NDJSON" act=${async () => save("messages.ndjson", meant.rest ? rows : (await all(`v2/${list}`, list, { ...meant.query, count: PAGE })).items)} />
+    <${Button} icon="catcher" label="Save as NDJSON" act=${async () => save("messages.ndjson", meant.rest ? rows : (await all(`v2/${list}`, list, { ...meant.query, count: 1_000 }, SAVED_MOST)).items)} />
   </div>`;
 }
 
@@ -121,12 +122,14 @@ function List({ rows, view, chosen, text, change, meant, more }) {
   if (!rows.length && view === "waiting") return html`<${FirstRun} title="Nothing waits" />`;
   if (!rows.length) return html`<${FirstRun} />`;
   const id = view === "lines" ? (row) => `${row.messageId} ${row.time} ${row.state} ${row.attempt ?? 0}` : (row) => row.messageId;
-  const cancel = (messageIds) => openDialog("Cancel messages", () => html`<${CancelDialog} query=${messageIds ? { messageIds } : meant.query} done=${() => (chosen.value = new Set())} />`);
+  const job = (title, kind, messageIds) => openDialog(title, () => html`<${JobDialog} kind=${kind} filter=${messageIds ? { messageIds } : meant.query} done=${() => (chosen.value = new Set())} />`);
+  const cancel = (messageIds) => job("Cancel messages", "cancel", messageIds);
+  const retry = (messageIds) => job("Retry messages now", "retryNow", messageIds);
   return html`<div class="row list-bar"><span class="faint grow" role="status">${meant.rest ? `${plural(rows.length, "row")} of those loaded fit` : plural(rows.length, "row")}${skipped.value ? `; the stream left out ${count(skipped.value)}` : ""}</span>
-      ${view === "waiting" && !meant.rest && html`<${Button} kind="quiet warns" icon="stop" act=${() => cancel(null)}>Cancel all ${text ? "that fit" : "that wait"}…<//>`}${chooser}</div>
+      ${view === "waiting" && !meant.rest && html`<${Button} kind="quiet" icon="loop" act=${() => retry(null)}>Retry all ${text ? "that fit" : "that wait"} now…<//><${Button} kind="quiet warns" icon="stop" act=${() => cancel(null)}>Cancel all ${text ? "that fit" : "that wait"}…<//>`}${chooser}</div>
     <${Table} caption=${`Messages, ${VIEWS.find(([key]) => key === view)[1]}`} columns=${columns} rows=${rows.slice(0, ROWS_MOST)} id=${id} chosen=${view === "lines" ? undefined : chosen} open=${(row) => go(`messages/${row.messageId}`)} />
     <div class="more">${rows.length > ROWS_MOST ? html`<span class="faint">The first ${ROWS_MOST} are shown; narrow the filter to see others.</span>` : more && html`<${Button} act=${more}>Older<//>`}</div>
     <${BulkBar} chosen=${chosen}>
-      ${(ids) => html`<${Button} icon="stop" kind="warns" act=${() => cancel(ids)}>Cancel…<//><${Button} icon="catcher" act=${() => save("messages.ndjson", rows.filter((row) => ids.includes(row.messageId)))}>Save<//>`}
+      ${(ids) => html`<${Button} icon="stop" kind="warns" act=${() => cancel(ids)}>Cancel…<//><${Button} icon="loop" act=${() => retry(ids)}>Retry now…<//><${Button} icon="catcher" act=${() => save("messages.ndjson", rows.filter((row) => ids.includes(row.messageId)))}>Save<//>`}
     <//>`;
 }

@@ -1,7 +1,7 @@
 // Queues: how deep, who is at the head, how many at once, and the pause.
 
 import { get, part, post, remove } from "../api.js";
-import { CancelDialog } from "../bulk.js";
+import { JobDialog } from "../bulk.js";
 import { count } from "../format.js";
 import { html, useState } from "../lib.js";
 import { useLoaded } from "../live.js";
@@ -32,7 +32,7 @@ const columns = (refresh) => [
 
 function Acts({ queue, refresh }) {
   const toggle = async () => (await post(`v2/queues/${part(queue.name)}/${queue.paused ? "resume" : "pause"}`), refresh());
-  const purge = () => openDialog(`Empty ${queue.name}`, () => html`<${CancelDialog} query=${{ queueName: queue.name }} done=${refresh} />`);
+  const purge = () => openDialog(`Empty ${queue.name}`, () => html`<${JobDialog} kind="cancel" filter=${{ queueName: queue.name }} done=${refresh} />`);
   const erase = async () => {
     if (!(await confirm({ title: `Delete queue ${queue.name}?`, text: `${queue.lag ? `${count(queue.lag)} messages are in it. ` : ""}The queue and its settings go; what is in it is deleted with it.`, verb: "Delete queue", word: queue.lag ? queue.name : null }))) return;
     await remove(`v2/queues/${part(queue.name)}`);
