@@ -16,9 +16,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from functools import partial
 from queue import SimpleQueue
 from threading import Thread
@@ -27,6 +28,7 @@ from typing import Any, TypeAlias, TypeVar, cast
 from lateron.broker.bulk import NEWEST, Broker, Cancelled
 from lateron.broker.history import History
 from lateron.broker.views import Accepted, Answered, Item, Prepared, Result, Turn
+from lateron.core.audit import Note
 from lateron.core.publish import GroupPublication
 from lateron.core.values import Claimed, Filter, Millis, Overrides, Publication, Tenant
 from lateron.core.values import MessageId as MessageId  # noqa: PLC0414 # Part of the signatures below.
@@ -37,6 +39,8 @@ from lateron.store.reserve import Reserve
 log = logging.getLogger("lateron.writer")
 
 T = TypeVar("T")
+
+_note: ContextVar[Note | None] = ContextVar("note", default=None)
 
 Work: TypeAlias = Callable[[], Any]
 Ended: TypeAlias = Callable[[Any, BaseException | None], None]  # Given the result of the work, or its exception.
@@ -195,18 +199,24 @@ class Writer:
         self._kick()
 
     async def run(self, work: Callable[[Broker, Millis], T]) -> T:
-        """Run cold work on the store's thread, between turns; it makes its own transaction."""
+        """Run cold work on the store's thread, between turns; it makes its own transaction.
+
+        Inside ``noting`` that transaction writes the note, too.
+        """
+        return await self._run(work, _note.get())
+
+    async def _run(self, work: Callable[[Broker, Millis], T], note: Note | None) -> T:
         if self._failure is not None:
             raise self._failure
         answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._cold.append((work, answer))
+        self._cold.append((work if note is None else partial(_noted, note, work), answer))
         self._kick()
         return await answer
 
     async def read(self, work: Callable[[History], T]) -> T:
         """Run a read on the readers' thread, or between turns where it has no connection of its own."""
         if self._readers is None:
-            return await self.run(lambda *_: work(self._history))
+            return await self._run(lambda *_: work(self._history), None)  # A look is no change.
         return await asyncio.get_running_loop().run_in_executor(self._readers, work, self._history)
 
     async def cancel(self, tenant: Tenant, selection: Filter, limit: int | None = None) -> int:
@@ -514,6 +524,24 @@ def _turn_length(publishes: Publishes, most: int) -> int:
         if fan_outs > TURN_FAN_OUTS:
             return place
     return most
+
+
+@contextmanager
+def noting(note: Note) -> Iterator[None]:
+    """Let what this task does inside the block be noted in the audit log, in the transactions that do it.
+
+    Why of the task and not of each call: a verb that is forgotten would leave no record, and nobody would miss it.
+    """
+    token = _note.set(note)
+    try:
+        yield
+    finally:
+        _note.reset(token)
+
+
+def _noted(note: Note, work: Callable[[Broker, Millis], T], broker: Broker, now: Millis) -> T:
+    with broker.noting(note):
+        return work(broker, now)
 
 
 def _body(item: Item) -> bytes | None:

@@ -133,6 +133,7 @@ ELSEWHERE: Final = frozenset(
         "GET /v2/messages/{messageId}",
         "DELETE /v2/messages/{messageId}",
         "GET /lateron/v1/messages/{messageId}",
+        "GET /lateron/v1/audit",
         "GET /lateron/v1/tokens",
         "POST /lateron/v1/tokens",
         "DELETE /lateron/v1/tokens/{tokenName}",

@@ -188,7 +188,11 @@ async def _selected(call: Call) -> tuple[filters.Selection, list[tuple[str, str]
     dry, pairs = dry_run(filters.parse_query(call.query))
     options = [pair for pair in pairs if _is_option(pair[0])]
     chosen = filters.parse_filter([pair for pair in pairs if not _is_option(pair[0])], filters.DEAD_LETTER_FILTERS)
-    selection = either(filters.parse_selection(body, "dlqIds"), chosen.filter)
+    ids = filters.parse_selection(body, "dlqIds")
+    selection = either(ids, chosen.filter)
+    call.chooses(ids)
+    if dry:
+        call.only_asks()
     return filters.Selection(selection, chosen.cursor, chosen.count), options, dry
 
 

@@ -53,8 +53,11 @@ async def cancel_messages(ports: Ports, call: Call) -> Answer:
     body = await call.small_body()
     dry, pairs = dry_run(filters.parse_query(call.query))
     chosen = filters.parse_filter(pairs, filters.MESSAGE_FILTERS - {"cursor"})
-    selection = either(filters.parse_selection(body, "messageIds"), chosen.filter)
+    ids = filters.parse_selection(body, "messageIds")
+    selection = either(ids, chosen.filter)
+    call.chooses(ids)
     if dry:
+        call.only_asks()
         return await _would_cancel(ports, call.who.tenant, selection, chosen.count)
     return json_answer({"cancelled": await ports.writer.cancel(call.who.tenant, selection, chosen.count)})
 

@@ -43,6 +43,7 @@ class Limits(Struct, frozen=True):
     dead_letter_retention_ms: Millis = 30 * 24 * HOUR
     history_bytes: int | None = None  # The store's size above which the oldest history goes first.
     crash_limit: int | None = None  # Deaths of the process after which what was in flight is set apart; None: never.
+    audit_retention_ms: Millis = 90 * 24 * HOUR
     queues: int | None = None  # Of one tenant; None means no bound.
 
 

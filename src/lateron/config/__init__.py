@@ -103,6 +103,7 @@ class Settings:
     history_retention: Millis
     history_size: int | None
     dlq_retention: Millis
+    audit_retention: Millis
     drain: Millis
     stall: Millis
     log_level: str

@@ -307,6 +307,13 @@ SETTINGS: Final = (
         "How long dead letters are kept; counts under quota `none`.",
         _LIMITS,
     ),
+    Setting(
+        "audit-retention",
+        Duration(MINUTE, 3650 * DAY),
+        90 * DAY,
+        "How long the audit log keeps who changed what.",
+        _LIMITS,
+    ),
     Setting("drain", Duration(0, DAY), 30 * SECOND, "How long open deliveries may take after SIGTERM.", _RUNNING),
     Setting(
         "stall",

@@ -48,6 +48,7 @@ def broker_limits(settings: Settings) -> Limits:
         history_retention_ms=settings.history_retention,
         dead_letter_retention_ms=quota_of(settings).dlq_retention,
         history_bytes=settings.history_size,
+        audit_retention_ms=settings.audit_retention,
         queues=quota_of(settings).queues,
         crash_limit=settings.crash_limit,
     )
@@ -157,6 +158,7 @@ def self_description(settings: Settings, started: Millis) -> Mapping[str, Any]:
             "schedules": quota.schedules,
             "messageRetention": settings.message_retention,
             "historyRetention": settings.history_retention,
+            "auditRetention": settings.audit_retention,
             "historySize": settings.history_size,
             "dlqRetention": quota.dlq_retention,
             "concurrency": settings.concurrency,

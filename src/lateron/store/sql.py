@@ -12,6 +12,7 @@ from typing import Final, Protocol
 
 from msgspec import Struct, msgpack
 
+from lateron.core.audit import Note
 from lateron.core.digest import request_digest
 from lateron.core.flow import Lane
 from lateron.core.groups import Endpoint, Group
@@ -33,6 +34,7 @@ from lateron.core.values import (
     State,
     Tenant,
 )
+from lateron.store.audit import AuditVerbs
 from lateron.store.interface import Row
 from lateron.store.jobs import JobVerbs
 from lateron.store.queues import QueueVerbs
@@ -71,7 +73,7 @@ class TokenRow(Struct, frozen=True):
     used: Millis | None = None  # Last time, to the minute.
 
 
-class Verbs(QueueVerbs, ScheduleVerbs, JobVerbs):
+class Verbs(QueueVerbs, ScheduleVerbs, JobVerbs, AuditVerbs):
     """The verbs of one transaction."""
 
     # Messages and their requests.
@@ -411,6 +413,10 @@ class Store(Protocol):
 
     def transaction(self, *, commit: bool = True) -> AbstractContextManager[Verbs]:
         """Run the block in one transaction; commit at its end unless told not to, roll back on any exception."""
+        ...
+
+    def noting(self, note: Note) -> AbstractContextManager[None]:
+        """Let the transactions inside the block, which commit at their ends, write this record, too."""
         ...
 
     def commit(self) -> None:

@@ -24,12 +24,13 @@ from typing import Final
 
 import apsw
 
+from lateron.core.audit import Note
 from lateron.core.values import Millis
 from lateron.errors import StorageFull, StoreBusy, StoreFailed, StoreLocked
 from lateron.store.interface import Row, Statement, Value, load_statements, pieces
 from lateron.store.sql import Verbs
 
-SCHEMA: Final = 8  # What this program writes: the number of the last step in schema/.
+SCHEMA: Final = 9  # What this program writes: the number of the last step in schema/.
 OLDEST_READER: Final = 7  # The oldest program that still reads what this one writes; for those before no token ends.
 APPLICATION_ID: Final = 0x4C61746F  # "Lato" in the header of the file: what `file` and backups see.
 OLDEST_SQLITE: Final = (3, 51, 3)
@@ -105,6 +106,7 @@ class SqliteStore:
         self._files = files or {}
         self._begin = "BEGIN" if read_only else "BEGIN IMMEDIATE"
         self._verbs = Verbs(SqliteConnection(connection))
+        self._note: Note | None = None  # What the next transactions are noted as.
 
     @contextmanager
     def transaction(self, *, commit: bool = True) -> Iterator[Verbs]:
@@ -123,14 +125,30 @@ class SqliteStore:
         with _told_apart():
             self._connection.set_busy_timeout(BUSY_MS if commit else 0)
             self._connection.execute(self._begin)
+            note = self._note
             try:
+                self._verbs.begin()
                 yield self._verbs
                 if commit:
+                    if note is not None:
+                        self._verbs.sign(note)
                     self._check_files()
                     self._connection.execute("COMMIT")
+                    if note is not None:
+                        note.kept = True
             except BaseException:
                 self._roll_back()
                 raise
+
+    @contextmanager
+    def noting(self, note: Note) -> Iterator[None]:
+        """Let each transaction that is begun and committed inside the block write this record, too."""
+        assert self._note is None, "one call at a time"
+        self._note = note
+        try:
+            yield
+        finally:
+            self._note = None
 
     def commit(self) -> None:
         """Commit the transaction that was left open; raises as ``transaction`` does."""
