@@ -97,6 +97,7 @@ TABLE = {
     "POST /lateron/v1/tokens": Row(ADMINS, "/lateron/v1/tokens", 201, 201, b'{"name":"ci","scope":"read"}'),
     "DELETE /lateron/v1/tokens/{tokenName}": Row(ADMINS, "/lateron/v1/tokens/spare", 200, 404),
     "POST /lateron/v1/tokens/{tokenName}/reset": Row(ADMINS, "/lateron/v1/tokens/spare/reset", 200, 404),
+    "GET /lateron/v1/config": Row(ADMINS, "/lateron/v1/config", 200, 200),
     "GET /lateron/v1/audit": Row(ADMINS, "/lateron/v1/audit", 200, 200),
     "GET /lateron/v1/messages/{messageId}": Row(READ, "/lateron/v1/messages/{message}", 200, 404),
     "POST /lateron/v1/messages/{messageId}/retry": Row(CHANGE, "/lateron/v1/messages/{message}/retry", 200, 404),

@@ -134,6 +134,7 @@ ELSEWHERE: Final = frozenset(
         "DELETE /v2/messages/{messageId}",
         "GET /lateron/v1/messages/{messageId}",
         "GET /lateron/v1/audit",
+        "GET /lateron/v1/config",
         "GET /lateron/v1/tokens",
         "POST /lateron/v1/tokens",
         "DELETE /lateron/v1/tokens/{tokenName}",

@@ -174,6 +174,7 @@ TABLE: Final[dict[str, list[Row]]] = {
     "GET /v2/keys": [Row("/v2/keys", 200, answer={"current": BOB.current, "next": BOB.next})],
     "POST /v2/keys/rotate": [Row("/v2/keys/rotate", 200, own=True)],
     "POST /v2/rotate": [Row("/v2/rotate", 200, own=True)],
+    "GET /lateron/v1/config": [Row("/lateron/v1/config", 200)],
     "GET /lateron/v1/audit": [Row("/lateron/v1/audit", 200)],
     "GET /lateron/v1/tokens": [Row("/lateron/v1/tokens", 200)],
     "POST /lateron/v1/tokens": [Row("/lateron/v1/tokens", 201, '{"name":"<token>","scope":"read"}', own=True)],

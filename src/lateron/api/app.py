@@ -116,6 +116,7 @@ ROUTES: Final = (
     Route("DELETE", "/lateron/v1/tokens/{tokenName}", ADMIN, tokens.revoke_token),
     Route("POST", "/lateron/v1/tokens/{tokenName}/reset", ADMIN, tokens.reset_token),
     Route("GET", "/lateron/v1/audit", ADMIN, audit.list_records),
+    Route("GET", "/lateron/v1/config", ADMIN, resources.configuration),
     Route("GET", "/lateron/v1/catcher", READ, resources.list_catchers),
     Route("DELETE", "/lateron/v1/catcher", CHANGE, resources.clear_catchers),
     Route("GET", "/lateron/v1/catcher/{name}", READ, resources.list_caught),

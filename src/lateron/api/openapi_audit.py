@@ -52,7 +52,20 @@ def audit_paths() -> Json:
     ]
     about = "One record for each call that changed something, written in the transaction that changed it."
     listed = operation("Audit", "listAudit", "List changes", about, parameters, answers, (400, 401, 403, 429))
-    return {"/lateron/v1/audit": {"get": listed}}
+    return {"/lateron/v1/audit": {"get": listed}, "/lateron/v1/config": {"get": _configuration()}}
+
+
+def _configuration() -> Json:
+    setting = object_of({"name": _TEXT, "value": _TEXT, "source": _TEXT}, ["name", "value", "source"])
+    sizes = object_of({"store": _NUMBER, "log": _NUMBER, "free": _NUMBER}, [])
+    schema = object_of({"settings": {"type": "array", "items": setting}, "storage": sizes}, ["settings", "storage"])
+    example = {
+        "settings": [{"name": "concurrency", "value": "512", "source": "environment LATERON_CONCURRENCY"}],
+        "storage": {"store": 48_201_728, "log": 4_152_992, "free": 91_268_055_040},
+    }
+    answers: dict[int, tuple[str, Json, Any]] = {200: ("Secrets are masked.", schema, example)}
+    about = "Every setting with its value and where that came from, and the bytes of the store, its log and their disk."
+    return operation("Server", "configuration", "Show the settings", about, [], answers, (401, 403, 429))
 
 
 def _query(name: str, about: str, schema: Json) -> Json:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any, Final, Protocol
@@ -117,6 +117,8 @@ class Ports:
     request_id: Callable[[], str]
     figures: Callable[[], bytes] = bytes  # All that is counted, as Prometheus reads it.
     info: Callable[[], Mapping[str, Any]] = dict  # What the server says of itself; no secrets.
+    settings: Callable[[], Iterable[tuple[str, str, str]]] = tuple  # Name, value and source of each, secrets masked.
+    storage: Callable[[], Mapping[str, int]] = dict  # Bytes on the disk; nothing of a store in memory.
     not_ready: Callable[[], str | None] = lambda: None  # Why work should go elsewhere now; None: it should not.
     query_token: Callable[[Identity], bool] = lambda _: True  # Whether a token may come as ?qstash_token=.
     trusted_proxies: Sequence[IPv4Network | IPv6Network] = ()

@@ -89,6 +89,12 @@ async def info(ports: Ports, call: Call) -> Answer:
     return json_answer({**content, **who, **ports.info()})
 
 
+async def configuration(ports: Ports, _call: Call) -> Answer:
+    """List the settings that the server runs with, where each came from, and what the store takes on its disk."""
+    settings = [{"name": name, "value": value, "source": source} for name, value, source in ports.settings()]
+    return json_answer({"settings": settings, "storage": ports.storage()})
+
+
 async def health(_ports: Ports, _call: Call) -> Answer:
     """Say that the event loop runs."""
     return json_answer({"status": "ok"})

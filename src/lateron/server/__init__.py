@@ -51,7 +51,7 @@ from lateron.runtime import Clock, SystemClock, id_maker
 from lateron.scheduler import Scheduler
 from lateron.server import rooms
 from lateron.server.attempts import AttemptLog
-from lateron.server.figures import Sources, exposition, readings
+from lateron.server.figures import Sources, exposition, readings, storage
 from lateron.server.scrape import Scrape
 from lateron.server.seeding import Made, new_key, new_token, seed
 from lateron.server.sockets import listen, shown_host
@@ -212,6 +212,8 @@ class Server:
             request_id=self._request_id,
             figures=figures,
             info=partial(rooms.self_description, settings, started),
+            settings=settings.shown,
+            storage=partial(storage, self._directory),
             not_ready=lambda: self._not_ready,
             trusted_proxies=settings.trusted_proxy,
             catcher=self.catcher,

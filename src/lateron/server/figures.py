@@ -204,6 +204,14 @@ def _process(sources: Sources) -> dict[str, Value]:
     }
 
 
+def storage(directory: Path | None) -> dict[str, int]:
+    """Return the bytes of the store's file, of the log beside it, and of the room on their disk."""
+    if directory is None:
+        return {}
+    sizes = {"store": _size(directory / FILE), "log": _size(directory / f"{FILE}-wal"), "free": _free(directory)}
+    return {name: size for name, size in sizes.items() if size is not None}
+
+
 def _size(path: Path) -> int:
     try:
         return path.stat().st_size

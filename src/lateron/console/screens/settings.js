@@ -8,6 +8,8 @@ import { canSign, check, sign } from "../signing.js";
 import { Button, Card, Chip, Code, confirm, Copy, Facts, Field, Head, Loaded, Time, toast } from "../ui.js";
 import { Icon } from "../icons.js";
 import { Audit } from "./audit.js";
+import { Configuration } from "./config.js";
+import { Tokens } from "./tokens.js";
 
 export default function Settings() {
   useEffect(() => void loadInfo().catch(() => {}), []);
@@ -17,7 +19,7 @@ export default function Settings() {
     <div class="grid-2"><div>
       ${mayChange && html`<${Loaded} of=${keys}>${(pair) => html`<${Keys} pair=${pair} refresh=${keys.refresh} /><${Lab} pair=${pair} />`}<//>`}
     </div><div><${Delivery} /><${Server} /><${Limits} /></div></div>
-    ${info.value?.scope === "admin" && html`<${Audit} />`}`;
+    ${info.value?.scope === "admin" && html`<${Tokens} /><${Configuration} /><${Audit} />`}`;
 }
 
 const HIDDEN = "•".repeat(24);
