@@ -22,15 +22,19 @@ const GUARD = {
 export function Configuration() {
   const loaded = useLoaded(() => get("lateron/v1/config"), [], { still: true });
   const [sought, setSought] = useState("");
+  const [all, setAll] = useState(false);
   return html`<${Loaded} of=${loaded}>${({ settings, storage }) => {
     const value = Object.fromEntries(settings.map((row) => [row.name, row.value]));
-    const rows = settings.filter((row) => !sought || `${row.name} ${row.value} ${row.source}`.toLowerCase().includes(sought));
+    const rows = settings.filter((row) => (sought ? `${row.name} ${row.value} ${row.source}`.toLowerCase().includes(sought) : all || row.source !== "default"));
     return html`<div class="grid-2">
         <${Card} title="Where it may deliver"><${Facts} pairs=${Object.entries(GUARD).map(([name, [word, say]]) => [word, say(value[name] ?? "-")])} /><p class="hint">Its own listeners are refused always. The address that is checked is the one that is connected to.</p><//>
         <${Card} title="Storage"><${Facts} pairs=${storage.store == null ? [["Store", "in memory"]] : [["Store", bytes(storage.store)], ["Log beside it", bytes(storage.log)], ["Room on its disk", storage.free == null ? "not known" : bytes(storage.free)]]} /><//>
       </div>
       <${Card} title="Configuration">
-        <${Field} label="Find a setting"><input value=${sought} onInput=${(e) => setSought(e.target.value.trim().toLowerCase())} /><//>
+        <div class="row">
+          <${Field} label="Find a setting"><input value=${sought} onInput=${(e) => setSought(e.target.value.trim().toLowerCase())} /><//>
+          <${Field} label="Defaults too" inline><input type="checkbox" checked=${all} onChange=${(e) => setAll(e.target.checked)} /><//>
+        </div>
         <${Table} caption="Configuration" columns=${columns} rows=${rows} id=${(row) => row.name} plain />
         <p class="hint">Flags win over the environment, the environment over the file, the file over the defaults. Secrets are masked.</p>
       <//>`;
