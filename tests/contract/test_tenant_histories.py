@@ -135,6 +135,7 @@ ELSEWHERE: Final = frozenset(
         "GET /lateron/v1/messages/{messageId}",
         "GET /lateron/v1/audit",
         "GET /lateron/v1/config",
+        "POST /lateron/v1/destinations/{host}/test",
         "GET /lateron/v1/tokens",
         "POST /lateron/v1/tokens",
         "DELETE /lateron/v1/tokens/{tokenName}",

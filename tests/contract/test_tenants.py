@@ -204,7 +204,7 @@ TABLE: Final[dict[str, list[Row]]] = {
     "DELETE /lateron/v1/catcher/{name}": [Row("/lateron/v1/catcher/<name>", 200, answer=NOTHING_DELETED)],
 }
 OF_A_PARENT: Final = frozenset(("attempt", "schedule_request", "tick"))
-OF_ALL: Final = frozenset(("GET /metrics",))  # Sums of the whole server; a call changes them.
+OF_ALL: Final = frozenset(("GET /metrics", "GET /lateron/v1/config"))  # Of the whole server; a call changes them.
 OF_NOBODY: Final = frozenset(("store", "tenant", "node", "setting"))
 ROWS: Final = [(route, row) for route, rows in TABLE.items() for row in rows]
 IDS: Final = [f"{route} {row.target}" for route, row in ROWS]

@@ -490,6 +490,7 @@ def _schemas() -> Json:
         **_fields(number, "attempt retried startedAt endedAt"),
         "reusedConnection": flag,
         "phases": _object(_fields(number, "dns connect tls firstByte body total"), []),
+        "request": _object({**_fields(text, "head"), "claims": {"type": "object"}}, []),
     }
     story = {"attempts": _array("Attempt"), "events": _array("Line"), "retryDelays": {"type": "array", "items": number}}
     return {

@@ -19,13 +19,15 @@ from lateron.core.headers import attempt_headers, lasting_headers
 from lateron.core.redact import redact_headers
 from lateron.core.signature import sign
 from lateron.core.values import Attempt, Message, Request
+from lateron.egress.failure import Failure
 from lateron.egress.request import Delivery, encode_head
+from lateron.errors import InvalidDestination
 
 _STAND_IN: Final = "(a token; its claims are below)"
 
 
 def sent(message: Message, request: Request, attempt: Attempt, region: str | None, *, signed: bool) -> dict[str, Any]:
-    """Return the head and the claims of an attempt.
+    """Return the head and the claims of an attempt; nothing of one that could not be sent.
 
     Args:
         message: Of it.
@@ -34,6 +36,13 @@ def sent(message: Message, request: Request, attempt: Attempt, region: str | Non
         region: Name of this installation, if it has one.
         signed: Whether this server signs.
     """
+    try:
+        return _sent(message, request, attempt, region, signed=signed)
+    except (Failure, InvalidDestination):
+        return {}  # The stored request is damaged, and was not sent.
+
+
+def _sent(message: Message, request: Request, attempt: Attempt, region: str | None, *, signed: bool) -> dict[str, Any]:
     shown = replace(request, headers=redact_headers(request.headers, request.options.redact))
     as_then = replace(message, retried=attempt.retried)
     delivery = Delivery(
