@@ -1,8 +1,8 @@
 """The record of a change, written in the transaction that makes it.
 
-A call that changes something hands its ``Note`` in with its work. While that runs, each transaction that it commits
-writes the note: the change and its record are durable together or not at all. What changes nothing in the store
-(clearing the catcher, a switch that stood so already, logging in) is noted in a transaction of its own.
+A call that changes something hands its ``Note`` in with its work. While that runs, each transaction that changes
+something writes the note: the change and its record are durable together or not at all. What changes nothing in the
+store (clearing the catcher, a switch that stood so already, logging in) is noted in a transaction of its own.
 """
 
 from __future__ import annotations
@@ -28,8 +28,9 @@ class AuditBroker:
 
     def keep(self, note: Note) -> None:
         """Write a record that belongs to no other transaction."""
-        with self._store.noting(note), self._store.transaction():
-            pass
+        with self._store.transaction() as tx:
+            tx.sign(note)
+        note.kept = True
 
 
 class AuditHistory:

@@ -21,10 +21,17 @@ class AuditVerbs(Statements):
         """Say how many things the transaction changes, for the record of the call that it belongs to."""
         self._touched = count + (self._touched or 0)
 
+    def count(self, note: Note) -> None:
+        """Remember what this transaction, which changes nothing, has touched; a later record tells it."""
+        if self._touched is not None:
+            note.count = self._touched
+
     def sign(self, note: Note) -> None:
         """Write the record of a change, or add to it what this transaction has touched."""
+        # Counts of several transactions are added up, so one that stands already is not written again.
+        touched = self._touched if self._touched is not None or note.kept else note.count
         row = (note.tenant, note.time, note.request, note.kind, note.who, note.address, note.action, note.object,
-               note.filter, self._touched, note.status)  # fmt: skip
+               note.filter, touched, note.status)  # fmt: skip
         self._run("sign", row)
 
     def records(self, tenant: Tenant, search: Search) -> list[Note]:

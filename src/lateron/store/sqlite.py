@@ -125,11 +125,15 @@ class SqliteStore:
         with _told_apart():
             self._connection.set_busy_timeout(BUSY_MS if commit else 0)
             self._connection.execute(self._begin)
-            note = self._note
+            note, changes = self._note, self._connection.total_changes()
             try:
                 self._verbs.begin()
                 yield self._verbs
                 if commit:
+                    # What changes nothing may still become a refusal, which leaves no record.
+                    if note is not None and self._connection.total_changes() == changes:
+                        self._verbs.count(note)
+                        note = None
                     if note is not None:
                         self._verbs.sign(note)
                     self._check_files()
@@ -142,7 +146,7 @@ class SqliteStore:
 
     @contextmanager
     def noting(self, note: Note) -> Iterator[None]:
-        """Let each transaction that is begun and committed inside the block write this record, too."""
+        """Let each transaction inside the block that changes something write this record, too."""
         assert self._note is None, "one call at a time"
         self._note = note
         try:
