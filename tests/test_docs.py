@@ -35,11 +35,12 @@ def test_the_commands_of_a_document_work(path: Path, tmp_path: Path, request: py
         assert '"valid": true' in output.replace('":true', '": true'), "the first message arrives, well signed"
 
 
-def test_the_packages_of_the_javascript_example_are_those_that_are_installed() -> None:
-    """Its page says `npm install`, which the runner answers with the packages of the tests."""
+@pytest.mark.parametrize("folder", ["examples/express", "examples/hono"])
+def test_the_packages_of_the_javascript_examples_are_those_that_are_installed(folder: str) -> None:
+    """Their pages say `npm install`, which the runner answers with the packages of the tests."""
     example, tests = (
-        json.loads((ROOT / folder / "package.json").read_text("utf-8"))["dependencies"]
-        for folder in ("examples/hono", "tests/node")
+        json.loads((ROOT / place / "package.json").read_text("utf-8"))["dependencies"]
+        for place in (folder, "tests/node")
     )
 
     assert example.items() <= tests.items()

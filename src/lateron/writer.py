@@ -16,9 +16,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from functools import partial
 from queue import SimpleQueue
 from threading import Thread
@@ -27,15 +28,19 @@ from typing import Any, TypeAlias, TypeVar, cast
 from lateron.broker.bulk import NEWEST, Broker, Cancelled
 from lateron.broker.history import History
 from lateron.broker.views import Accepted, Answered, Item, Prepared, Result, Turn
+from lateron.core.audit import Note
 from lateron.core.publish import GroupPublication
 from lateron.core.values import Claimed, Filter, Millis, Overrides, Publication, Tenant
 from lateron.core.values import MessageId as MessageId  # noqa: PLC0414 # Part of the signatures below.
 from lateron.errors import Overloaded, StorageFull, StoreBusy, StoreFailed
 from lateron.runtime import Alarm, Clock, Nanos
+from lateron.store.reserve import Reserve
 
 log = logging.getLogger("lateron.writer")
 
 T = TypeVar("T")
+
+_note: ContextVar[Note | None] = ContextVar("note", default=None)
 
 Work: TypeAlias = Callable[[], Any]
 Ended: TypeAlias = Callable[[Any, BaseException | None], None]  # Given the result of the work, or its exception.
@@ -51,6 +56,7 @@ TURN_FAN_OUTS = 4  # Requests with URL groups or schedules in one transaction: e
 FULL_PAUSE = 1.0  # Seconds between tries to settle while the disk is full.
 BUSY_PAUSE = 0.02  # Seconds between tries while another program holds the file.
 BUSY_PATIENCE_NS = 5_000_000_000  # How long publishers are kept waiting for it.
+TIGHT = "the disk under the store was full; what is left is kept for what is under way"
 LONGEST_SLEEP = 1.0  # Seconds; a stepped wall clock is noticed after so long at the latest.
 
 
@@ -96,9 +102,19 @@ class Writer:
         history: Reads; called on the readers' thread, or on the store's thread where it has no other connection.
         clock: Gives each turn its time.
         own_readers: Whether reads have a connection of their own.
+        reserve: Room on the disk for when it is full; None if there is no disk.
     """
 
-    def __init__(self, broker: Broker, history: History, clock: Clock, *, own_readers: bool = True) -> None:
+    def __init__(
+        self,
+        broker: Broker,
+        history: History,
+        clock: Clock,
+        *,
+        own_readers: bool = True,
+        reserve: Reserve | None = None,
+    ) -> None:
+        self._reserve = reserve
         self._broker = broker
         self._history = history
         self._clock = clock
@@ -131,6 +147,8 @@ class Writer:
     ) -> None:
         """Connect the delivery loop: what room it has, how it begins attempts, who ends a failed process."""
         self._room, self._begin, self._fail = room, begin, fail
+        if self.tight:
+            self._tighten()
         self._kick()
 
     async def publish(self, items: Sequence[Publication]) -> tuple[Accepted, ...]:
@@ -161,10 +179,13 @@ class Writer:
 
         Raises:
             Overloaded: As in ``publish``; ``done`` is not called.
+            StorageFull: Likewise; the reserve of the disk is in use, and is not for new messages.
             StoreFailed: Likewise.
         """
         if self._failure is not None:
             raise self._failure
+        if self.tight:
+            raise StorageFull(TIGHT)
         size = sum([len(_body(item) or b"") for item in items])
         if len(self._publishes) >= PENDING_ITEMS or self._pending_bytes + size > PENDING_BYTES:
             raise Overloaded("too many publications wait to be stored")
@@ -178,18 +199,24 @@ class Writer:
         self._kick()
 
     async def run(self, work: Callable[[Broker, Millis], T]) -> T:
-        """Run cold work on the store's thread, between turns; it makes its own transaction."""
+        """Run cold work on the store's thread, between turns; it makes its own transaction.
+
+        Inside ``noting`` that transaction writes the note, too.
+        """
+        return await self._run(work, _note.get())
+
+    async def _run(self, work: Callable[[Broker, Millis], T], note: Note | None) -> T:
         if self._failure is not None:
             raise self._failure
         answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._cold.append((work, answer))
+        self._cold.append((work if note is None else partial(_noted, note, work), answer))
         self._kick()
         return await answer
 
     async def read(self, work: Callable[[History], T]) -> T:
         """Run a read on the readers' thread, or between turns where it has no connection of its own."""
         if self._readers is None:
-            return await self.run(lambda *_: work(self._history))
+            return await self._run(lambda *_: work(self._history), None)  # A look is no change.
         return await asyncio.get_running_loop().run_in_executor(self._readers, work, self._history)
 
     async def cancel(self, tenant: Tenant, selection: Filter, limit: int | None = None) -> int:
@@ -234,16 +261,22 @@ class Writer:
         await self._idle.wait()
 
     async def close(self) -> None:
-        """Store what waits, then end the threads. Nothing may be handed in any more.
+        """Store what waits, give back what is open, then end the threads. Nothing may be handed in any more.
 
         Results for which there is no room, or no turn, are given up: their attempts are made again by the next start.
         """
+        if self._closing:
+            return
         self._closing = True
         if self._results:
             self._kick()
         if self._alarm is not None:
             self._alarm.cancel()
         await self._idle.wait()
+        self._room = lambda: 0  # No turn may claim again what is given back.
+        with suppress(StorageFull, StoreBusy, StoreFailed):  # Else the next start takes it back, as after a death.
+            await self.run(lambda broker, now: broker.leave(now))
+            await self._idle.wait()
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(None, self._worker.close)
         if self._readers is not None:
@@ -277,7 +310,7 @@ class Writer:
         if self._cold and not (hot and self._cold_last):
             self._cold_last = True
             work, answer = self._cold.pop(0)
-            self._submit(partial(self._cold_work, work), partial(self._answered, answer))
+            self._submit(partial(self._cold_work, work), partial(self._answered, work, answer))
             return
         if hot:
             self._cold_last = False
@@ -319,8 +352,18 @@ class Writer:
         """Run on the store's thread; the time is read when the work begins."""
         return work(self._broker, self._clock.wall())
 
-    def _answered(self, answer: asyncio.Future[Any], result: object, error: BaseException | None) -> None:
+    def _answered(
+        self,
+        work: Callable[[Broker, Millis], Any],
+        answer: asyncio.Future[Any],
+        result: object,
+        error: BaseException | None,
+    ) -> None:
         self._busy = False
+        if isinstance(error, StorageFull) and self._spend():
+            self._cold.insert(0, (work, answer))
+            self._kick()
+            return
         if isinstance(error, StoreFailed):
             self._broken(error)
         if not answer.done():
@@ -385,11 +428,14 @@ class Writer:
             self._broken(error)
         elif not isinstance(error, StorageFull | StoreBusy):
             log.error("a turn failed", exc_info=error)
+        spent = isinstance(error, StorageFull) and self._spend()
         for _, size, done in publishes:
             self._tell(size, done, error)
         if self._failure is not None:
             return
-        if isinstance(error, StorageFull | StoreBusy):
+        if spent:
+            self._results = [*turn.results, *self._results]
+        elif isinstance(error, StorageFull | StoreBusy):
             self._keep(turn.results)
             return
         self._kick()
@@ -411,6 +457,44 @@ class Writer:
         self._later(FULL_PAUSE)
         if self._publishes or self._cold:
             self._kick()
+
+    @property
+    def tight(self) -> bool:
+        """Whether the disk was full, and only its reserve is left: nothing new is accepted."""
+        return self._reserve is not None and self._reserve.spent
+
+    def _spend(self) -> bool:
+        """Give the reserve to the store, whose disk is full; False if there is none."""
+        if self._reserve is None or not self._reserve.release():
+            return False
+        self._tighten()
+        return True
+
+    def _tighten(self) -> None:
+        """Refuse what waits to be published, and look for room from now on."""
+        log.error("the disk is full; its reserve is in use, and publishes are refused until there is room")
+        self._broker.tight = True
+        publishes, self._publishes = self._publishes, []
+        for _, size, done in publishes:
+            self._tell(size, done, StorageFull(TIGHT))
+        asyncio.get_running_loop().call_later(FULL_PAUSE, self._regain)
+
+    def _regain(self) -> None:
+        """Make the reserve again if there is room; else look again later."""
+        if self._closing or self._failure is not None:
+            return
+        assert self._reserve is not None
+        loop = asyncio.get_running_loop()
+        loop.run_in_executor(None, self._reserve.restore).add_done_callback(self._regained)
+
+    def _regained(self, restored: asyncio.Future[bool]) -> None:
+        if restored.cancelled():
+            return
+        if not restored.result():
+            asyncio.get_running_loop().call_later(FULL_PAUSE, self._regain)
+            return
+        self._broker.tight = False
+        log.warning("the disk has room again, and its reserve is back; publishes are accepted")
 
     def _later(self, seconds: float) -> None:
         # Why not by the clock: the disk and other programs live in the machine's time, whatever ours shows.
@@ -440,6 +524,24 @@ def _turn_length(publishes: Publishes, most: int) -> int:
         if fan_outs > TURN_FAN_OUTS:
             return place
     return most
+
+
+@contextmanager
+def noting(note: Note) -> Iterator[None]:
+    """Let what this task does inside the block be noted in the audit log, in the transactions that do it.
+
+    Why of the task and not of each call: a verb that is forgotten would leave no record, and nobody would miss it.
+    """
+    token = _note.set(note)
+    try:
+        yield
+    finally:
+        _note.reset(token)
+
+
+def _noted(note: Note, work: Callable[[Broker, Millis], T], broker: Broker, now: Millis) -> T:
+    with broker.noting(note):
+        return work(broker, now)
 
 
 def _body(item: Item) -> bytes | None:

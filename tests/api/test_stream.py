@@ -386,5 +386,8 @@ def test_overview_says_when_messages_are_late() -> None:
             told = (await world.ask("GET", "/lateron/v1/overview")).json()
             assert told["health"]["status"] == "late"
             assert told["series"][-1]["oldestDueMs"] == 61_000
+            world.clock.now += MINUTE
+            told = (await world.ask("GET", "/lateron/v1/overview")).json()
+            assert [line["oldestDueMs"] for line in told["series"][-3:]] == [None, 61_000, 121_000]
 
     asyncio.run(check())

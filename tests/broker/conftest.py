@@ -29,6 +29,11 @@ class Desk:
             self.broker.add_tenant(tenant, f"tenant {tenant}", NOW)
         self.history = History(store, self.limits)
 
+    def restart(self, node: int, now: Millis = NOW) -> None:
+        """Let the process die, and another one begin."""
+        self.broker = Broker(self.store, id_maker(), node, self.limits)
+        self.broker.open("desk", now)
+
     def publish(self, *items: Publication, room: int = 0, now: Millis = NOW) -> tuple[Accepted, ...]:
         """Publish in one request."""
         (answers,) = self.broker.turn(Turn(publishes=(items,), room=room), now).accepted

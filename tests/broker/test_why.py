@@ -30,7 +30,7 @@ from lateron.core.values import (
 from lateron.store.sqlite import open_memory
 
 OK, DOWN = Outcome(status=200), Outcome(status=500)
-TIGHT = Limits(host_parallelism=3, global_parallelism=6)
+TIGHT = Limits(host_parallelism=3, global_parallelism=6, crash_limit=2)
 KEY, HOST = flow_lane(1, "k"), host_lane(1, "one:80")
 
 Scene = Callable[[Desk], tuple[MessageId, Waiting, Callable[[], Millis | None]]]
@@ -174,9 +174,26 @@ def for_a_place(desk: Desk) -> tuple[MessageId, Waiting, Callable[[], Millis]]:
     return message, Waiting("node", place=1), lambda: NOW
 
 
+def set_apart(desk: Desk) -> tuple[MessageId, Waiting, Callable[[], Millis]]:
+    """Two have seen as many deaths as may be; the second one waits for its turn to be attempted alone."""
+    first, message = (answer.id for answer in desk.publish(*[item()] * 2))
+    for node in (2, 3):
+        desk.claim()
+        desk.restart(node)
+    (alone,) = desk.claim()
+    assert alone.message.id == first
+
+    def go() -> Millis:
+        desk.settle([alone], OK)
+        return NOW
+
+    return message, Waiting("set_apart", place=1), go
+
+
 SCENES: list[Scene] = [
     delayed, retried, behind_a_head, behind_a_callback, in_a_paused_queue, of_a_full_key, of_a_spent_rate,
     of_a_paused_key, to_a_full_host, to_a_paused_host, of_a_full_server, of_a_paused_server, for_a_place,
+    set_apart,
 ]  # fmt: skip
 
 

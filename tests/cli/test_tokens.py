@@ -84,3 +84,17 @@ def test_keys_are_shown_as_receivers_read_them_and_rotated(tmp_path: Path, shell
         rotated = shell.json("keys", "rotate", "--yes", *there)
         assert rotated["current"] == keys["next"]
         assert shell.json("keys", "show", *there) == rotated
+
+
+@pytest.mark.promise("D-57")
+def test_audit_says_who_made_a_token(shell: Shell) -> None:
+    """For whoever finds a token that nobody remembers; the token itself is not in it."""
+    made = shell.run("tokens", "create", "seen", "--scope", "publish").strip()
+
+    newest, *_ = shell.items("audit", "--action", "token.create", "--limit", "1")
+
+    assert (newest["object"], newest["who"], newest["by"]) == ("seen (publish)", "development", "token")
+    table = shell.run("audit", "--action", "token.create")
+    assert "seen (publish)" in table
+    assert made not in table
+    shell.run("tokens", "revoke", "seen", "--yes")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 
+import pytest
 from playwright.sync_api import Page, expect
 from tests.console.conftest import Open
 from tests.support.poll import until
@@ -198,6 +199,43 @@ def test_signing_keys_are_rotated_only_after_a_word_is_typed(open_page: Open, se
 
     expect(page.get_by_text("The keys are rotated.")).to_be_visible()
     assert server.call("GET", "/v2/keys").json["current"] == before["next"]
+
+
+@pytest.mark.promise("D-57")
+def test_what_cannot_be_taken_back_is_confirmed_and_noted(open_page: Open, server: Server) -> None:
+    """Nothing happens before somebody has said yes; then the log of changes says who it was."""
+    server.call("POST", "/v2/queues", b'{"queueName": "doomed"}', (JSON,))
+
+    def actions() -> list[str]:
+        return [record["action"] for record in server.call("GET", "/lateron/v1/audit").json["records"]]
+
+    before = actions()
+    page = open_page("queues")
+    page.get_by_role("button", name="Delete doomed").click()
+    expect(page.get_by_role("dialog")).to_be_visible()
+    assert actions() == before
+    page.get_by_role("dialog").get_by_role("button", name="Delete queue").click()
+    expect(page.get_by_role("button", name="Delete doomed")).to_have_count(0)
+
+    page = open_page("settings")
+    page.get_by_role("button", name="Pause all").click()
+    expect(page.get_by_role("dialog")).to_be_visible()
+    assert actions() == ["queue.delete", *before]
+    page.get_by_role("dialog").get_by_role("button", name="Pause delivery").click()
+    page.get_by_role("button", name="Resume").first.click()
+    expect(page.get_by_role("button", name="Pause all")).to_be_visible()
+    page.get_by_role("button", name="Rotate").click()
+    page.get_by_role("dialog").get_by_role("textbox").fill("rotate")
+    page.get_by_role("dialog").get_by_role("button", name="Rotate keys").click()
+    expect(page.get_by_text("The keys are rotated.")).to_be_visible()
+
+    page.get_by_role("button", name="Refresh", exact=True).click()
+    table = page.get_by_role("table", name="Audit log")
+    for action in ("queue.delete", "delivery.pause", "delivery.resume", "keys.rotate"):
+        expect(table.get_by_role("row").filter(has_text=action).first).to_contain_text("session")
+    page.get_by_label("What", exact=True).fill("keys.rotate")
+    page.keyboard.press("Enter")
+    expect(table.get_by_role("row").filter(has_text="queue.delete")).to_have_count(0)
 
 
 def test_the_signature_lab_says_claim_by_claim_what_is_wrong(open_page: Open) -> None:

@@ -125,7 +125,7 @@ class House:
         try:
             return self._exchange(method, data)
         except OSError:
-            self._hang_up()
+            self.hang_up()
             raise
 
     def dump(self) -> Dump:
@@ -153,7 +153,7 @@ class House:
 
     def close(self) -> None:
         """Hang up, and see that nothing has been sent."""
-        self._hang_up()
+        self.hang_up()
         attempted = self._attempts()
         self._eye.close()
         fewer = all(now <= then for now, then in zip(attempted[0], self._attempted[0], strict=True))  # If erased.
@@ -173,10 +173,10 @@ class House:
         answer.begin()
         content = answer.read()
         if answer.will_close:
-            self._hang_up()
+            self.hang_up()
         return Answer(answer.status, {name.lower(): value for name, value in answer.getheaders()}, content)
 
-    def _hang_up(self) -> None:
+    def hang_up(self) -> None:
         if self._socket is not None:
             self._socket.close()
             self._socket = None

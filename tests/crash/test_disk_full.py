@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
 from tests.crash.checker import check
 from tests.crash.mounts import abort, ext4_disk, fill, mend, small_disk
 from tests.crash.traffic import Kind, Traffic
-from tests.serving import delivered, ended, publish
+from tests.serving import delivered, ended, publish, states
 from tests.support.poll import until
-from tests.support.receiver import Receiver
+from tests.support.receiver import Answer, Receiver
 from tests.support.server import Server
 
 from lateron.cli import exits
@@ -42,6 +43,58 @@ def test_a_full_disk_refuses_publishes_and_loses_nothing(tmp_path: Path) -> None
     assert report.violations == (), str(report)
     assert report.repeats == 0
     assert set(traffic.refusals) == {507}
+
+
+@pytest.mark.promise("P-9")
+def test_on_a_full_disk_what_is_under_way_ends_by_the_reserve(tmp_path: Path) -> None:
+    """Nothing new is taken; what is under way ends, and what is stored can be deleted."""
+    gate = threading.Event()
+    with (
+        Receiver() as receiver,
+        small_disk(tmp_path / "disk", SMALL) as disk,
+        Server(disk, "--reserve=32MB", "--drain=0s") as server,
+    ):
+        slow, down = receiver.endpoint(), receiver.endpoint()
+        slow.answers(Answer(hold=gate))
+        down.answers(Answer(500))
+        reserve = disk / "lateron.reserve"
+        size = reserve.stat().st_size
+        open_one = publish(server, slow.url)
+        waits = [publish(server, slow.url, ("Upstash-Delay", "1h")) for _ in range(3)]
+        failed = publish(server, down.url, ("Upstash-Retries", "0"))
+        until(lambda: "FAILED" in states(server, failed), "the dead letter")
+        slow.wait_for(1)
+        ballast = fill(disk)
+
+        until(lambda: refused(server, slow.url), "a refusal")
+        assert not reserve.exists()
+        gate.set()
+        until(lambda: delivered(server, open_one), "the outcome to be recorded")
+        assert server.call("DELETE", f"/v2/messages/{waits[0]}").status == 200
+        (letter,) = server.call("GET", "/v2/dlq").json["messages"]
+        retried = server.call("POST", f"/v2/dlq/retry?dlqIds={letter['dlqId']}")
+        assert (retried.status, retried.headers["retry-after"]) == (507, "5")
+        assert server.call("DELETE", f"/v2/dlq/{letter['dlqId']}").status == 200
+        assert refused(server, slow.url)
+        assert "lateron_store_reserve_spent 1" in server.call("GET", "/metrics").text
+
+        server.restart(crash=True)
+        assert refused(server, slow.url)
+        assert {m["messageId"] for m in server.call("GET", "/v2/messages").json["messages"]} == set(waits[1:])
+
+        ballast.unlink()
+        until(lambda: not refused(server, slow.url), "the server to take messages again")
+        assert reserve.stat().st_size == size
+        assert "lateron_store_reserve_spent 0" in server.call("GET", "/metrics").text
+
+
+def refused(server: Server, url: str) -> bool:
+    """Whether a publish is answered 507, and told when to come back."""
+    reply = server.call("POST", f"/v2/publish/{url}", bytes(4096), [("Upstash-Delay", "1h")])
+    if reply.status == 201:
+        server.call("DELETE", f"/v2/messages/{reply.json['messageId']}")
+        return False
+    return (reply.status, reply.headers.get("retry-after")) == (507, "5")
 
 
 @pytest.mark.promise("P-9")

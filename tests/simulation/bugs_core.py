@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from lateron.core import flow, groups, queue, recurring
+from lateron.core import apart, flow, groups, queue, recurring
 from lateron.core import message as life
 from lateron.core.callback import callback_publication
 from lateron.core.flow import Lane
@@ -276,6 +276,27 @@ def let_defaults_win(patch: Patch) -> None:
     patch.setattr(groups, "merged", merged)
 
 
+def convict_whoever_is_left(patch: Patch) -> None:
+    """A suspect is convicted though it was not alone when the process died."""
+    honest = apart.guilty
+    patch.setattr(apart, "guilty", lambda message, limit, *, sole: honest(message, limit, sole=sole or True))
+
+
+def convict_nobody(patch: Patch) -> None:
+    """A message that kills the process is tried for ever."""
+    patch.setattr(apart, "guilty", lambda *_, **__: False)
+
+
+def start_beside_a_suspect(patch: Patch) -> None:
+    """Nobody waits for those that are to be attempted alone."""
+    patch.setattr(apart, "gone_on", lambda *_: None)
+
+
+def count_a_shutdown_as_a_death(patch: Patch) -> None:
+    """What is broken off when the server ends in order counts as if the process had died of it."""
+    patch.setattr(life, "break_off", life.lose)
+
+
 CORE = (
     drop_the_fence, charge_a_rescue, charge_what_was_never_sent, forget_a_lost_attempt, forget_a_callback,
     call_back_twice, report_another_attempt, wait_for_no_callback, take_a_redirect_for_success,
@@ -284,5 +305,5 @@ CORE = (
     cancel_what_is_under_way, forget_a_pause, admit_one_too_many, drag_the_window, burst_in_a_smooth_key,
     sleep_through, share_lanes_between_tenants, forget_a_pin, end_a_pause_by_a_message, release_twice,
     open_a_paused_queue, keep_ticking_in_a_pause, make_up_for_everything, overlap_anyway, leave_an_endpoint_out,
-    let_defaults_win,
+    let_defaults_win, convict_whoever_is_left, convict_nobody, start_beside_a_suspect, count_a_shutdown_as_a_death,
 )  # fmt: skip

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
+from lateron.core.audit import Note
 from lateron.errors import StorageFull, StoreFailed
 from lateron.store.interface import Row, Value
 from lateron.store.sql import Verbs
@@ -54,6 +55,10 @@ class Disk:
             return
         self._fault = None
         _fail(fault, "commit" if committing else "statement")
+
+    def noting(self, note: Note) -> AbstractContextManager[None]:
+        """Nobody here is audited."""
+        return self.real.noting(note)
 
     @contextmanager
     def transaction(self, *, commit: bool = True) -> Iterator[Verbs]:

@@ -40,6 +40,8 @@ class Faults:
             "crash": self.crash, "full": self.fill_disk, "broken": self.break_disk, "zombies": self.late_answer,
             "give_back": self.drain, "clock": self.step_clock,
         }  # fmt: skip
+        if "crash" in self.world.swarm.faults and self.world.limits.crash_limit is not None:
+            found += [self.world.node.stop, self.world.poison.strike, self.world.poison.strike]
         return found + [by_name[name] for name in sorted(self.world.swarm.faults & by_name.keys())]
 
     def outcome(self) -> Outcome:

@@ -81,6 +81,7 @@ class Known(Struct):
     family: MessageId | None = None  # The message of a queue that it belongs to: itself, or what it reports on.
     calls: list[Call] = msgspec.field(default_factory=list)
     spare: int = 0  # Attempts that cost nothing: lost with their node, or given back.
+    deaths: int = 0  # Of the process, with it in flight, since an attempt of it ended otherwise.
     cancelled: bool = False  # Asked for; nothing may start any more.
     end: State | None = None  # What it has come to.
     not_before: Millis = 0  # Of the next retry.

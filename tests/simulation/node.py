@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from tests.simulation.disk import Death
 from tests.simulation.models import Birth, Call, Violation, reports, verdict, wait_of
 from tests.simulation.orders import DEDUP_WINDOW, Orders
+from tests.simulation.poison import cleared
 from tests.simulation.ticks import Doubt, Ticks
 from tests.simulation.wishes import Wish
 
@@ -69,6 +70,7 @@ class Node:
                 world.marks["died while it recovered"] += 1
                 continue
             self.broker, self.alarm = broker, 0
+            world.poison.started()
             self._steady: SteadyClock | None = None
             self.ticks.begin()
             return
@@ -77,15 +79,29 @@ class Node:
     def die(self) -> None:
         """Lose all that is in hand, and start again."""
         world = self.world
+        for claimed, _ in self.in_hand.values():
+            world.faults.zombies.append(claimed)
+            world.marks["lost with its node"] += 1
+        births = world.poison.died()
+        self.in_hand.clear()
+        self.pending.clear()
+        self.start()
+        world.discover(births)
+
+    def stop(self) -> None:
+        """End in order, with attempts open that do not end in time, and start again."""
+        world = self.world
+        world.disk.relax()
+        self.broker.leave(world.now)
         for claimed, call in self.in_hand.values():
             world.faults.zombies.append(claimed)
-            self._lost(call)
-            world.marks["lost with its node"] += 1
+            self.lost(call)
+            world.marks["broken off"] += 1
         self.in_hand.clear()
         self.pending.clear()
         self.start()
 
-    def _lost(self, call: Call) -> None:
+    def lost(self, call: Call) -> None:
         """Note an attempt that ends without an answer, and costs nothing."""
         known = self.world.known[call.message]
         call.lost = True
@@ -130,6 +146,7 @@ class Node:
             results=tuple(Result(claimed, call.outcome) for claimed, call in results),
             room=room,
         )
+        world.poison.before()
         try:
             turned = self.broker.turn(turn, world.now)
         except StorageFull:
@@ -144,6 +161,7 @@ class Node:
                 self._follow(results, ends)
                 orders.follow(made)
                 world.starts.receive(self._unseen(), room)
+                world.poison.after(room)
             self.die()
             return
         made = world.discover(orders.births)
@@ -154,6 +172,7 @@ class Node:
         orders.check(turned.accepted, made)
         self.alarm = turned.next_due
         world.starts.receive(turned.claimed, room)
+        world.poison.after(room)
 
     def parsed(self, wish: Wish) -> Publication | GroupPublication:
         """Have a wish read as the API reads it."""
@@ -182,11 +201,12 @@ class Node:
             known = world.known[claimed.message.id]
             del self.in_hand[known.id]
             if call.outcome is None:
-                self._lost(call)
+                self.lost(call)
                 continue
             if end is None:
                 known.not_before = world.now + wait_of(known, call.outcome)
             call.settled = True
+            cleared(known)
             if end is not None:
                 world.end(known, end)
         self.pending.clear()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from tests.simulation.models import Known, Violation
 
+from lateron.broker.rescue import listed
 from lateron.core.values import Message, MessageId, State
 
 if TYPE_CHECKING:
@@ -53,7 +54,14 @@ class Reasons:
             return {"server_paused"}
         most = world.swarm.most
         rest = "global_parallelism" if most is not None and len(world.node.in_hand) >= most else "node"
-        return self._at_key(known, message) or self._at_host(known.id) or {rest}
+        with world.look() as tx:
+            rest = "set_apart" if known.id in listed(tx) and known.deaths >= (world.limits.crash_limit or 1) else rest
+        held = self.held(known, message) or {rest}
+        return held | {rest} if "node" in held else held
+
+    def held(self, known: Known, message: Message) -> set[str] | None:
+        """Return what keeps a message from starting at its key or its host, if something does."""
+        return self._at_key(known, message) or self._at_host(known.id)
 
     def _at_key(self, known: Known, message: Message) -> set[str] | None:
         """Return what holds a message at its key, or at the host of the one in front of it there."""

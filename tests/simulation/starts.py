@@ -124,7 +124,8 @@ class Starts:
             first.setdefault(lane, (due, message_id))
         for item in claimed:
             message = item.message
-            if message.lane in first and first[message.lane][0] < message.due:
+            apart = world.known[message.id].deaths >= (world.limits.crash_limit or 1)  # It goes before everybody.
+            if message.lane in first and first[message.lane][0] < message.due and not apart:
                 raise Violation("P-74", f"{message.id.hex()} overtook {first[message.lane][1].hex()} in its lane")
 
     def _inside_limits(self, claimed: tuple[Claimed, ...]) -> None:

@@ -19,13 +19,13 @@ RARE = {
     "cancelled", "clock not believed", "clock stepped", "died while it recovered", "died, committed",
     "died, not committed", "disk full", "duplicate", "given back", "host paused", "key paused", "key pinned",
     "late answer refused", "lost with its node", "purged", "queue deleted", "queue paused", "redriven",
-    "replayed by a job",
-    "schedule paused", "scheduled", "server paused", "ticked", "ticks not believed", "waiting",
+    "replayed by a job", "schedule paused", "scheduled", "set apart", "convicted", "broken off", "server paused",
+    "ticked", "ticks not believed", "waiting",
 }  # fmt: skip
 
 
 @pytest.mark.promise(
-    "P-1", "P-2", "P-4", "P-20", "P-21", "P-22", "P-23", "P-24", "P-28", "P-30", "P-32", "P-40", "P-41", "P-42",
+    "P-1", "P-2", "P-4", "P-20", "P-21", "P-22", "P-23", "P-24", "P-28", "P-30", "P-31", "P-32", "P-40", "P-41", "P-42",
     "P-43", "P-50", "P-51", "P-52", "P-53", "P-60", "P-61", "P-62", "P-63", "P-65", "P-66", "P-67", "P-68", "P-70",
     "P-71", "P-72", "P-73", "P-74", "P-75", "P-76", "P-77", "P-78", "P-80", "P-81", "P-82", "P-83", "P-86", "P-87",
     "P-89", "P-90", "P-91", "P-95", "P-96", "P-97", "P-98", "P-111", "P-117", "P-120", "P-121", "F-1", "F-20",

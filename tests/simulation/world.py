@@ -20,6 +20,7 @@ The parts of a world, each in its module::
     managers  who changes queues, keys, hosts, groups and schedules
     faults    time, clocks, deaths, late answers
     starts    what must hold when a message starts
+    poison    who is suspected when the process dies
     audit     what must hold of the rows, always
     reasons   what is told of who waits for what
     rest      what must hold at the end
@@ -41,6 +42,7 @@ from tests.simulation.managers import Managers
 from tests.simulation.models import Birth, Crowd, Key, Known, Line, Plan, Violation
 from tests.simulation.node import Node
 from tests.simulation.orders import Holder
+from tests.simulation.poison import Poison
 from tests.simulation.reasons import Reasons
 from tests.simulation.rest import Rest
 from tests.simulation.starts import Starts
@@ -78,6 +80,7 @@ class World:
             global_parallelism=self.swarm.most,
             history_retention_ms=2 * HOUR,
             dead_letter_retention_ms=6 * HOUR,
+            crash_limit=self.stream("poison").choice([None, None, 1, 2]),
         )
         self.known: dict[MessageId, Known] = {}
         self.open: dict[MessageId, Known] = {}
@@ -95,7 +98,7 @@ class World:
         self.trace = blake2b(digest_size=16)
         self.doing = "begin"
         self.node = Node(self)
-        self.starts = Starts(self)
+        self.starts, self.poison = Starts(self), Poison(self)
         self.users, self.managers, self.faults = Users(self), Managers(self), Faults(self)
         self.audit, self.reasons, self.rest = Audit(self), Reasons(self), Rest(self)
         self.node.start()

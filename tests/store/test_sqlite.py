@@ -22,6 +22,7 @@ from lateron.runtime import id_maker
 from lateron.store import sqlite
 from lateron.store.sqlite import (
     FILE,
+    SCHEMA,
     SqliteStore,
     file_system,
     is_network,
@@ -100,9 +101,9 @@ def test_durability_is_what_it_says(store: SqliteStore) -> None:
 
 def test_a_store_of_a_newer_program_is_refused(store: SqliteStore, tmp_path: Path) -> None:
     """A newer schema that this program cannot read is refused; one that it still can is not."""
-    store._connection.execute("UPDATE store SET schema = 9")
+    store._connection.execute(f"UPDATE store SET schema = {SCHEMA + 1}")
     open_file(tmp_path, NOW).close()
-    store._connection.execute("UPDATE store SET oldest_reader = 9")
+    store._connection.execute(f"UPDATE store SET oldest_reader = {SCHEMA + 1}")
     with pytest.raises(StoreFailed, match="needs a newer program"):
         open_file(tmp_path, NOW)
 

@@ -14,6 +14,8 @@ from __future__ import annotations
 from typing import Final
 
 from lateron.api import (
+    audit,
+    examine,
     figures,
     flow,
     groups,
@@ -27,6 +29,7 @@ from lateron.api import (
     stream,
     tokens,
 )
+from lateron.api.audit import ACTIONS, complete, note_of
 from lateron.api.auth import Failures, Proxies, RateLimit, Token, identify, token_of
 from lateron.api.call import COUNTED, Answer, Call, ClientGone, InFlight, Live, Receive, Scope, Send, failure, refusal
 from lateron.api.console import ROOT, Console
@@ -35,6 +38,7 @@ from lateron.api.routes import Access, Family, Matched, Route, Router
 from lateron.broker.resources import Identity
 from lateron.core.token import require
 from lateron.errors import NotSupported, Unauthorized
+from lateron.writer import noting
 
 CATCH: Final = b"/_catch/"
 
@@ -103,6 +107,7 @@ ROUTES: Final = (
     Route("GET", "/lateron/v1/destinations", READ, flow.list_destinations),
     Route("POST", "/lateron/v1/destinations/{host}/pause", CHANGE, flow.pause_destination),
     Route("POST", "/lateron/v1/destinations/{host}/resume", CHANGE, flow.resume_destination),
+    Route("POST", "/lateron/v1/destinations/{host}/test", CHANGE, examine.examine),
     Route("GET", "/lateron/v1/delivery", READ, flow.get_delivery),
     Route("POST", "/lateron/v1/delivery/pause", ADMIN, flow.pause_delivery),
     Route("POST", "/lateron/v1/delivery/resume", ADMIN, flow.resume_delivery),
@@ -110,6 +115,8 @@ ROUTES: Final = (
     Route("POST", "/lateron/v1/tokens", ADMIN, tokens.create_token),
     Route("DELETE", "/lateron/v1/tokens/{tokenName}", ADMIN, tokens.revoke_token),
     Route("POST", "/lateron/v1/tokens/{tokenName}/reset", ADMIN, tokens.reset_token),
+    Route("GET", "/lateron/v1/audit", ADMIN, audit.list_records),
+    Route("GET", "/lateron/v1/config", ADMIN, resources.configuration),
     Route("GET", "/lateron/v1/catcher", READ, resources.list_catchers),
     Route("DELETE", "/lateron/v1/catcher", CHANGE, resources.clear_catchers),
     Route("GET", "/lateron/v1/catcher/{name}", READ, resources.list_caught),
@@ -202,9 +209,20 @@ class Api:
             refused = self._rate.take(call.who) if route.limited else None
             if refused is not None:
                 return refused
-        answer = await route.handler(ports, call)
+        answer = await self._handled(call, route)
         if route.limited and route.access not in {Access.PUBLIC, Access.READ} and answer.status < 300:
             ports.boards.changed(call.who.tenant, _TOPICS.get(route.path.split("/")[2], "flow"))
+        return answer
+
+    async def _handled(self, call: Call, route: Route) -> Answer:
+        """Return the handler's answer; what it changes is noted in the audit log."""
+        action = ACTIONS.get(f"{route.method} {route.path}")
+        if action is None:
+            return await route.handler(self._ports, call)
+        call.note = note = note_of(self._ports, call, action)
+        with noting(note):
+            answer = await route.handler(self._ports, call)
+        await complete(self._ports, call, answer.status)
         return answer
 
     async def _unbuilt(self, call: Call, family: Family) -> Answer:

@@ -15,6 +15,8 @@ import msgspec
 from msgspec import Struct
 
 from lateron.broker.resources import Identity
+from lateron.core.audit import Note, named
+from lateron.core.values import Filter
 from lateron.errors import LateronError, NotSupported, Overloaded, StorageFull, TooLarge
 from lateron.telemetry import Log
 
@@ -96,6 +98,7 @@ class Call:
         "identity",
         "length",
         "method",
+        "note",
         "params",
         "path",
         "peer",
@@ -116,6 +119,7 @@ class Call:
         self.id = call_id
         self.caller_ip = self.peer  # Behind a trusted proxy, the address that it speaks for.
         self.identity: Identity | None = None  # Set for every route that is not public.
+        self.note: Note | None = None  # What the audit log keeps of it; set for what changes something.
         self.session: str | None = None  # Its number, if it is a session's.
         self.again: Callable[[], bool] | None = (
             None  # Whether who is calling may still; asked by what goes on for long.
@@ -145,6 +149,20 @@ class Call:
         """Return who is calling; only for routes that are not public."""
         assert self.identity is not None
         return self.identity
+
+    def only_asks(self) -> None:
+        """Say that the call changes nothing after all."""
+        self.note = None
+
+    def concerns(self, name: str) -> None:
+        """Say what a call changes, where its path does not."""
+        if self.note is not None:
+            self.note.object = name
+
+    def chooses(self, selection: Filter | None) -> None:
+        """Say what a call selects by its body."""
+        if self.note is not None and selection is not None:
+            self.note.filter = named(selection)
 
     def ends_connection(self) -> bool:
         """Whether part of the body was not read, so that the connection cannot go on."""

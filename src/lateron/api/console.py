@@ -19,6 +19,7 @@ from typing import Any, Final
 
 import msgspec
 
+from lateron.api.audit import note_login
 from lateron.api.auth import Failures, Proxies
 from lateron.api.call import Answer, Call, RawHeaders, Send, answer_to, json_answer, refusal
 from lateron.api.pages import STRICT, Page, is_same, page_at
@@ -113,7 +114,7 @@ class Console:
         if call.method == "POST":
             return await self._log_in(call)
         if call.method == "DELETE":
-            return self._log_out(call)
+            return await self._log_out(call)
         return refusal(405, f"{call.method} is not allowed here", ((b"allow", b"DELETE, GET, POST"),))
 
     def _show(self, call: Call) -> Answer:
@@ -137,10 +138,14 @@ class Console:
         except (msgspec.DecodeError, UnicodeDecodeError):
             return refusal(400, 'expected {"token": "..."}')
         answer = self._begun(call, token.encode())
-        if answer.status != 200:
-            log.warning("login failed", caller=call.caller_ip)
-            if self._failures.slow_down(call.caller_ip):
-                await self._ports.pause()
+        if answer.status == 200:
+            await note_login(self._ports, call, self._ports.authenticate(token.encode()), "login")
+            return answer
+        log.warning("login failed", caller=call.caller_ip)
+        if self._failures.slow_down(call.caller_ip):
+            await self._ports.pause()  # Why no record: who guesses must not fill the log; the first ones are in it.
+        else:
+            await note_login(self._ports, call, None, "login.failed", 401)
         return answer
 
     def _begun(self, call: Call, token: bytes) -> Answer:
@@ -155,13 +160,14 @@ class Console:
         log.info("logged in", user=session.identity.user, scope=session.identity.scope, caller=call.caller_ip)
         return self._answer(call, session, (self._set_cookie(call, number, OLDEST // SECOND),))
 
-    def _log_out(self, call: Call) -> Answer:
+    async def _log_out(self, call: Call) -> Answer:
         number = self._cookie(call)
         session = self._found(call)
         if number is None or session is None:
             return refusal(401, "nobody is logged in")
         self._refuse_others(call, session)
         self._sessions.end(number)
+        await note_login(self._ports, call, session.identity, "logout")
         log.info("logged out", user=session.identity.user, caller=call.caller_ip)
         return json_answer({"loggedOut": True}, headers=(self._set_cookie(call, "", 0),))
 

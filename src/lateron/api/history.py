@@ -13,6 +13,7 @@ from lateron.api.call import Answer, Call, encode, json_answer
 from lateron.api.ports import Ports
 from lateron.api.publish import CREATED, context
 from lateron.api.resources import dry_run, either, listed, message_id, message_view, rehearsed
+from lateron.api.sending import sent
 from lateron.broker.bulk import Broker, Deleted, Redriven
 from lateron.broker.history import History
 from lateron.broker.rehearsal import EXAMPLES, NEWEST_LETTER, Rehearsed
@@ -44,7 +45,9 @@ async def logs(ports: Ports, call: Call) -> Answer:
 
 async def story(ports: Ports, call: Call) -> Answer:
     """Show all that is kept of a message: every attempt with its phases, every event."""
-    read = partial(_story, call.who.tenant, message_id(call), ports.clock.wall())
+    said = ports.info()
+    how = said.get("region"), bool(said.get("signs", True))
+    read = partial(_story, call.who.tenant, message_id(call), ports.clock.wall(), how)
     return Answer(200, await ports.writer.read(read))
 
 
@@ -111,9 +114,13 @@ def _event_page(tenant: Tenant, chosen: filters.Selection, name: str, history: H
     return encode(listed(name, shown, page.cursor))
 
 
-def _story(tenant: Tenant, message: MessageId, now: Millis, history: History) -> bytes:
+def _story(tenant: Tenant, message: MessageId, now: Millis, how: tuple[str | None, bool], history: History) -> bytes:
     told = history.story(tenant, message, now)
-    return encode(story_object(message_view(told.view), told.view.request, told.attempts, told.events))
+    view, (region, signed) = told.view, how
+    shown = story_object(message_view(view), view.request, told.attempts, told.events)
+    for line, attempt in zip(shown["attempts"], told.attempts, strict=True):
+        line["request"] = sent(view.message, view.request, attempt, region, signed=signed)
+    return encode(shown)
 
 
 def _dead_page(tenant: Tenant, chosen: filters.Selection, history: History) -> bytes:
@@ -181,7 +188,11 @@ async def _selected(call: Call) -> tuple[filters.Selection, list[tuple[str, str]
     dry, pairs = dry_run(filters.parse_query(call.query))
     options = [pair for pair in pairs if _is_option(pair[0])]
     chosen = filters.parse_filter([pair for pair in pairs if not _is_option(pair[0])], filters.DEAD_LETTER_FILTERS)
-    selection = either(filters.parse_selection(body, "dlqIds"), chosen.filter)
+    ids = filters.parse_selection(body, "dlqIds")
+    selection = either(ids, chosen.filter)
+    call.chooses(ids)
+    if dry:
+        call.only_asks()
     return filters.Selection(selection, chosen.cursor, chosen.count), options, dry
 
 

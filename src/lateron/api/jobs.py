@@ -39,6 +39,7 @@ async def create_job(ports: Ports, call: Call) -> Answer:
     order, tenant = wanted.order, call.who.tenant
     guard_callbacks(ports.check_destination, (order.overrides.callback, order.overrides.failure_callback))
     if wanted.dry:
+        call.only_asks()
         count, examples, _ = await _count(ports, tenant, order, None)
         return rehearsed(count, examples)
     count, _, whole = await _count(ports, tenant, order, None if wanted.spread is not None else COUNTED)

@@ -20,6 +20,7 @@ from lateron.api.describe import path as _path
 from lateron.api.describe import public as _public
 from lateron.api.describe import ref as _ref
 from lateron.api.describe import strings as _strings
+from lateron.api.openapi_audit import audit_paths, audit_schemas
 from lateron.api.openapi_flow import flow_paths, flow_schemas
 from lateron.api.openapi_groups import group_paths, group_schemas
 from lateron.api.openapi_jobs import job_paths, job_schemas
@@ -91,6 +92,7 @@ _TAGS: Final = (
     "Flow control",
     "Keys",
     "Tokens",
+    "Audit",
     "Server",
     "Catcher",
 )
@@ -128,6 +130,7 @@ def document() -> Json:
             **group_paths(),
             **flow_paths(),
             **token_paths(),
+            **audit_paths(),
             **live_paths(),
             **job_paths(),
             **_other_paths(),
@@ -487,6 +490,7 @@ def _schemas() -> Json:
         **_fields(number, "attempt retried startedAt endedAt"),
         "reusedConnection": flag,
         "phases": _object(_fields(number, "dns connect tls firstByte body total"), []),
+        "request": _object({**_fields(text, "head"), "claims": {"type": "object"}}, []),
     }
     story = {"attempts": _array("Attempt"), "events": _array("Line"), "retryDelays": {"type": "array", "items": number}}
     return {
@@ -508,6 +512,7 @@ def _schemas() -> Json:
         **group_schemas(),
         **flow_schemas(),
         **token_schemas(),
+        **audit_schemas(),
         **job_schemas(),
         "Keys": _object({"current": text, "next": text}, ["current", "next"]),
     }

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from lateron.api.describe import Json, array, object_of, operation, path, ref
+from lateron.api.openapi_examine import examine_operation
 
 _TAG: Final = "Flow control"
 _CHANGE: Final = (401, 403, 429, 503, 507)
@@ -118,6 +119,7 @@ def _destination_paths(listing: Sequence[Json]) -> Json:
         "/lateron/v1/destinations/{host}/resume": {
             "post": operation(_TAG, "resumeDestination", "Let messages to a host start again", "", host, one, errors)
         },
+        "/lateron/v1/destinations/{host}/test": {"post": examine_operation(_TAG, host)},
     }
 
 

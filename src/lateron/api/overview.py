@@ -22,6 +22,7 @@ from lateron.core.values import MINUTE, SECOND, Millis, Tenant
 
 LATE: Final[Millis] = 30 * SECOND
 TOP: Final = 5
+AGES_EVERY: Final = 5.0  # Seconds.
 RECENT: Final = 5  # Minutes that say whether it goes well now.
 
 
@@ -30,7 +31,8 @@ async def overview(ports: Ports, call: Call) -> Answer:
     tenant, now = call.who.tenant, ports.clock.wall()
     board = ports.boards.of(tenant)
     oldest, top, paused = await ports.writer.read(partial(_looked_up, tenant, board, now))
-    series = [_line(minute) for minute in _last_hour(board, now)]
+    board.aged(now, oldest)
+    series = [_line(minute, board.ages.get(minute.time)) for minute in _last_hour(board, now)]
     series[-1]["oldestDueMs"] = oldest
     return json_answer({"health": _health(board, series, oldest, paused=paused), "series": series, "top": top})
 
@@ -48,6 +50,15 @@ def counters(board: Board, now: Millis, oldest: Millis | None) -> dict[str, Any]
         "deadLetters": board.letters,
         "oldestDueMs": oldest,
     }
+
+
+async def follow_ages(ports: Ports) -> None:
+    """Note for ever how old the oldest due message of each tenant is, also while nobody looks; one row by its key."""
+    while True:
+        await ports.clock.nap(recheck=AGES_EVERY)
+        for tenant in ports.boards.waiting():
+            now = ports.clock.wall()
+            ports.boards.of(tenant).aged(now, await ports.writer.read(partial(oldest_due, tenant, now)))
 
 
 def oldest_due(tenant: Tenant, now: Millis, history: History) -> Millis | None:
@@ -104,7 +115,7 @@ def _last_hour(board: Board, now: Millis) -> list[Minute]:
     return found
 
 
-def _line(minute: Minute) -> dict[str, Any]:
+def _line(minute: Minute, oldest: Millis | None) -> dict[str, Any]:
     quiet = not minute.published and not minute.delivered and not minute.failed
     parts = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
     return {
@@ -115,7 +126,7 @@ def _line(minute: Minute) -> dict[str, Any]:
         "attemptMs": {name: None if quiet else quantile(minute.attempts, part) for name, part in parts.items()},
         "waiting": minute.waiting,
         "active": minute.active,
-        "oldestDueMs": None,
+        "oldestDueMs": oldest,
     }
 
 

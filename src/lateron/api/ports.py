@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any, Final, Protocol
@@ -16,10 +17,12 @@ from lateron.core.board import Boards
 from lateron.core.destination import Destination
 from lateron.core.quota import Quota
 from lateron.core.values import MINUTE, Millis, Tenant, Trace
+from lateron.egress.probe import Probe
 from lateron.runtime import Clock
 from lateron.telemetry import Counters
 from lateron.writer import Writer
 
+TESTS: Final = 10  # Of destinations, a minute and user.
 IN_FLIGHT_BYTES: Final = 512 << 20  # Of request bodies, all calls together.
 
 
@@ -38,6 +41,21 @@ class Streams:
     def close(self) -> None:
         """End every stream, and let no other begin."""
         self.closing.set()
+
+
+class Tests:
+    """Counts the tests of destinations that each user makes."""
+
+    def __init__(self) -> None:
+        self._made: dict[Tenant, deque[Millis]] = {}
+
+    def wait(self, tenant: Tenant, now: Millis) -> Millis:
+        """Count a test; return for how long it must wait instead, 0 if it need not."""
+        made = self._made.setdefault(tenant, deque(maxlen=TESTS))
+        if len(made) == TESTS and now - made[0] < MINUTE:
+            return MINUTE - (now - made[0])
+        made.append(now)
+        return 0
 
 
 class CatchingRoom(Protocol):
@@ -99,6 +117,8 @@ class Ports:
     request_id: Callable[[], str]
     figures: Callable[[], bytes] = bytes  # All that is counted, as Prometheus reads it.
     info: Callable[[], Mapping[str, Any]] = dict  # What the server says of itself; no secrets.
+    settings: Callable[[], Iterable[tuple[str, str, str]]] = tuple  # Name, value and source of each, secrets masked.
+    storage: Callable[[], Mapping[str, int]] = dict  # Bytes on the disk; nothing of a store in memory.
     not_ready: Callable[[], str | None] = lambda: None  # Why work should go elsewhere now; None: it should not.
     query_token: Callable[[Identity], bool] = lambda _: True  # Whether a token may come as ?qstash_token=.
     trusted_proxies: Sequence[IPv4Network | IPv6Network] = ()
@@ -106,6 +126,8 @@ class Ports:
     tracing: TracingRoom | None = None  # None: nobody follows.
     boards: Boards = field(default_factory=Boards)
     streams: Streams = field(default_factory=Streams)
+    examine: Callable[[Destination], Awaitable[Probe]] | None = None  # Tests a destination.
+    tests: Tests = field(default_factory=Tests)
     console: ConsoleSettings | None = None  # None: there is no console.
     dedup_window_ms: Millis = 10 * MINUTE
     rate_limit: int | None = None  # Management calls a second and token.

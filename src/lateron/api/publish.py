@@ -13,7 +13,9 @@ from functools import lru_cache, partial
 from typing import Any, Final, TypeAlias
 
 from msgspec import Struct
+from msgspec.structs import replace
 
+from lateron.api.audit import note_of
 from lateron.api.auth import Token, identify, token_of
 from lateron.api.call import COUNTED, Answer, Call, InFlight, at_most, failure, json_answer
 from lateron.api.ports import Ports, TracingRoom
@@ -65,8 +67,11 @@ async def schedule(ports: Ports, call: Call) -> Answer:
     """Store a schedule: ``POST /v2/schedules/{destination}``."""
     body = await call.body(body_check(ports.quota))
     reading = context(ports, call)
-    item = parse_schedule(call.rest, call.headers, body, reading)
-    return await _store(ports, "/v2/schedules/{destination}", item, reading.trace)
+    item = replace(parse_schedule(call.rest, call.headers, body, reading), note=call.note)
+    answer = await _store(ports, "/v2/schedules/{destination}", item, reading.trace)
+    if call.note is not None:
+        call.note.kept = True  # In the transaction that stored the schedule.
+    return answer
 
 
 async def _store(ports: Ports, route: str, item: Item, incoming: Trace | None) -> Answer:
@@ -283,6 +288,7 @@ async def batch(ports: Ports, call: Call) -> Answer:
     reading = context(ports, call, incoming_hops(call.headers))
     items = parse_batch(body, reading) if len(body) < _BIG else await asyncio.to_thread(parse_batch, body, reading)
     items = [_guarded(ports.check_destination, call.who.scope, index, item) for index, item in enumerate(items)]
+    items = [_with_note(ports, call, index, item) for index, item in enumerate(items)]
     good = [item for item in items if not isinstance(item, ItemError)]
     accepted = iter(await _published(ports, "/v2/batch", good, reading.trace) if good else ())
     answers: list[Any] = []
@@ -294,6 +300,15 @@ async def batch(ports: Ports, call: Call) -> Answer:
         stored += not isinstance(answer, ItemError)
         answers.append(_item_answer(answer))
     return json_answer(answers, CREATED if stored else 200)
+
+
+def _with_note(ports: Ports, call: Call, index: int, item: Item | ItemError) -> Item | ItemError:
+    """Return an item that says, if it is a schedule, who asks for it: of a batch only schedules are audited."""
+    if not isinstance(item, NewSchedule):
+        return item
+    note = note_of(ports, call, "schedule.set")
+    note.request = f"{call.id}.{index}"
+    return replace(item, note=note)
 
 
 def _item_answer(answer: Accepted | FannedOut | Enrolled | ItemError) -> object:

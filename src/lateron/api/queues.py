@@ -46,6 +46,7 @@ async def set_queue(ports: Ports, call: Call) -> Answer:
     """Make a queue, or configure one."""
     wanted = _settings(await call.small_body(), ports.quota)
     tenant, name = call.who.tenant, wanted.queue_name
+    call.concerns(name)
 
     def work(broker: Broker, now: Millis) -> None:
         broker.set_queue(tenant, name, now, parallelism=wanted.parallelism, paused=wanted.paused)

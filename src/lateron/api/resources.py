@@ -53,8 +53,11 @@ async def cancel_messages(ports: Ports, call: Call) -> Answer:
     body = await call.small_body()
     dry, pairs = dry_run(filters.parse_query(call.query))
     chosen = filters.parse_filter(pairs, filters.MESSAGE_FILTERS - {"cursor"})
-    selection = either(filters.parse_selection(body, "messageIds"), chosen.filter)
+    ids = filters.parse_selection(body, "messageIds")
+    selection = either(ids, chosen.filter)
+    call.chooses(ids)
     if dry:
+        call.only_asks()
         return await _would_cancel(ports, call.who.tenant, selection, chosen.count)
     return json_answer({"cancelled": await ports.writer.cancel(call.who.tenant, selection, chosen.count)})
 
@@ -84,6 +87,12 @@ async def info(ports: Ports, call: Call) -> Answer:
         "catcher": ports.catcher is not None,
     }
     return json_answer({**content, **who, **ports.info()})
+
+
+async def configuration(ports: Ports, _call: Call) -> Answer:
+    """List the settings that the server runs with, where each came from, and what the store takes on its disk."""
+    settings = [{"name": name, "value": value, "source": source} for name, value, source in ports.settings()]
+    return json_answer({"settings": settings, "storage": ports.storage()})
 
 
 async def health(_ports: Ports, _call: Call) -> Answer:

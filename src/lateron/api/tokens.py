@@ -22,6 +22,7 @@ async def create_token(ports: Ports, call: Call) -> Answer:
     """Make a token, and show it: ``{"name", "scope", "expiresIn"?}``."""
     new = parse_new_token(await call.small_body())
     resources, tenant = ports.resources, call.who.tenant
+    call.concerns(f"{new.name} ({new.scope})")
     token, row = await ports.writer.run(lambda _, now: resources.create_token(tenant, new, now))
     log.info("token made", **_who(call), named=new.name, scope=new.scope)
     return json_answer({**token_object(row), "token": token}, 201)

@@ -13,9 +13,11 @@ from typing import Final
 
 from msgspec import Struct
 
+from lateron.broker.audit import AuditBroker
 from lateron.broker.choosing import matching_letters
 from lateron.broker.jobs import JobBroker
 from lateron.broker.messages import PAGE
+from lateron.broker.publishing import FULL
 from lateron.core import message as life
 from lateron.core.filters import matches
 from lateron.core.tally import Moves
@@ -29,6 +31,7 @@ from lateron.core.values import (
     State,
     Tenant,
 )
+from lateron.errors import StorageFull
 from lateron.store.sql import LAST, Verbs
 
 SWEPT: Final = "swept"  # The setting that says when.
@@ -60,7 +63,7 @@ class Deleted(Struct, frozen=True):
     before: tuple[Millis, bytes] | None = None
 
 
-class Broker(JobBroker):
+class Broker(JobBroker, AuditBroker):
     """All that changes messages: the hot verbs, those of groups, queues, lanes and jobs, and those for many at once."""
 
     _swept = FIRST_LANE  # How far the sweep has looked through the lanes.
@@ -104,6 +107,7 @@ class Broker(JobBroker):
                 else:
                     ledger.leave(message, transition)
             ledger.write()
+            tx.touched(done)
             alarm = ledger.next_due()
         self._noted(alarm)
         return Cancelled(done, None if limit is not None and done >= limit else last)
@@ -120,11 +124,17 @@ class Broker(JobBroker):
         """Publish dead letters anew and take them out of the queue, in one transaction.
 
         A record whose stored request is damaged stays where it is.
+
+        Raises:
+            StorageFull: The disk was full, and takes nothing new.
         """
+        if self.tight:
+            raise StorageFull(FULL)
         with self._store.transaction() as tx:
             letters, cursor = self._letters(tx, tenant, selection, before, limit)
             ledger = self._ledger(tx, now)
             made = self._republish(tx, ledger, letters, overrides)
+            tx.touched(len(made))
             self.tally.note(Moves(letters=-len(made)))
             ledger.write()
             alarm = ledger.next_due()
@@ -143,6 +153,7 @@ class Broker(JobBroker):
         with self._store.transaction() as tx:
             letters, cursor = self._letters(tx, tenant, selection, before, limit)
             deleted = tx.delete_dead_letters(letters)
+            tx.touched(deleted)
         self._letters_gone(deleted)
         self.boards.letters(tenant, -deleted)
         return Deleted(deleted, cursor)
@@ -185,6 +196,7 @@ class Broker(JobBroker):
             tx.expire_ticks(now - limits.history_retention_ms, PAGE)
             # An idle key can be read as long as its last message.
             swept = tx.collect_lanes(now - limits.message_retention_ms, self._swept, LANES)
+            records = tx.expire_records(now - limits.audit_retention_ms, PAGE)
             tx.expire_jobs(now - limits.history_retention_ms, PAGE)
             tx.forget_nodes(now - limits.history_retention_ms)
             emptying = tx.deleted_queues(PAGE)
@@ -193,7 +205,7 @@ class Broker(JobBroker):
             self.boards.letters(tenant, -number)
         self._swept = FIRST_LANE if swept is None else swept
         more = [self.empty_queue(queue_id, now) for queue_id in emptying]
-        return len(gone) >= PAGE or swept is not None or any(more)
+        return max(len(gone), records) >= PAGE or swept is not None or any(more)
 
     def _letters_gone(self, count: int) -> None:
         """Count dead letters that are gone for good, the transaction being over."""

@@ -6,13 +6,25 @@ Whatever looks, changes or only counts, chooses here, so that a dry run tells wh
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from lateron.core.bulk import PAGE, JobKind, Order, Place
 from lateron.core.filters import matches
-from lateron.core.values import AT_REST, DeadLetter, Filter, Message, MessageId, Millis, State, Tenant
+from lateron.core.values import (
+    AT_REST,
+    DeadLetter,
+    Filter,
+    Message,
+    MessageId,
+    Millis,
+    Options,
+    Request,
+    State,
+    Tenant,
+)
 from lateron.store.sql import Verbs
 
 GENERATIONS = 1000  # A message made from a message made from ...; no chain is as long.
@@ -62,6 +74,9 @@ def _page(tx: Verbs, tenant: Tenant, order: Order, place: Place) -> tuple[list[M
         return page, Place(every[-1].id) if full else None
     page = tx.open_before(tenant, place.id, PAGE)
     return page, Place(page[-1].id) if len(page) == PAGE else None
+
+
+_UNREADABLE: Final = Request("", "", (), None, Options())  # In place of a damaged one: its ids are known all the same.
 
 
 def meant(tx: Verbs, page: Sequence[Message], selection: Filter) -> tuple[list[Message], int]:
@@ -137,7 +152,8 @@ def matching_letters(tx: Verbs, page: Sequence[DeadLetter], selection: Filter) -
     found = []
     for letter in page:
         outline = outlines[letter.message]
-        if outline is None or not matches(of_message, messages[letter.message], outline.request):
+        request = _UNREADABLE if outline is None else outline.request
+        if not matches(of_message, messages[letter.message], request):
             continue
         if selection.statuses:
             attempt = tx.attempt_of(letter.message, letter.attempt)

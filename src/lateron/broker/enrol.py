@@ -43,6 +43,9 @@ def enrol(tx: Verbs, new: NewSchedule, new_key: Callable[[], bytes], check: Chec
         expand(recurring.wanted(schedule, now), tx.group(schedule.tenant, schedule.group), check)
     tx.save_schedules([schedule])
     tx.save_schedule_request(schedule)
+    if new.note is not None:
+        new.note.object = new.note.object or schedule.id
+        tx.sign(new.note)
     return schedule
 
 

@@ -2,7 +2,8 @@
 
 A message passes its time first, then the pause of the whole server, then its lane with all who stand before
 it there, then, if that is the lane of a key, the cap and the pause of its host, then what the server as a
-whole may have open; then it waits for a node with room. What is told is the gate at which it stands now.
+whole may have open; then it waits for a node with room, or to be attempted alone. What is told is the gate
+at which it stands now.
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ from collections.abc import Iterable
 from msgspec.structs import replace
 
 from lateron.broker.messages import HALTED
+from lateron.broker.rescue import listed
 from lateron.broker.views import Limits, Waiting
 from lateron.core import flow
+from lateron.core.apart import suspected
 from lateron.core.flow import Lane, lane_name
 from lateron.core.queue import PLACES
-from lateron.core.values import LaneKind, Message, Millis, Request, State, Tenant
+from lateron.core.values import LaneKind, Message, MessageId, Millis, Request, State, Tenant
 from lateron.store.sql import Verbs
 
 
@@ -32,6 +35,7 @@ class Gates:
         self._first: dict[int, str | None] = {}  # Where the first message of a lane goes.
         self._halted: bool | None = None
         self._scarce: str | None = None
+        self._suspects: frozenset[MessageId] | None = None
 
     def hold(self, lanes: Iterable[int]) -> None:
         """Read lanes, all at once."""
@@ -46,7 +50,7 @@ class Gates:
         if self._is_halted():
             return Waiting("server_paused")
         place = 1 + self._tx.ahead(message, PLACES)
-        waiting = self._before(message, request, place) or Waiting(self._places())
+        waiting = self._before(message, request, place) or Waiting(self._apart(message) or self._places())
         return replace(waiting, place=place)
 
     def _before(self, message: Message, request: Request, place: int) -> Waiting | None:
@@ -67,6 +71,14 @@ class Gates:
         if self._halted is None:
             self._halted = self._tx.setting(HALTED) is not None
         return self._halted
+
+    def _apart(self, message: Message) -> str | None:
+        """Say whether a message waits to be attempted alone, because the process has died with it."""
+        if not suspected(message, self._limits.crash_limit):
+            return None
+        if self._suspects is None:
+            self._suspects = listed(self._tx)
+        return "set_apart" if message.id in self._suspects else None
 
     def _places(self) -> str:
         """Say whose places are taken: those of the server, of this user, or of the node, which may have some."""

@@ -15,6 +15,7 @@ from typing import Annotated, TypeVar
 from msgspec import DecodeError, Meta, msgpack
 from msgspec.structs import replace
 
+from lateron.broker.audit import AuditHistory
 from lateron.broker.bulk import LAST_TIME, choose_dead_letters
 from lateron.broker.gates import Gates
 from lateron.broker.groups import GroupHistory
@@ -63,7 +64,7 @@ _EVENT_KEY: msgpack.Decoder[EventKey] = msgpack.Decoder(tuple[_Whole, bytes, _Wh
 _LETTER_KEY: msgpack.Decoder[LetterKey] = msgpack.Decoder(tuple[_Whole, bytes])
 
 
-class History(GroupHistory, JobHistory, Rehearsal):
+class History(GroupHistory, JobHistory, Rehearsal, AuditHistory):
     """Reads for the API; see the module."""
 
     def __init__(self, store: Store, limits: Limits) -> None:

@@ -271,6 +271,11 @@ class Ledger:
             self._lanes[host.id] = flow.started(host, self.now, 1)
         return ready
 
+    def host_full(self, message: Message) -> bool:
+        """Whether the host of a message of a key lets it not start; that of another one is its lane."""
+        host = self._host(message)
+        return host is not None and flow.room(host, self.now) == 0
+
     def _host(self, message: Message) -> Lane | None:
         """Return the lane of the host that counts a message beside the lane of its key."""
         aim = self._aims.get(message.id)

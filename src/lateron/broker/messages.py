@@ -16,14 +16,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 
+from lateron.broker import rescue
 from lateron.broker.crowds import FROM_START, Crowds
 from lateron.broker.enrol import MARK, advance, enrol
 from lateron.broker.groups import FanOut
 from lateron.broker.ledger import Ledger
 from lateron.broker.pace import Pace
+from lateron.broker.publishing import Publishing
 from lateron.broker.views import Accepted, Answered, Limits, Prepared, Result, Turn, Turned
+from lateron.core import apart as poison
 from lateron.core import flow
 from lateron.core import message as life
+from lateron.core.apart import Apart
 from lateron.core.board import Boards
 from lateron.core.flow import Lane, lane_of
 from lateron.core.queue import Queue, QueueName, queue_of
@@ -39,12 +43,11 @@ from lateron.core.values import (
     Publication,
     QueueKind,
     Request,
-    State,
     Tenant,
     Transition,
 )
 from lateron.errors import LateronError, QuotaExceeded, ServiceError
-from lateron.store.sql import FIRST, Store, Verbs
+from lateron.store.sql import Store, Verbs
 
 PAGE = 500  # Rows of one piece of bulk work.
 BACKLOG = 100  # More messages than that may wait at a start before it is paced.
@@ -60,43 +63,6 @@ class Undecided(ServiceError):
     """Deciding this one item failed: a bug of ours. Nothing of it was stored, and nobody else is harmed."""
 
     status = 500
-
-
-class Publishing:
-    """One transaction in which cold work makes messages; they enter as those of a publish do."""
-
-    def __init__(
-        self,
-        tx: Verbs,
-        ledger: Ledger,
-        new_id: Callable[[Millis], MessageId],
-        open_queue: Callable[[Verbs, Ledger, QueueName], Queue],
-    ) -> None:
-        self.tx = tx
-        self._new_id = new_id
-        self._now = ledger.now
-        self._ledger = ledger
-        self._open_queue = open_queue
-
-    def create(self, publications: Sequence[Publication]) -> list[MessageId]:
-        """Make messages of publications, in order; whether they are duplicates is not asked."""
-        ledger = self._ledger
-        names = [queue_of(publication.tenant, publication.request.options) for publication in publications]
-        ledger.find_queues(name for name in names if name is not None)
-        for name in names:
-            if name is not None:
-                self._open_queue(self.tx, ledger, name)
-        made = [(p, life.create(p, self._new_id(self._now), self._now)) for p in publications]
-        ledger.hold({m.lane: (m.tenant, lane_of(m.tenant, request)) for _, (m, request, _) in made})
-        ledger.limit((new[0].lane, publication) for publication, new in made)
-        for _, new in made:
-            ledger.enter(new, room=False)
-        return [new[0].id for _, new in made]
-
-    def write(self) -> Millis | None:
-        """Store what was made; return when the first lane it went through is due."""
-        self._ledger.write()
-        return self._ledger.next_due()
 
 
 class MessageBroker:
@@ -133,6 +99,8 @@ class MessageBroker:
         self._halted = False  # The whole server is paused.
         self._pace = Pace(0, 0)  # How far the caps are open after a start.
         self._crowds = Crowds()  # Who waits for room at a host.
+        self._apart: Apart | None = None  # Whom this start attempts alone, before anybody else.
+        self.tight = False  # The disk was full: what is under way may end, and nothing new begins.
         self.tally = Tally()
         self.boards = Boards(f"{node:x}")
         self.tally.told = self.boards.take
@@ -162,8 +130,9 @@ class MessageBroker:
             while self._rescue_page(other, now):
                 pass
             with self._store.transaction() as tx:
-                tx.bury_node(other)
+                rescue.bury(tx, other)
         with self._store.transaction() as tx:
+            self._apart = rescue.set_apart(tx, self._limits.crash_limit)
             if not tx.sleeping_lanes(FROM_START, 1):
                 self._crowds.searched(None)
             with tx.sparing():
@@ -173,6 +142,16 @@ class MessageBroker:
         self._crowds.settle()
         if late > BACKLOG:
             self._pace = Pace(now, self._limits.start_ramp_ms)
+
+    def leave(self, now: Millis) -> None:
+        """End this incarnation in order: what it still has open is given back, and is held against no message.
+
+        No turn may follow.
+        """
+        while self._take_back(self._node, now, died=False):
+            pass
+        with self._store.transaction() as tx:
+            rescue.bury(tx, self._node)
 
     def add_tenant(self, tenant: Tenant, name: str, now: Millis) -> None:
         """Make a tenant known; its lanes take their turns from here on."""
@@ -187,7 +166,7 @@ class MessageBroker:
         """Run the block in one transaction in which messages can be made."""
         with self._store.transaction() as tx:
             ledger = self._ledger(tx, now)
-            desk = Publishing(tx, ledger, self._new_id, self._open_queue)
+            desk = Publishing(tx, ledger, self._new_id, self._open_queue, tight=self.tight)
             yield desk
             alarm = desk.write()
         self._noted(alarm)
@@ -233,7 +212,7 @@ class MessageBroker:
             if len(turn.publishes) + len(turn.results) <= 1:
                 raise
             log.exception("deciding a batch failed; its items run alone")
-            return Prepared(self._one_by_one(turn, now), self._alarm, self._open, committed=True)
+            return Prepared(self._one_by_one(turn, now), self._alarm, self._open, self._apart, committed=True)
 
     def commit(self, prepared: Prepared) -> Prepared:
         """Make a prepared turn durable; only now is it true."""
@@ -244,7 +223,7 @@ class MessageBroker:
     def conclude(self, prepared: Prepared) -> Turned:
         """Remember what a durable turn has changed, and count it."""
         if not prepared.committed:
-            self._alarm, self._open = prepared.alarm, prepared.open
+            self._alarm, self._open, self._apart = prepared.alarm, prepared.open, prepared.apart
             self._crowds.settle()
             self.tally.settle()
         return prepared.turned
@@ -265,6 +244,8 @@ class MessageBroker:
             for transition in ended:
                 still_open[transition.message.tenant] -= 1
             room = min(turn.room, self._free(still_open, now))
+            apart = self._still_apart(tx, still_open, now)
+            room, alone = poison.shares(apart, room, sum(still_open.values()))
             free = self._free_of_tenants(still_open)
             fan_out = FanOut(tx, turn.publishes, self._check, partial(self.enrol, tx, now))
             refused = self._open_queues(tx, ledger, fan_out.publishes)
@@ -281,6 +262,8 @@ class MessageBroker:
                     if tenant in free:
                         free[tenant] -= 1
             ledger.pass_on()
+            if apart is not None and alone:
+                claimed, apart = rescue.begin_alone(tx, ledger, apart)
             if room > len(claimed) and (due or self._crowds.restless() or ledger.due()):
                 claimed += self._claim(tx, ledger, room - len(claimed), free)
                 due = True
@@ -291,8 +274,18 @@ class MessageBroker:
             if self._crowds.restless():
                 alarm = now
             alarm = earlier(alarm, self._pace.next_step(now))
-            wake = self._wake(tx, alarm, still_open, now)
-        return Prepared(Turned(fan_out.fold(accepted), tuple(claimed), len(ended), stale, wake), alarm, still_open)
+            wake = self._wake(tx, alarm, still_open, apart, now)
+        turned = Turned(fan_out.fold(accepted), tuple(claimed), len(ended), stale, wake)
+        return Prepared(turned, alarm, still_open, apart)
+
+    def _still_apart(self, tx: Verbs, still_open: Mapping[Tenant, int], now: Millis) -> Apart | None:
+        """Return for whom everybody else still waits; None, and for good, once that is over."""
+        if self._apart is None:
+            return None
+        apart = poison.gone_on(self._apart, sum(still_open.values()), now)
+        if apart is None:
+            rescue.release(tx)
+        return apart
 
     def _ledger(self, tx: Verbs, now: Millis) -> Ledger:
         self._crowds.begin()
@@ -309,8 +302,12 @@ class MessageBroker:
         self._crowds.settle()
         self.tally.settle()
 
-    def _wake(self, tx: Verbs, alarm: Millis | None, still_open: Mapping[Tenant, int], now: Millis) -> Millis | None:
+    def _wake(
+        self, tx: Verbs, alarm: Millis | None, still_open: Mapping[Tenant, int], apart: Apart | None, now: Millis
+    ) -> Millis | None:
         """Return when to look again; what no time that passes can open is nothing to wake up for."""
+        if apart is not None and any(still_open.values()):
+            return poison.until(apart)
         if not self._free(still_open, now):
             return self._pace.next_step(now)
         full = {tenant for tenant, free in self._free_of_tenants(still_open).items() if not free}
@@ -538,22 +535,22 @@ class MessageBroker:
 
     def _rescue_page(self, dead: int, now: Millis) -> int:
         """Take up to ``PAGE`` messages from a dead incarnation; return how many there were."""
+        return self._take_back(dead, now, died=True)
+
+    def _take_back(self, node: int, now: Millis, *, died: bool) -> int:
+        """End up to ``PAGE`` attempts of an incarnation that makes no more; return how many there were."""
         with self._store.transaction() as tx:
-            held = tx.owned(dead, FIRST, PAGE)
             ledger = self._ledger(tx, now)
-            ledger.hold_queues(message.queue for message in held)
-            ledger.hold_known(message.lane for message in held)
-            ledger.aim_stored(held)
-            ledger.foresee(len(held))
-            stored = tx.load_messages([message.id for message in held]).values()
-            lost = [message for message in stored if message.state is State.ACTIVE and message.node == dead]
-            # Else the next page is this one again, for ever: index and table of the store contradict each other.
-            assert len(lost) == len(held), "a message that is held is not there, or is not held"
-            for message in lost:
-                ledger.end(life.lose(message, now))
+            ended = rescue.take_back(tx, ledger, node, PAGE, self._limits.crash_limit, died=died)
+            made = [(p, self._make(p, now)) for transition in ended for p in transition.created]
+            self._hold(ledger, ended, made)
+            for transition in ended:
+                ledger.end(transition)
+            for _, item in made:
+                ledger.enter(item, room=False)
             ledger.write()
         self.tally.settle()
-        return len(held)
+        return len(ended)
 
 
 def _welcome(

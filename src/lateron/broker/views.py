@@ -7,6 +7,7 @@ from typing import Generic, TypeAlias, TypeVar
 
 from msgspec import Struct
 
+from lateron.core.apart import Apart
 from lateron.core.flow import Lane
 from lateron.core.publish import GroupPublication
 from lateron.core.recurring import NewSchedule
@@ -41,6 +42,8 @@ class Limits(Struct, frozen=True):
     history_retention_ms: Millis = 72 * HOUR  # Requests, attempts and events after the end.
     dead_letter_retention_ms: Millis = 30 * 24 * HOUR
     history_bytes: int | None = None  # The store's size above which the oldest history goes first.
+    crash_limit: int | None = None  # Deaths of the process after which what was in flight is set apart; None: never.
+    audit_retention_ms: Millis = 90 * 24 * HOUR
     queues: int | None = None  # Of one tenant; None means no bound.
 
 
@@ -99,6 +102,7 @@ class Prepared(Struct, frozen=True):
     turned: Turned
     alarm: Millis | None = None  # When the first lane of the store is due.
     open: Mapping[Tenant, int] = {}  # Attempts of this node that are open then.
+    apart: Apart | None = None  # Who is set apart then.
     committed: bool = False
 
 
@@ -113,7 +117,7 @@ class Waiting(Struct, frozen=True):
     """Why a message has not gone out yet, and until when if that is known."""
 
     # "delay", "retry", "server_paused", "flow_paused", "flow_parallelism", "flow_rate", "host_paused", "host_cap",
-    # "global_parallelism", "user_parallelism", "node", "queue_head", "queue_paused", "callback_of"
+    # "global_parallelism", "user_parallelism", "set_apart", "node", "queue_head", "queue_paused", "callback_of"
     reason: str
     until: Millis | None = None
     held_by: str | None = None  # The flow key, host or queue that holds it, or the message whose slot it waits for.

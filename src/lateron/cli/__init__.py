@@ -15,6 +15,7 @@ error, an error as one line without a traceback; and these exit codes::
     5    no server answered; nothing was changed
     6    the server broke off: whether it did what was asked is not known
     7    a part was done, the rest was refused or is not there
+    8    the server stood still and has ended itself; start it again
     70   a bug of ours
     130  interrupted
 

@@ -10,6 +10,7 @@ import typer
 import lateron
 from lateron.cli import exits
 from lateron.cli.applying import apply_app
+from lateron.cli.auditing import audit_app
 from lateron.cli.backups import backups_app
 from lateron.cli.commands import command, help_of, whole
 from lateron.cli.completing import completion_app
@@ -138,6 +139,7 @@ def bench(
 app.add_typer(publishing_app)
 app.add_typer(schedule_app)
 app.add_typer(logs_app)
+app.add_typer(audit_app)
 app.add_typer(monitoring_app)
 app.add_typer(doctor_app)
 app.add_typer(verify_app)

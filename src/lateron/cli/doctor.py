@@ -10,6 +10,7 @@ import socket
 import ssl
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from hashlib import sha256
 from http.client import HTTPConnection, HTTPException, HTTPResponse
@@ -109,12 +110,12 @@ def _resolved(destination: Destination) -> tuple[list[str], Finding]:
 
 
 def _guarded(destination: Destination, addresses: list[str], mode: str | None) -> Finding:
-    from lateron.egress import GuardPolicy, verdict
+    from lateron.egress import GuardPolicy
+    from lateron.egress.probe import judged
 
-    policy = GuardPolicy(allow_private=mode == "dev")
-    reasons = [verdict(address, destination.port, destination.target, policy) for address in addresses]
-    refused = [reason for reason in reasons if reason is not None]
-    if len(refused) == len(reasons):
+    found = judged(addresses, destination, GuardPolicy(allow_private=mode == "dev"))
+    refused = [one.refused for one in found if one.refused is not None]
+    if len(refused) == len(found):
         return Finding("guard", False, f"{refused[0]}; a server whose settings do not allow it refuses")
     return Finding("guard", True, "an address that may be called" + (f"; not all: {refused[0]}" if refused else ""))
 
@@ -162,13 +163,16 @@ def _exchange(
 ) -> tuple[HTTPResponse, str | None]:
     """Send a request to one of the addresses; return the answer, and what TLS was agreed."""
     from lateron.egress import tls_context
+    from lateron.egress.probe import tls_facts
 
     connected, _ = _connected(destination, addresses)
     tls: str | None = None
     try:
         if destination.scheme == "https":
-            connected = tls_context().wrap_socket(connected, server_hostname=destination.host)
-            tls = f"{connected.version()}, certificate valid for {destination.host}"
+            connected = secured = tls_context().wrap_socket(connected, server_hostname=destination.host)
+            facts = tls_facts(secured)
+            until = datetime.fromtimestamp(facts.expires / 1000, UTC).date()
+            tls = f"{facts.protocol}, certificate valid for {destination.host} until {until}, by {facts.issuer}"
         connection = HTTPConnection(destination.host, destination.port, timeout=_TIMEOUT_S)
         connection.sock = connected
         complete = {"Host": destination.authority, "Connection": "close", **headers}

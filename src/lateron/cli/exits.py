@@ -12,6 +12,7 @@ STORE: Final = 4
 UNREACHABLE: Final = 5
 UNKNOWN: Final = 6
 PARTLY: Final = 7
+STALLED: Final = 8
 BUG: Final = 70
 INTERRUPTED: Final = 130
 

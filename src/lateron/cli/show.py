@@ -24,6 +24,7 @@ _REASONS: Final = {
     "server_paused": "the whole server is paused",
     "global_parallelism": "as many deliveries are open as the server allows in all",
     "user_parallelism": "as many deliveries are open as the server allows one user",
+    "set_apart": "the server has died several times while it was being delivered; it is attempted alone",
     "node": "nothing else holds it; the server has no room for more open deliveries or is about to take it",
 }
 

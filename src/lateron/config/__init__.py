@@ -75,6 +75,7 @@ class Settings:
     trusted_proxy: tuple[Network, ...]
     data_dir: Path | None
     allow_network_files: bool
+    reserve: int | None
     ephemeral: bool
     encryption_key: tuple[bytes, ...] = field(repr=False)
     encrypt: bool
@@ -94,6 +95,7 @@ class Settings:
     host_parallelism: int | None
     user_parallelism: int | None
     start_ramp: Millis
+    crash_limit: int | None
     catcher: bool
     quota: str
     max_body: int
@@ -105,7 +107,9 @@ class Settings:
     history_retention: Millis
     history_size: int | None
     dlq_retention: Millis
+    audit_retention: Millis
     drain: Millis
+    stall: Millis
     log_level: str
     log_format: str
     log_attempts: str

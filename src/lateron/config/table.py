@@ -130,6 +130,14 @@ SETTINGS: Final = (
         "Use a data directory on a network file system, whose locks and fsync may lie.",
         _DATA,
     ),
+    Setting(
+        "reserve",
+        Size(0, none="0"),
+        32 << 20,
+        "Room on the disk that is kept to end what is under way when it is full; 0 for none.",
+        _DATA,
+        dev=None,
+    ),
     Setting("ephemeral", Switch(), False, "Keep everything in memory; all is lost at the end.", _DATA),
     Setting(
         "encryption-key",
@@ -239,6 +247,13 @@ SETTINGS: Final = (
         _DELIVERY,
     ),
     Setting(
+        "crash-limit",
+        Count(0, 1000, none="0"),
+        5,
+        "Deaths of the process after which a message in flight is attempted alone at the next start; 0 for never.",
+        _DELIVERY,
+    ),
+    Setting(
         "catcher",
         Switch(),
         False,
@@ -312,7 +327,21 @@ SETTINGS: Final = (
         "How long dead letters are kept; counts under quota `none`.",
         _LIMITS,
     ),
+    Setting(
+        "audit-retention",
+        Duration(MINUTE, 3650 * DAY),
+        90 * DAY,
+        "How long the audit log keeps who changed what.",
+        _LIMITS,
+    ),
     Setting("drain", Duration(0, DAY), 30 * SECOND, "How long open deliveries may take after SIGTERM.", _RUNNING),
+    Setting(
+        "stall",
+        Duration(0, DAY),
+        MINUTE,
+        "How long the process may stand still before it ends itself, to be started again; 0 for ever.",
+        _RUNNING,
+    ),
     Setting("log-level", Choice("debug", "info", "warning", "error"), "info", "Least level that is logged.", _RUNNING),
     Setting("log-format", Choice("json", "pretty"), "json", "How log lines look.", _RUNNING, dev="pretty"),
     Setting(

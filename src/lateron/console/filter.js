@@ -3,6 +3,7 @@
 // What the API filters by becomes its parameters; the rest is looked for among the rows that are loaded.
 
 import { html, useId, useRef, useState } from "./lib.js";
+import { bounds } from "./range.js";
 
 /** Words of the language, what they mean, and the parameter of the API, if it has one. */
 export const FIELDS = {
@@ -62,6 +63,8 @@ export function understand(text, list, now = Date.now()) {
       (query[FIELDS[name].param] ??= []).push(name === "state" ? value.toUpperCase() : value);
     } else checks.push((row) => holds(row, name, value));
   }
+  const range = query.fromDate || query.toDate ? null : bounds(now); // What the filter says of time goes first.
+  if (range) Object.assign(query, { fromDate: range.from, ...(range.to && { toDate: range.to }) });
   return { query, wrong, rest: checks.length ? (row) => checks.every((check) => check(row)) : null };
 }
 

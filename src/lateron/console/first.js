@@ -3,7 +3,7 @@
 import { BASE, post } from "./api.js";
 import { html } from "./lib.js";
 import { info } from "./live.js";
-import { go } from "./router.js";
+import { go, route } from "./router.js";
 import { Button, Code, Empty, toast } from "./ui.js";
 
 /** Where the catcher listens, as the server itself can reach it. */
@@ -39,5 +39,5 @@ export function FirstRun({ title = "Nothing has been sent yet" }) {
 }
 
 /** A filter that nothing fits: says which part to drop. */
-export const NothingFits = ({ text, drop }) => html`<${Empty} title="Nothing fits this filter" icon="search"><p>The filter is <span class="mono">${text}</span>. Drop a part of it, or all.</p><div class="row"><${Button} act=${drop}>Drop the filter<//></div><//>`;
+export const NothingFits = ({ text, drop }) => html`<${Empty} title="Nothing fits this filter" icon="search"><p>${text ? html`The filter is <span class="mono">${text}</span>. ` : ""}${route.value.query.range ? "There is a time range, at the top. " : ""}Drop a part of it, or all.</p><div class="row"><${Button} act=${drop}>Drop the filter<//></div><//>`;
 

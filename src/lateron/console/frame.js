@@ -4,6 +4,7 @@ import { call, reachable, session, signOut } from "./api.js";
 import { Icon, Mark } from "./icons.js";
 import { classes, html, signal } from "./lib.js";
 import { counters, held, hold, info, mode } from "./live.js";
+import { RangeChoice } from "./range.js";
 import { Link, route } from "./router.js";
 import { Button, openDialog, zoneChoice } from "./ui.js";
 import { count } from "./format.js";
@@ -40,6 +41,7 @@ export function Rail() {
         <//>
       </li>`)}
     </ul>
+    <div class="times"><${Times} /></div>
     <p class="rail-foot faint">${info.value ? `${info.value.version} · ${info.value.store?.kind ?? ""}${info.value.store?.durable === false ? ", in memory" : ""}` : ""}</p>
   </nav>`;
 }
@@ -59,13 +61,14 @@ export function TopBar({ openPalette, openKeys }) {
     <span class="top-space"></span>
     <span class=${`live tone-${reachable.value ? tone : "bad"}`} title=${about}><i class="pulse" aria-hidden="true"></i><span>${reachable.value ? word : "No answer"}</span></span>
     <${Button} kind="quiet" icon=${held.value ? "play" : "pause"} label=${held.value ? "Go on updating" : "Stop updating"} act=${() => hold(!held.value)} />
-    <label class="unseen" for="zone">Time zone</label>
-    <select id="zone" class="zone" value=${zoneChoice.value} onChange=${(e) => setZone(e.target.value)}><option value="local">Local time</option><option value="UTC">UTC</option></select>
+    <span class="times"><${Times} /></span>
     <${ThemeButton} />
     <${Button} kind="quiet" label="Keys" act=${openKeys}><b aria-hidden="true">?</b><//>
     ${session.value?.environment === "serve" && html`<${Button} kind="quiet" act=${signOut}>Sign out<//>`}
   </div>`;
 }
+
+const Times = () => html`<${RangeChoice} /><select class="zone" aria-label="Time zone" value=${zoneChoice.value} onChange=${(e) => setZone(e.target.value)}><option value="local">Local time</option><option value="UTC">UTC</option></select>`;
 
 function Environment() {
   const { environment, role } = session.value ?? {};

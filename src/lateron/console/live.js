@@ -5,8 +5,8 @@ import { signal, useCallback, useEffect, useRef, useState } from "./lib.js";
 
 const POLL_MS = 5_000;
 const SOON_MS = 250; // After a change; several are one then.
-const PACE_MS = 2_000; // From one reading to the next while changes go on.
-const PATIENCE = 20; // As many times as long as the last reading took.
+const PACE_MS = 3_000; // From one reading to the next while changes go on.
+const PATIENCE = 40; // As many times as long as the last reading took.
 const TOPICS = "counters,messages,dlq,schedules,queues,flow,jobs";
 
 /** "live", "polling", "paused" or "away" */

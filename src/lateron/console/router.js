@@ -17,7 +17,10 @@ function read() {
 /** The address of a place such as `messages/msg_1` or `messages?view=waiting`. */
 export function address(to) {
   const [, screen, id, query] = /^([^/?]*)(?:\/([^?]*))?(?:\?(.*))?$/s.exec(to);
-  const asked = [id && `id=${id}`, query].filter(Boolean).join("&");
+  // The time range goes along, unless the place names one of its own; an empty one ends it.
+  const given = /(?:^|&)range=/.test(query);
+  const { range } = route.value.query;
+  const asked = [id && `id=${id}`, query, !given && range && `range=${range}`].filter(Boolean).join("&").replace(/(?:^|&)range=(?=&|$)/, "");
   return CONSOLE + screen + (asked && `?${asked}`);
 }
 
@@ -34,6 +37,7 @@ export function go(to, { replace = false } = {}) {
 /** Change the query of this screen without a new entry in the history. */
 export function setQuery(query) {
   const kept = Object.entries(query).filter(([, value]) => value !== "" && value != null);
+  if (query.range === "") kept.push(["range", ""]);
   const text = new URLSearchParams(kept).toString();
   go(route.value.screen + (text && `?${text}`), { replace: true });
 }

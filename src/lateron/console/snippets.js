@@ -56,7 +56,6 @@ export const LANGUAGES = {
   },
   Python: python,
   TypeScript: typescript,
-  Go: go,
   CLI: cli,
 };
 
@@ -91,35 +90,6 @@ function typescript(draft) {
 ${lines.join("\n")}${lines.length ? "\n" : ""}  },${body ? `\n  body: ${py(body)},` : ""}
 });
 console.log(await answer.text());
-`;
-}
-
-function go(draft) {
-  const { path, headers, body } = requestOf(draft);
-  return `package main
-
-import (
-	"fmt"
-	"io"
-	"net/http"
-	"os"
-	"strings"
-)
-
-func main() {
-	request, err := http.NewRequest("POST", os.Getenv("QSTASH_URL")+${py(`/${path}`)}, strings.NewReader(${py(body ?? "")}))
-	if err != nil {
-		panic(err)
-	}
-	request.Header.Set("Authorization", "Bearer "+os.Getenv("QSTASH_TOKEN"))
-${headers.map(([name, value]) => `	request.Header.Set(${py(name)}, ${py(value)})\n`).join("")}	answer, err := http.DefaultClient.Do(request)
-	if err != nil {
-		panic(err)
-	}
-	defer answer.Body.Close()
-	text, _ := io.ReadAll(answer.Body)
-	fmt.Println(string(text))
-}
 `;
 }
 

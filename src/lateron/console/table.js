@@ -10,8 +10,9 @@ import { classes, html, useEffect, useRef, useState } from "./lib.js";
  * @param {(row: object) => string} props.id
  * @param {(row: object) => void} [props.open] What Enter and a click on the row do.
  * @param {import("./vendor/signals.js").Signal<Set<string>>} [props.chosen] Makes rows selectable.
+ * @param {boolean} [props.plain] Nothing in the rows takes the focus, so the box does: keys must be able to scroll it.
  */
-export function Table({ caption, columns, rows, id, open, chosen, mark }) {
+export function Table({ caption, columns, rows, id, open, chosen, mark, plain }) {
   const body = useRef();
   const last = useRef(null);
   const pick = (row, range) => {
@@ -24,7 +25,7 @@ export function Table({ caption, columns, rows, id, open, chosen, mark }) {
     chosen.value = next;
   };
   const keys = (event) => onKey(event, body.current, rows, { open, pick: chosen && pick });
-  return html`<div class="scroll table-box"><table class=${classes("table", open && "opens")}>
+  return html`<div class="scroll table-box" ...${plain ? { tabindex: 0, role: "region", "aria-label": `${caption}, scrolls` } : {}}><table class=${classes("table", open && "opens")}>
     <caption class="unseen">${caption}</caption>
     <thead><tr>
       ${chosen && html`<th scope="col" class="tick"><${TickAll} rows=${rows} id=${id} chosen=${chosen} /></th>`}

@@ -50,6 +50,8 @@ export function why(message, now) {
       return { text: "The server has as many deliveries open as it may have. It is next when one ends." };
     case "user_parallelism":
       return { text: "Your user has as many deliveries open as its share allows. It is next when one ends." };
+    case "set_apart":
+      return { text: "The server has died several times while it was being delivered. It is attempted alone, before anything else goes out." };
     case "callback_of":
       return { text: `It is the callback of ${holder} and waits for its slot.`, link: `messages/${holder}` };
     case "node":

@@ -50,6 +50,7 @@ class Board:
         self.changes: Counter[str] = Counter()  # By topic, by hand.
         self.moved = 0  # How often messages have changed by themselves, and with them the topics of ``_MOVED``.
         self.tape: deque[tuple[int, Event]] = deque(maxlen=TAPE)  # Numbered from 1.
+        self.ages: dict[Millis, Millis] = {}  # Minute -> how long the oldest due message waited; of the loop's thread.
         self.number = 0  # Of the last event on the tape.
         self.watched_until: Millis = 0
 
@@ -74,6 +75,14 @@ class Board:
         if not self.minutes or self.minutes[-1].time < begun:
             self.minutes.append(Minute(begun, Histogram(ATTEMPT_S)))
         return self.minutes[-1]
+
+    def aged(self, now: Millis, oldest: Millis | None) -> None:
+        """Note for how long the oldest due message has waited; a minute keeps the longest."""
+        begun = now - now % MINUTE
+        if oldest is not None and oldest >= self.ages.get(begun, 0):
+            self.ages[begun] = oldest
+        while len(self.ages) > MINUTES:
+            del self.ages[next(iter(self.ages))]
 
     def take(self, events: list[Event], attempts: list[Attempt]) -> None:
         """Count what happened, in order; there is at least one event."""
@@ -117,6 +126,10 @@ class Boards:
         if found is None:
             found = self._boards[tenant] = Board()
         return found
+
+    def waiting(self) -> list[Tenant]:
+        """Return the tenants of whom messages wait."""
+        return [tenant for tenant, board in list(self._boards.items()) if board.waiting]
 
     def start(self, tenant: Tenant, open_messages: int, letters: int) -> None:
         """Set what there is, before anything is counted."""

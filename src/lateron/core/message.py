@@ -66,6 +66,7 @@ MOVES: Final = {
 
 PARKED: Final = frozenset({State.WAITING, State.QUEUED, State.HELD})  # Open, and no attempt is.
 LOST: Final = Outcome(error="node-lost", detail="node lost before an answer")
+BROKEN_OFF: Final = Outcome(error="node-lost", detail="broken off, because the server was shut down")
 UNSENT: Final = Outcome(error="node-lost", detail="given back before it was sent")
 LOCAL_PAUSE: Final = SECOND  # How long a message waits when this machine had no descriptor for it.
 
@@ -145,6 +146,8 @@ def settle(message: Message, request: Request, outcome: Outcome, now: Millis) ->
         outcome: How the attempt ended.
         now: When it ended, not before ``message.started`` unless the clock was stepped.
     """
+    if message.rescues:
+        message = replace(message, rescues=0)  # Whatever the process died of, it was not this message.
     if delivered(outcome):
         moved = _rest(message, State.DELIVERED, now)
         return _ended(message, moved, outcome, now, (EventKind.DELIVERED,), _callback(message, request, outcome, now))
@@ -158,11 +161,7 @@ def settle(message: Message, request: Request, outcome: Outcome, now: Millis) ->
         charged = replace(message, retried=message.retried + 1)
         created = _callback(message, request, outcome, now)
         return _again(charged, outcome, now + delay.ms, now, delay.note, created, message.retried)
-    moved = _rest(message, State.FAILED, now)
-    letter = DeadLetter(message.tenant, now, message.id, message.attempt)
-    created = _callback(message, request, outcome, now) + _failure_callback(message, request, outcome, letter, now)
-    transition = _ended(message, moved, outcome, now, (EventKind.ERROR, EventKind.FAILED), created)
-    return replace(transition, dead_letter=letter)
+    return _give_up(message, request, outcome, now)
 
 
 def lose(message: Message, now: Millis) -> Transition:
@@ -171,6 +170,22 @@ def lose(message: Message, now: Millis) -> Transition:
         moved = _rest(message, State.CANCELED, now)
         return _ended(message, moved, LOST, now, (EventKind.ERROR, EventKind.CANCELED))
     return _again(replace(message, rescues=message.rescues + 1), LOST, now, now)
+
+
+def convict(message: Message, request: Request, now: Millis) -> Transition:
+    """End the attempt of which its node has died, as ``core.apart`` judges; no retry could end better."""
+    deaths = message.rescues + 1
+    detail = f"the process died {deaths} times while it was being delivered, the last time with nothing else open"
+    guilty = replace(message, rescues=deaths)
+    return _give_up(guilty, request, Outcome(error="crash-loop", detail=detail), now)
+
+
+def break_off(message: Message, now: Millis) -> Transition:
+    """End an attempt whose node ends in order and waits no longer: again at once, no retry and no death charged."""
+    if message.cancel is not None:
+        moved = _rest(message, State.CANCELED, now)
+        return _ended(message, moved, BROKEN_OFF, now, (EventKind.ERROR, EventKind.CANCELED))
+    return _again(message, BROKEN_OFF, now, now)
 
 
 def give_back(message: Message, now: Millis) -> Transition:
@@ -292,6 +307,15 @@ def _move(message: Message, state: State, **changes: object) -> Message:
 
 def _rest(message: Message, state: State, now: Millis) -> Message:
     return _move(message, state, node=None, started=None, ended=now, version=message.version + 1)
+
+
+def _give_up(message: Message, request: Request, outcome: Outcome, now: Millis) -> Transition:
+    """End the last attempt: the message is in the user's hands."""
+    moved = _rest(message, State.FAILED, now)
+    letter = DeadLetter(message.tenant, now, message.id, message.attempt)
+    created = _callback(message, request, outcome, now) + _failure_callback(message, request, outcome, letter, now)
+    transition = _ended(message, moved, outcome, now, (EventKind.ERROR, EventKind.FAILED), created)
+    return replace(transition, dead_letter=letter)
 
 
 def _again(

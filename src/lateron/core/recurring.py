@@ -20,6 +20,7 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import replace
 
+from lateron.core.audit import Note
 from lateron.core.durations import parse_duration
 from lateron.core.groups import Group, expand, merged
 from lateron.core.options import Config, Given, read, read_flag, read_redaction
@@ -105,6 +106,7 @@ class NewSchedule(Struct, frozen=True):
     rules: Rules
     request: Request
     most: int | None = None  # Schedules that its tenant may have.
+    note: Note | None = None  # Who asks for it, for the audit log.
 
 
 class Decision(Struct, frozen=True):

@@ -183,7 +183,7 @@ class Message(Struct, frozen=True, gc=False):
     retries: int  # Retries allowed.
     retried: int = 0  # Retries charged so far: ``Upstash-Retried`` of the current attempt.
     attempt: int = 0  # Attempts started; numbers the attempts from 1.
-    rescues: int = 0  # Attempts lost with their node; not charged as retries.
+    rescues: int = 0  # Attempts lost with their node since one ended otherwise; not charged as retries.
     version: int = 0  # The fence: raised by every start and every end of an attempt.
     node: int | None = None  # The incarnation that holds it while ACTIVE.
     started: Millis | None = None  # Start of the open attempt.
@@ -256,6 +256,7 @@ ERROR_CLASSES = (
     "too-large",  # Status line and headers over their cap.
     "local",  # This machine had no descriptor or memory for it; costs no retry.
     "corrupt",  # The stored request does not match its digest; never sent.
+    "crash-loop",  # The process died of it, several times; costs no retry, for there is none.
     "node-lost",  # The node died before an answer was known; costs no retry.
     "internal",  # A fault inside this server, logged; costs a retry, so that it ends.
 )

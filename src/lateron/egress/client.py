@@ -21,6 +21,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Final
 
@@ -28,12 +29,14 @@ from msgspec import Struct
 
 from lateron.core.destination import Destination
 from lateron.core.familiar import Familiar
+from lateron.core.headers import USER_AGENT
 from lateron.core.values import Millis, Outcome, Phases
 from lateron.egress.connection import Answer, Connection, Head, Key, Limits
 from lateron.egress.dial import Course, Dialer
 from lateron.egress.failure import Failure
 from lateron.egress.guard import GuardPolicy, verdict
 from lateron.egress.pool import Pool
+from lateron.egress.probe import TIMEOUT_MS, Judged, Probe, TlsFacts, handshake, judged
 from lateron.egress.request import Delivery, encode_head
 from lateron.egress.resolve import Resolver, parse_overrides
 from lateron.egress.tls import tls_context
@@ -65,7 +68,8 @@ class Egress:
         self._clock = clock
         self._mono: Callable[[], Nanos] = clock.mono
         self._resolver = resolver or Resolver(parse_overrides(settings.resolve), clock)
-        self._dialer = Dialer(settings.tls or tls_context(), clock.mono, settings.race_delay_ms)
+        self._tls = settings.tls or tls_context()
+        self._dialer = Dialer(self._tls, clock.mono, settings.race_delay_ms)
         self._pool = Pool(settings.idle_per_key, settings.idle_ms * 1_000_000)
         self._familiar: Familiar[Head] = Familiar()
         self._opening = 0
@@ -127,6 +131,21 @@ class Egress:
 
         connection.begin(head, delivery, Nanos(began + delivery.timeout_ms * 1_000_000), answered)
         return True
+
+    async def examine(self, destination: Destination) -> Probe:
+        """Look at a destination with a HEAD request that is of no tenant; how that went is in the answer."""
+        judgements: tuple[Judged, ...] = ()
+        with suppress(Failure):  # The request fails by it as well, and tells.
+            judgements = judged(await self._resolver.resolve(destination), destination, self._settings.guard)
+        head = (("User-Agent", USER_AGENT),)
+        outcome = await self.send(Delivery(0, destination, "HEAD", head, b"", TIMEOUT_MS))
+        allowed = [one.address for one in judgements if one.refused is None]
+        facts: TlsFacts | None = None
+        if destination.scheme == "https" and outcome.error is None and allowed:
+            with suppress(TimeoutError):
+                async with timeout(self._clock, TIMEOUT_MS / 1000):
+                    facts = await handshake(destination, allowed[0], self._tls)
+        return Probe(judgements, facts, outcome)
 
     async def close(self) -> None:
         """Close all connections; deliveries still open end as "local": it is not the receiver that failed."""

@@ -33,6 +33,7 @@ from lateron.api.app import Api
 from lateron.api.auth import Proxies
 from lateron.api.heads import Limits as ConnectionLimits
 from lateron.api.lane import protocol_class
+from lateron.api.overview import follow_ages
 from lateron.api.ports import Ports, Streams
 from lateron.api.publish import FastLane
 from lateron.broker.bulk import Broker
@@ -50,13 +51,15 @@ from lateron.runtime import Clock, SystemClock, id_maker
 from lateron.scheduler import Scheduler
 from lateron.server import rooms
 from lateron.server.attempts import AttemptLog
-from lateron.server.figures import Sources, exposition, readings
+from lateron.server.figures import Sources, exposition, readings, storage
 from lateron.server.scrape import Scrape
 from lateron.server.sealing import follow_data_keys, unlocked
 from lateron.server.seeding import Made, new_key, new_token, seed
 from lateron.server.sockets import listen, shown_host
 from lateron.server.tokens import follow_tokens, note_uses
+from lateron.server.watchdog import Watchdog
 from lateron.store import sqlite
+from lateron.store.reserve import Reserve
 from lateron.store.sealing import Seals
 from lateron.store.sqlite import SqliteStore
 from lateron.telemetry import Counters, Log
@@ -97,6 +100,8 @@ class Server:
         self.catcher: Catcher | None = None
         self._machine = SystemClock()
         self._clock = clock or self._machine
+        self._reserve: Reserve | None = None
+        self._watchdog = Watchdog(self._machine, settings.stall)
         self._catching = catching
         self._tracing = tracing
         self._request_id = _request_ids()
@@ -184,12 +189,11 @@ class Server:
         store, reader, seals = self._open_store()
         resources = Resources(store, new_key, new_token, self._clock.wall)
         history = History(reader or store, rooms.broker_limits(settings))
-        bound = (*self._sockets, *self._scraped)
-        guard = rooms.guard_policy(settings, frozenset(s.getsockname()[:2] for s in bound))
+        guard = rooms.guard_policy(settings, frozenset(s.getsockname()[:2] for s in (*self._sockets, *self._scraped)))
         resolver = Resolver(rooms.name_overrides(settings), self._clock)
         check = rooms.destination_check(resolver, guard)
         broker = Broker(store, id_maker(), secrets.randbits(62), rooms.broker_limits(settings), check)
-        self._writer = writer = Writer(broker, history, self._clock, own_readers=reader is not None)
+        writer = self._open_writer(broker, history, own_readers=reader is not None)
         egress = Egress(rooms.egress_settings(settings, guard), self._clock, resolver)
         self._closing.push_async_callback(egress.close)
         self._dispatcher = dispatcher = self._deliveries(egress, resources, writer, broker)
@@ -210,12 +214,15 @@ class Server:
             request_id=self._request_id,
             figures=figures,
             info=partial(rooms.self_description, settings, started, seals),
+            settings=settings.shown,
+            storage=partial(storage, self._directory),
             not_ready=lambda: self._not_ready,
             trusted_proxies=settings.trusted_proxy,
             catcher=self.catcher,
             tracing=None if self._tracing is None else self._tracing.spans,
             boards=broker.boards,
             streams=self._streams,
+            examine=egress.examine,
             console=rooms.console_settings(settings),
             dedup_window_ms=settings.dedup_window,
             rate_limit=settings.rate_limit,
@@ -240,7 +247,12 @@ class Server:
         self._beside(follow_data_keys(writer, store, seals), "data keys")
         self._beside(scheduler.jobs(lambda: broker.job_alarm, store.empty_log), "bulk jobs")
         self._beside(follow_tokens(writer, resources, elsewhere=reader is not None), "tokens")
+        self._beside(follow_ages(ports), "ages")
         await self._accept()
+
+    def _open_writer(self, broker: Broker, history: History, *, own_readers: bool) -> Writer:
+        self._writer = Writer(broker, history, self._clock, own_readers=own_readers, reserve=self._reserve)
+        return self._writer
 
     def _deliveries(self, egress: Egress, resources: Resources, writer: Writer, broker: Broker) -> Dispatcher:
         """Return the delivery loop."""
@@ -268,6 +280,7 @@ class Server:
 
     async def _accept(self) -> None:
         """Accept requests, and say where."""
+        self._beside(self._watchdog.run(), "watchdog")
         self._watched(self._web.serve(self._sockets), "web server")
         await self._web.accepting.wait()
         if self._scrape is not None:
@@ -311,6 +324,7 @@ class Server:
                 store = sqlite.open_memory(now)
                 self._closing.callback(store.close)
                 return store, None, unlocked(self.settings, store, None, now)
+            self._reserve = Reserve(self._directory, self.settings.reserve or 0)
             store = sqlite.open_file(self._directory, now)
             self._closing.callback(store.close)
             reader = sqlite.open_reader(self._directory)
@@ -370,6 +384,8 @@ class Server:
             in_flight=lambda: self._dispatcher.open_attempts,
             backlog=lambda: writer.backlog,
             paused=lambda: broker.halted,
+            tight=lambda: writer.tight,
+            lag=lambda: self._watchdog.lag,
             ready=lambda: self._not_ready is None,
             directory=self._directory,
             concurrency=settings.concurrency,

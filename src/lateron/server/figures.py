@@ -76,8 +76,10 @@ FIGURES: Final = (
     Figure("store_size_bytes", "gauge", "Size of the file of the store; nothing if it is in memory."),
     Figure("wal_bytes", "gauge", "Size of the log beside it."),
     Figure("store_disk_free_bytes", "gauge", "Room on the disk under the store."),
+    Figure("store_reserve_spent", "gauge", "1 while the disk is full and publishes are refused, else 0."),
     Figure("api_answers_total", "counter", "Answers of the API, by the class of their status.", ("code",)),
     Figure("api_clients_gone_total", "counter", "Clients that left before their request was complete."),
+    Figure("loop_lag_seconds", "gauge", "How late the loop came to its last beat; each second has one."),
     Figure("ready", "gauge", "1 while work should be sent here, as /readyz says, else 0."),
     Figure("build_info", "gauge", "1, with what runs as labels.", ("version", "python", "sqlite", "mode")),
     Figure("process_start_time_seconds", "gauge", "When the process began, in seconds since 1970."),
@@ -101,6 +103,8 @@ class Sources:
     in_flight: Callable[[], int]
     backlog: Callable[[], int]
     paused: Callable[[], bool]
+    tight: Callable[[], bool]
+    lag: Callable[[], float]
     ready: Callable[[], bool]
     directory: Path | None
     concurrency: int
@@ -170,8 +174,10 @@ def _machine(sources: Sources) -> dict[str, Value]:
         "store_size_bytes": None if directory is None else _size(directory / FILE),
         "wal_bytes": None if directory is None else _size(directory / f"{FILE}-wal"),
         "store_disk_free_bytes": None if directory is None else _free(directory),
+        "store_reserve_spent": int(sources.tight()),
         "api_answers_total": {(f"{n}xx",): counts.get(f"api_answers_{n}xx", 0) for n in (2, 3, 4, 5)},
         "api_clients_gone_total": counts.get("api_clients_gone", 0),
+        "loop_lag_seconds": sources.lag(),
         "ready": int(sources.ready()),
         "build_info": {(__version__, python, sqlite, sources.mode): 1},
     }
@@ -196,6 +202,14 @@ def _process(sources: Sources) -> dict[str, Value]:
         "process_open_fds": open_fds,
         "process_max_fds": max_fds,
     }
+
+
+def storage(directory: Path | None) -> dict[str, int]:
+    """Return the bytes of the store's file, of the log beside it, and of the room on their disk."""
+    if directory is None:
+        return {}
+    sizes = {"store": _size(directory / FILE), "log": _size(directory / f"{FILE}-wal"), "free": _free(directory)}
+    return {name: size for name, size in sizes.items() if size is not None}
 
 
 def _size(path: Path) -> int:

@@ -21,6 +21,7 @@ from lateron.config import InvalidSettings, Settings
 from lateron.errors import StoreFailed
 from lateron.runtime import SystemClock
 from lateron.server import Server
+from lateron.server.notify import Notifier
 from lateron.telemetry import Log
 from lateron.tracing import from_environment
 
@@ -46,17 +47,20 @@ def run(settings: Settings, directory: Path | None, announce: Callable[[Server],
         The exit code of the process.
     """
     _harden(settings)
+    notifier = Notifier.taken_from(os.environ)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         tracing = from_environment(os.environ, SystemClock())
-        return runner.run(_main(Server(settings, directory, tracing=tracing), announce))
+        return runner.run(_main(Server(settings, directory, tracing=tracing), announce, notifier))
 
 
-async def _main(server: Server, announce: Callable[[Server], None]) -> int:
+async def _main(server: Server, announce: Callable[[Server], None], notifier: Notifier) -> int:
     told = asyncio.Event()
     restore = _on_signals(told)
     try:
         await server.start()
         announce(server)
+        notifier.ready(server.url)
+        beating = asyncio.create_task(notifier.beat(SystemClock()))
         gc.collect()
         gc.freeze()  # What lives now lives until the end; no collection need look at it again.
         gc.set_threshold(*_GC_THRESHOLDS)
@@ -65,10 +69,13 @@ async def _main(server: Server, announce: Callable[[Server], None]) -> int:
         for task in pending:
             task.cancel()
         if server.failure is None:
+            notifier.stopping(len(server.claimed), server.settings.drain)
             await server.stop()
         if server.failure is None:
+            beating.cancel()
             return EXIT_OK
         log.error("the server has failed and ends", error=server.failure)
+        notifier.failed(server.failure)
         await server.abandon()
         _flush()
         failed = EXIT_STORE_FAILED if isinstance(server.failure, StoreFailed) else EXIT_BUG

@@ -49,7 +49,9 @@ def broker_limits(settings: Settings) -> Limits:
         history_retention_ms=settings.history_retention,
         dead_letter_retention_ms=quota_of(settings).dlq_retention,
         history_bytes=settings.history_size,
+        audit_retention_ms=settings.audit_retention,
         queues=quota_of(settings).queues,
+        crash_limit=settings.crash_limit,
     )
 
 
@@ -147,6 +149,8 @@ def self_description(settings: Settings, started: Millis, seals: Seals | None = 
         "openssl": ssl.OPENSSL_VERSION,
         "tzdata": version("tzdata"),
         "startedAt": started,
+        "region": settings.region,
+        "signs": settings.upstash_signature,
         "limits": {
             "body": quota.body,
             "batch": BATCH_BYTES,
@@ -159,6 +163,7 @@ def self_description(settings: Settings, started: Millis, seals: Seals | None = 
             "schedules": quota.schedules,
             "messageRetention": settings.message_retention,
             "historyRetention": settings.history_retention,
+            "auditRetention": settings.audit_retention,
             "historySize": settings.history_size,
             "dlqRetention": quota.dlq_retention,
             "concurrency": settings.concurrency,

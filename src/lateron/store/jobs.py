@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from typing import Final
 
 from msgspec import DecodeError, Struct, msgpack
+from msgspec.structs import replace
 
 from lateron.core.bulk import Job, JobState, Order, Place
 from lateron.core.values import MessageId, Millis, Options, Request, Tenant
 from lateron.store.interface import Row
-from lateron.store.rows import Statements, integer, octets, pack
+from lateron.store.rows import Statements, StoredRequest, integer, octets, pack
 
 _order: Final = msgpack.Decoder(Order).decode
 _options: Final = msgpack.Decoder(Options).decode
@@ -70,6 +71,12 @@ class JobVerbs(Statements):
     def delete_events_at(self, tenant: Tenant, time: Millis, message: MessageId) -> None:
         """Delete the events of a message at one instant."""
         self._run("delete_events_at", (tenant, time, message))
+
+
+def outline_of(stored: StoredRequest) -> Outline:
+    """Leave the body out of a request."""
+    request = stored.request
+    return Outline(replace(request, body=None), len(request.body or b""))
 
 
 def _job(row: Row) -> Job:

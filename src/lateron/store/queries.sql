@@ -360,6 +360,21 @@ SELECT tenant, name, substr(headers, 1, 7) FROM url_group WHERE (tenant, name) >
 -- reseal_keys: (current, next, tenant)
 UPDATE signing_key SET current = ?, next = ? WHERE tenant = ?;
 
+-- sign: one record for a call, whatever number of transactions it takes; what they touch is added up
+INSERT INTO audit (tenant, time, request, kind, who, address, action, object, filter, count, status)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (tenant, time, request) DO UPDATE SET status = excluded.status, object = excluded.object,
+  count = coalesce(audit.count + excluded.count, audit.count, excluded.count);
+
+-- records: newest first (tenant, before, since, who twice, action twice, most); an empty text means any
+SELECT tenant, time, request, kind, who, address, action, object, filter, count, status FROM audit
+WHERE tenant = ? AND (time, request) < (?, ?) AND time >= ? AND (? = '' OR who = ?) AND (? = '' OR action = ?)
+ORDER BY time DESC, request DESC LIMIT ?;
+
+-- expire_records: those of all tenants before a time, in pieces
+DELETE FROM audit WHERE (tenant, time, request) IN
+  (SELECT tenant, time, request FROM audit WHERE time < ? ORDER BY time LIMIT ?) RETURNING time;
+
 -- save_job: a new one too
 INSERT INTO bulk_job (id, tenant, state, asked, author, created, bound, place_time, place, due, total, done, failed,
   put_off, ended, bucket)

@@ -12,6 +12,7 @@ from typing import Final, Protocol
 
 from msgspec import Struct
 
+from lateron.core.audit import Note
 from lateron.core.flow import Lane
 from lateron.core.groups import Group
 from lateron.core.tally import Depths
@@ -31,8 +32,9 @@ from lateron.core.values import (
     State,
     Tenant,
 )
+from lateron.store.audit import AuditVerbs
 from lateron.store.interface import Row
-from lateron.store.jobs import JobVerbs
+from lateron.store.jobs import JobVerbs, Outline, outline_of
 from lateron.store.queues import QueueVerbs
 from lateron.store.rows import BUCKETS, StoredRequest
 from lateron.store.rows import integer as _int
@@ -64,7 +66,7 @@ class TokenRow(Struct, frozen=True):
     used: Millis | None = None  # Last time, to the minute.
 
 
-class Verbs(QueueVerbs, ScheduleVerbs, JobVerbs, SealVerbs):
+class Verbs(QueueVerbs, ScheduleVerbs, JobVerbs, SealVerbs, AuditVerbs):
     """The verbs of one transaction."""
 
     # Messages and their requests.
@@ -98,6 +100,12 @@ class Verbs(QueueVerbs, ScheduleVerbs, JobVerbs, SealVerbs):
         """Read requests, and compare each with its digest."""
         rows = self._run_ids("load_requests", ids)
         return {MessageId(_bytes(row[0])): self.request_of("request", row) for row in rows}
+
+    def outlines(self, ids: Sequence[MessageId]) -> dict[MessageId, Outline | None]:
+        """Read requests without their bodies; a sealed one opens as a whole."""
+        if self.seals is None:
+            return super().outlines(ids)
+        return {i: outline_of(stored) if stored.intact else None for i, stored in self.load_requests(ids).items()}
 
     def urls(self, ids: Sequence[MessageId]) -> dict[MessageId, str]:
         """Say where messages go, without reading their bodies."""
@@ -425,6 +433,10 @@ class Store(Protocol):
 
     def transaction(self, *, commit: bool = True) -> AbstractContextManager[Verbs]:
         """Run the block in one transaction; commit at its end unless told not to, roll back on any exception."""
+        ...
+
+    def noting(self, note: Note) -> AbstractContextManager[None]:
+        """Let the transactions inside the block, which commit at their ends, write this record, too."""
         ...
 
     def commit(self) -> None:

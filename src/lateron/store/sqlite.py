@@ -24,13 +24,14 @@ from typing import Final
 
 import apsw
 
+from lateron.core.audit import Note
 from lateron.core.values import Millis
 from lateron.errors import StorageFull, StoreBusy, StoreFailed, StoreLocked
 from lateron.store.interface import Row, Statement, Value, load_statements, pieces
 from lateron.store.sealing import Seals
 from lateron.store.sql import Verbs
 
-SCHEMA: Final = 9  # What this program writes: the number of the last step in schema/.
+SCHEMA: Final = 10  # What this program writes: the number of the last step in schema/.
 OLDEST_READER: Final = 7  # The oldest program that still reads what this one writes; for those before no token ends.
 APPLICATION_ID: Final = 0x4C61746F  # "Lato" in the header of the file: what `file` and backups see.
 OLDEST_SQLITE: Final = (3, 51, 3)
@@ -106,6 +107,7 @@ class SqliteStore:
         self._files = files or {}
         self._begin = "BEGIN" if read_only else "BEGIN IMMEDIATE"
         self._verbs = Verbs(SqliteConnection(connection))
+        self._note: Note | None = None  # What the next transactions are noted as.
 
     @contextmanager
     def transaction(self, *, commit: bool = True) -> Iterator[Verbs]:
@@ -124,14 +126,34 @@ class SqliteStore:
         with _told_apart():
             self._connection.set_busy_timeout(BUSY_MS if commit else 0)
             self._connection.execute(self._begin)
+            note, changes = self._note, self._connection.total_changes()
             try:
+                self._verbs.begin()
                 yield self._verbs
                 if commit:
+                    # What changes nothing may still become a refusal, which leaves no record.
+                    if note is not None and self._connection.total_changes() == changes:
+                        self._verbs.count(note)
+                        note = None
+                    if note is not None:
+                        self._verbs.sign(note)
                     self._check_files()
                     self._connection.execute("COMMIT")
+                    if note is not None:
+                        note.kept = True
             except BaseException:
                 self._roll_back()
                 raise
+
+    @contextmanager
+    def noting(self, note: Note) -> Iterator[None]:
+        """Let each transaction inside the block that changes something write this record, too."""
+        assert self._note is None, "one call at a time"
+        self._note = note
+        try:
+            yield
+        finally:
+            self._note = None
 
     def commit(self) -> None:
         """Commit the transaction that was left open; raises as ``transaction`` does."""

@@ -10,7 +10,7 @@ from lateron.store.sealed import TABLES, Place
 from lateron.store.sealing import KeyRefused, Seals
 from lateron.store.sqlite import SqliteStore
 
-FIRST_READER: Final = 9  # The oldest schema whose programs know what a sealed value is.
+FIRST_READER: Final = 10  # The oldest schema whose programs know what a sealed value is.
 PIECE: Final = 64  # Rows of one transaction.
 _PIECE_BYTES: Final = 4 << 20  # After which it ends early.
 _STATE: Final = "encryption"  # Setting of the store: whether its server seals what it writes.

@@ -80,7 +80,7 @@ class Lateron:
         else:
             data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         # Nothing of the machine's: a test is the same everywhere.
-        self._settings = load("dev", flags, {}, Path(os.devnull))
+        self._settings = load("dev", {"stall": "0"} | flags, {}, Path(os.devnull))  # A debugger may stop it.
         self._data_dir = data_dir
         self.patience = patience
         self._time = MovableClock(SystemClock().wall() if start is None else _millis(start))

@@ -60,11 +60,11 @@ export default function Dead({ query }) {
       ${rows.length > 0 && html`<${Button} kind="quiet warns" act=${() => openDelete(meant.rest ? { rows } : { query: meant.query }, loaded.refresh)}>Delete…<//>`}</div>
     <${Loaded} of=${loaded}>${(data) => html`
       ${data.more && html`<p class="hint">The newest ${count(rows.length)} are shown and grouped; “all” means all.</p>`}
-      ${rows.length === 0 ? html`<${NoDead} text=${text} drop=${() => change("")} />` : view === "list" ? html`<${List} ...${{ rows, chosen, refresh: loaded.refresh }} />` : html`<${Groups} ...${{ rows, text, change, query, refresh: loaded.refresh }} />`}`}<//>`;
+      ${rows.length === 0 ? html`<${NoDead} text=${text} range=${query.range} drop=${() => setQuery({ ...query, filter: "", range: "" })} />` : view === "list" ? html`<${List} ...${{ rows, chosen, refresh: loaded.refresh }} />` : html`<${Groups} ...${{ rows, text, change, query, refresh: loaded.refresh }} />`}`}<//>`;
 }
 
-function NoDead({ text, drop }) {
-  if (text) return html`<${NothingFits} text=${text} drop=${drop} />`;
+function NoDead({ text, range, drop }) {
+  if (text || range) return html`<${NothingFits} text=${text} drop=${drop} />`;
   return html`<${Empty} title="No dead letters" icon="check"><p>A message lands here when its last retry has failed. From here it can be replayed, alone or with all that failed the same way.</p>
     ${info.value?.catcher !== false && html`<div class="row"><${Button} icon="warn" act=${sendFailing}>Send one that fails<//></div>`}<//>`;
 }

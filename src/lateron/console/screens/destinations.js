@@ -1,14 +1,14 @@
 // Destinations: what each host gets and how it answers, and the pause for one that is down.
 
 import { get, part, post } from "../api.js";
-import { Meter } from "../charts.js";
+import { Meter, PhaseKey } from "../charts.js";
 import { FirstRun } from "../first.js";
 import { count, place } from "../format.js";
 import { html } from "../lib.js";
 import { useLoaded } from "../live.js";
 import { Link } from "../router.js";
 import { Table } from "../table.js";
-import { Button, Chip, Head, Loaded, State } from "../ui.js";
+import { Button, Chip, Head, Loaded, openDialog, State, Time } from "../ui.js";
 
 const LINES = 500;
 
@@ -22,7 +22,7 @@ function told(events, host) {
   const good = own.filter(({ state }) => state === "DELIVERED").length;
   const errors = {};
   for (const { state, responseStatus, error } of own) if (state === "ERROR") errors[responseStatus || error?.replace(/\s*\(.*/, "") || "no answer"] = (errors[responseStatus || error?.replace(/\s*\(.*/, "") || "no answer"] ?? 0) + 1;
-  return { seen: own.length, good, errors };
+  return { seen: own.length, good, errors, url: own[0]?.url };
 }
 
 function hostPort(url) {
@@ -45,8 +45,29 @@ const columns = (refresh) => [
   { key: "errors", title: "Errors", draw: (row) => html`<span class="chips">${Object.entries(row.errors).sort((a, b) => b[1] - a[1]).slice(0, 4).map(([error, number]) => html`<${Chip} key=${error} tone="bad">${error} × ${count(number)}<//>`)}</span>` },
   { key: "waiting", title: "Waiting", kind: "right", draw: (row) => html`<${Link} to=${`messages?view=waiting&filter=host:${part(row.host.replace(/:\d+$/, ""))}`}>${count(row.waitListSize)}<//>` },
   { key: "open", title: "Open at once", draw: (row) => html`<${Meter} used=${row.parallelismCount} most=${row.parallelismMax} label=${`${row.parallelismCount} open of ${row.parallelismMax}`} />` },
-  { key: "acts", title: "", kind: "acts", draw: (row) => html`<${Button} kind="small" icon=${row.isPaused ? "play" : "pause"} act=${async () => (await post(`lateron/v1/destinations/${part(row.host)}/${row.isPaused ? "resume" : "pause"}`), refresh())}>${row.isPaused ? "Resume" : "Pause"}<//>` },
+  { key: "acts", title: "", kind: "acts", draw: (row) => html`<${Button} kind="small" icon="play" act=${() => openTest(row)}>Test now<//><${Button} kind="small" icon=${row.isPaused ? "play" : "pause"} act=${async () => (await post(`lateron/v1/destinations/${part(row.host)}/${row.isPaused ? "resume" : "pause"}`), refresh())}>${row.isPaused ? "Resume" : "Pause"}<//>` },
 ];
+
+/** Ask the server how a delivery would go now; a HEAD request to the newest URL of the host. */
+async function openTest(row) {
+  const told = await post(`lateron/v1/destinations/${part(row.host)}/test`, { query: { url: row.url } });
+  openDialog(`Test of ${row.host}`, () => html`<${Verdict} told=${told} again=${() => openTest(row)} />`, { wide: true });
+}
+
+function Verdict({ told, again }) {
+  const left = told.tls && Math.floor((told.tls.expiresAt - Date.now()) / 86_400_000);
+  const step = (good, word, said) => html`<li key=${word}><${State} of=${good ? "DELIVERED" : "FAILED"} word=${word} /><span class="break">${said}</span></li>`;
+  return html`<p class="mono break">HEAD ${told.url}</p>
+    <ul class="verdict">
+      ${told.addresses.length === 0 && step(false, "Name", told.error)}
+      ${told.addresses.map(({ address, allowed, reason }) => step(allowed, address, allowed ? "The guard allows it." : `The guard refuses it: ${reason}.`))}
+      ${told.tls && step(left > 14, "TLS", html`${told.tls.protocol}, certificate by ${told.tls.issuer}, ends <${Time} at=${told.tls.expiresAt} as="full" /> (${left} days)`)}
+      ${told.addresses.some(({ allowed }) => allowed) && step(told.ok, "Answer", told.ok ? `${told.responseStatus} from ${told.peer}` : `${told.errorClass}: ${told.error}`)}
+    </ul>
+    <${PhaseKey} phases=${told.phases} />
+    <p class="hint">Nothing was delivered: it was a HEAD request without a signature, to see how far one comes.</p>
+    <div class="dialog-foot"><${Button} icon="loop" act=${again}>Test again<//></div>`;
+}
 
 export default function Destinations() {
   const loaded = useLoaded(loadHosts, [], { topics: ["messages", "flow"] });

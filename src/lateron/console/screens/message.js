@@ -2,12 +2,13 @@
 
 import { get, part, post, remove } from "../api.js";
 import { openReplay } from "../replay.js";
-import { PHASE_WORDS, Phases } from "../charts.js";
+import { PhaseKey, Phases } from "../charts.js";
 import { micros, place, span } from "../format.js";
 import { Icon } from "../icons.js";
 import { html, useEffect, useState } from "../lib.js";
 import { info, now, useLoaded, useStream } from "../live.js";
 import { go, Link } from "../router.js";
+import { Difference } from "../difference.js";
 import { canSign, claimsOf, sign } from "../signing.js";
 import { curlOf } from "../snippets.js";
 import { Body, Button, Card, Chip, Code, confirm, Copy, Empty, Facts, Head, HeaderTable, Loaded, putOnClipboard, State, Tabs, Time, toast } from "../ui.js";
@@ -55,7 +56,7 @@ function useMessageKeys(message, refresh) {
 
 function stepAttempt(step) {
   const all = [...document.querySelectorAll(".attempt > summary")];
-  const at = all.indexOf(document.activeElement);
+  const at = all.indexOf(document.activeElement?.closest(".attempt")?.firstElementChild);
   const to = all[Math.max(0, Math.min(all.length - 1, at < 0 ? all.length - 1 : at + step))];
   to?.focus();
   if (to) to.parentElement.open = true;
@@ -93,7 +94,19 @@ function Actions({ message, refresh }) {
     ${!FINAL.has(message.state) && html`<${Button} icon="stop" kind="warns" act=${cancel}>Cancel<//>`}
     ${message.state === "FAILED" && html`<${Button} kind="primary" icon="loop" act=${replay}>Replay…<//>`}
     <${Button} icon="builder" act=${() => go(`builder?from=${message.messageId}`)}>${message.state === "FAILED" ? "Edit and replay" : "Clone"}<//>
+    <${Copy} text=${() => bundle(message)} kind="" label="Copy for support: all of it but bodies and values of headers">For support<//>
     <${Copy} text=${() => signedCurl(message)} kind="" label="Copy the delivery as cURL">cURL<//>`;
+}
+
+/** The story as JSON for somebody who helps: names of headers without values, bodies as their size, URLs without query. */
+export function bundle(message) {
+  const hidden = (key, value) => {
+    if (/body(base64)?$/i.test(key)) return `(${String(value).length} characters)`;
+    if (/headers?$/i.test(key) && value && typeof value === "object") return Object.keys(value);
+    if (key === "request") return undefined;
+    return typeof value === "string" && /^https?:/.test(value) ? value.replace(/\?.*$/s, "?…") : value;
+  };
+  return JSON.stringify({ server: info.value?.version, message }, hidden, 2);
 }
 
 /** The delivery as a command, with a fresh signature where this browser may make one. */
@@ -131,10 +144,24 @@ function Sent({ message }) {
   const tabs = [
     ["Body", () => html`<${Body} text=${message.body} base64=${message.bodyBase64} none="It has no body." />`],
     ["Headers", () => html`<${HeaderTable} of=${message.header} caption="Headers for the destination" />`],
+    ["Related", () => html`<${Related} message=${message} />`],
     ["JSON", () => html`<${Code} text=${JSON.stringify(message, null, 2)} label="Copy JSON" />`],
   ];
   if (token) tabs.push(["Signature", () => html`<${Code} text=${JSON.stringify(claimsOf(token), null, 2)} />`]);
   return html`<${Tabs} label="What is sent" tabs=${tabs} />`;
+}
+
+/** What belongs together: callbacks and replays of it, siblings of a URL group, other runs of its schedule. */
+function Related({ message }) {
+  const links = [
+    message.parentMessageId && ["What it comes from", `messages/${message.parentMessageId}`],
+    ...(message.callback || message.failureCallback ? [message.callback, message.failureCallback].filter(Boolean).map((url) => [`Messages to its callback ${place(url).host}`, `messages?filter=${part(`url:${url}`)}`]) : []),
+    message.topicName && [`Siblings in group ${message.topicName}`, `messages?filter=${part(`group:${message.topicName}`)}&range=${message.createdAt - 1_000}-${message.createdAt + 1_000}`],
+    message.scheduleId && [`Runs of schedule ${message.scheduleId}`, `messages?filter=${part(`schedule:${message.scheduleId}`)}`],
+    ["Messages to the same host", `messages?filter=${part(`host:${place(message.url).host.replace(/:\d+$/, "")}`)}`],
+    ["Lines of the log about it", `messages?view=lines&filter=id:${message.messageId}`],
+  ].filter(Boolean);
+  return html`<ul class="list">${links.map(([word, to]) => html`<li key=${to}><${Link} to=${to}>${word}<//></li>`)}</ul>`;
 }
 
 // The timeline: what was, and dashed, what is to come.
@@ -145,14 +172,14 @@ function Timeline({ message }) {
   const last = message.attempts.at(-1)?.attempt;
   const lines = message.events.filter((event) => !(event.state === "ACTIVE" && attempts.has(event.attempt)));
   return html`<ol class="timeline">
-    ${lines.map((event, at) => html`<${Line} key=${at} ...${{ event, most, attempt: endsAttempt(event) && attempts.get(event.attempt), open: event.attempt === last }} />`)}
+    ${lines.map((event, at) => html`<${Line} key=${at} ...${{ event, most, attempt: endsAttempt(event) && attempts.get(event.attempt), open: event.attempt === last, before: attempts.get(event.attempt - 1) }} />`)}
     ${future(message)}
   </ol>`;
 }
 
 const endsAttempt = ({ state }) => state === "ERROR" || state === "DELIVERED";
 
-function Line({ event, attempt, most, open }) {
+function Line({ event, attempt, before, most, open }) {
   const { tone, icon, word } = STATES[event.state] ?? { tone: "off", icon: "clock", word: event.state };
   return html`<li>
     <span class=${`knot tone-${tone}`}><${Icon} name=${icon} size="10" /></span>
@@ -160,7 +187,7 @@ function Line({ event, attempt, most, open }) {
       ${event.state === "RETRY" && event.nextDeliveryTime && html`<span class="soft">next attempt after ${span(event.nextDeliveryTime - event.time)}</span>`}
       ${event.note && html`<${Chip}>${event.note}<//>`}
       <span class="at"><${Time} at=${event.time} /></span></div>
-    ${attempt && html`<${Attempt} attempt=${attempt} most=${most} open=${open} />`}
+    ${attempt && html`<${Attempt} ...${{ attempt, before, most, open }} />`}
   </li>`;
 }
 
@@ -169,7 +196,14 @@ function wordOf(event, word) {
   return said[event.state] ?? word;
 }
 
-function Attempt({ attempt, most, open }) {
+/** What went out: computed anew by the server, which keeps no copy of it. */
+function Request({ of }) {
+  return html`<${Code} text=${of.head.trimEnd()} label="Copy the head" />
+    ${of.claims && html`<h3>What the signature says</h3><${Code} text=${JSON.stringify(of.claims, null, 2)} label="Copy the claims" />`}
+    <p class="hint">Made anew from the message and the attempt, with the body beside; the time of signing may be a second later. The token itself is not shown, with any key.</p>`;
+}
+
+function Attempt({ attempt, before, most, open }) {
   const total = attempt.phases?.total;
   return html`<details class="attempt" open=${open}>
     <summary><span class="turns"><${Icon} name="right" size="12" /></span>
@@ -178,10 +212,12 @@ function Attempt({ attempt, most, open }) {
       ${total !== undefined && html`<${Phases} phases=${attempt.phases} most=${most} /><span class="num nowrap">${micros(total)}</span>`}
     </summary>
     <div class="attempt-body">
-      <div class="phase-key">${Object.entries(PHASE_WORDS).filter(([key]) => attempt.phases?.[key] !== undefined).map(([key, word]) => html`<span key=${key}><i class=${`swatch ${key}`}></i>${word} <b class="num">${micros(attempt.phases[key])}</b></span>`)}</div>
+      <${PhaseKey} phases=${attempt.phases} />
       <${Tabs} label=${`Attempt ${attempt.attempt}`} tabs=${[
         ["Answer", () => html`<${Body} text=${attempt.responseBody} base64=${attempt.responseBodyBase64} truncated=${attempt.responseTruncated} none="The answer had no body." />`],
         ["Headers", () => html`<${HeaderTable} of=${attempt.responseHeader} caption="Headers of the answer" />`],
+        ["Request", () => html`<${Request} of=${attempt.request} />`],
+        ...(before ? [[`Since attempt ${before.attempt}`, () => html`<${Difference} before=${before} after=${attempt} />`]] : []),
         ["Details", () => html`<${Facts} pairs=${[["Started", html`<${Time} at=${attempt.startedAt} as="full" />`], ["Ended", html`<${Time} at=${attempt.endedAt} as="full" />`], ["Address", attempt.peer], ["Connection", attempt.reusedConnection ? "kept from before" : "new"], ["Kind of failure", attempt.errorClass], ["Error", attempt.error]]} />`],
       ]} />
     </div>

@@ -7,7 +7,7 @@ import { FirstRun, NothingFits } from "../first.js";
 import { count, place, plural, shortId } from "../format.js";
 import { html, signal, useEffect, useMemo, useState } from "../lib.js";
 import { held, now, skipped, useLoaded, useStream } from "../live.js";
-import { go, Link, setQuery } from "../router.js";
+import { go, Link, route, setQuery } from "../router.js";
 import { save, Table, useColumns } from "../table.js";
 import { Button, Chip, Copy, Head, Loaded, openDialog, Segments, State, Time } from "../ui.js";
 import { relations, why } from "../words.js";
@@ -118,7 +118,7 @@ function Tools({ text, change, list, meant, rows, view }) {
 function List({ rows, view, chosen, text, change, meant, more }) {
   const usual = COLUMNS.filter(({ key }) => view !== "waiting" || !WAITING_HIDES.has(key)).map((column) => (view === "waiting" && column.key === "why" ? { ...column, extra: false } : column));
   const { columns, chooser } = useColumns(view, usual);
-  if (!rows.length && text) return html`<${NothingFits} text=${text} drop=${() => change("")} />`;
+  if (!rows.length && (text || route.value.query.range)) return html`<${NothingFits} text=${text} drop=${() => setQuery({ ...route.value.query, filter: "", range: "" })} />`;
   if (!rows.length && view === "waiting") return html`<${FirstRun} title="Nothing waits" />`;
   if (!rows.length) return html`<${FirstRun} />`;
   const id = view === "lines" ? (row) => `${row.messageId} ${row.time} ${row.state} ${row.attempt ?? 0}` : (row) => row.messageId;

@@ -4,102 +4,79 @@ import { get } from "../api.js";
 import { Lines } from "../charts.js";
 import { FirstRun } from "../first.js";
 import { rates } from "../frame.js";
-import { count, place, plural } from "../format.js";
+import { count, place, span } from "../format.js";
 import { Icon } from "../icons.js";
 import { html } from "../lib.js";
 import { counters, now, useLoaded } from "../live.js";
+import { bounds, setRange } from "../range.js";
 import { go, Link } from "../router.js";
 import { Card, Head, Loaded, State, Time } from "../ui.js";
 import { signature } from "../words.js";
 
 const MINUTE = 60_000;
 
-/** What the server counts; where it does not, what its lists show. */
 async function loadOverview() {
-  const [told, events, dead, schedules, flow, hosts, delivery, waiting] = await Promise.all([
-    get("lateron/v1/overview").catch((error) => (error.status === 404 ? null : Promise.reject(error))),
-    get("v2/events", { count: 500, fromDate: Date.now() - 60 * MINUTE }),
+  const range = bounds(Date.now());
+  const [told, events, dead, schedules, flow, hosts, delivery] = await Promise.all([
+    get("lateron/v1/overview"),
+    get("v2/events", { count: 5, fromDate: range?.from, toDate: range?.to }),
     get("v2/dlq", { count: 100 }),
     get("v2/schedules"),
     get("v2/flowControl", { count: 100 }),
     get("lateron/v1/destinations"),
     get("lateron/v1/delivery"),
-    get("v2/messages", { count: 100 }),
   ]);
-  return { told, events: events.events, dead: dead.messages, schedules, flow, hosts: hosts.destinations, delivery, waiting: waiting.messages, waitingMore: Boolean(waiting.cursor) };
-}
-
-/** Minutes of the last hour out of lines of the log; exact while an hour has at most a page of them. */
-export function fromEvents(events, until) {
-  const first = Math.floor(until / MINUTE) - 59;
-  const rows = Array.from({ length: 60 }, (_, at) => ({ time: (first + at) * MINUTE, published: 0, delivered: 0, failed: 0 }));
-  const names = { CREATED: "published", DELIVERED: "delivered", FAILED: "failed" };
-  for (const { time, state } of events) {
-    const row = rows[Math.floor(time / MINUTE) - first];
-    if (row && names[state]) row[names[state]] += 1;
-  }
-  return rows;
-}
-
-function healthOf(data) {
-  if (data.told?.health) return data.told.health;
-  const late = data.waiting.filter((one) => one.waitingFor === "node" || /_(cap|parallelism|rate)$/.test(one.waitingFor ?? "")).length;
-  const failed = data.events.filter(({ state }) => state === "FAILED").length;
-  if (data.delivery.isPaused) return { status: "paused", text: "All delivery is paused. Messages are accepted and wait." };
-  if (failed) return { status: "failing", text: `${plural(failed, "message")} failed for good in the last hour.` };
-  if (late) return { status: "late", text: `Delivering. ${plural(late, "message")} ${late === 1 ? "waits" : "wait"} for a limit.` };
-  return { status: "ok", text: "Delivering. Nothing is late." };
+  return { ...told, events: events.events, dead: dead.messages, schedules, flow, hosts: hosts.destinations, delivery };
 }
 
 const TONES = { ok: ["good", "check"], late: ["retry", "clock"], failing: ["bad", "warn"], paused: ["retry", "pause"] };
 
-export default function Overview() {
-  const loaded = useLoaded(loadOverview, [], { topics: ["messages", "dlq", "schedules", "queues", "flow"] });
+export default function Overview({ query }) {
+  const loaded = useLoaded(loadOverview, [query.range], { topics: ["messages", "dlq", "schedules", "queues", "flow"] });
   return html`<${Head} title="Overview" />
-    <${Loaded} of=${loaded}>${(data) => (data.events.length || data.waiting.length || data.dead.length || data.schedules.length ? html`<${Whole} data=${data} />` : html`<${FirstRun} title="Send your first message" />`)}<//>`;
+    <${Loaded} of=${loaded}>${(data) => (query.range || data.events.length || data.series.at(-1).waiting || data.dead.length || data.schedules.length ? html`<${Whole} data=${data} />` : html`<${FirstRun} title="Send your first message" />`)}<//>`;
 }
 
 function Whole({ data }) {
-  const health = healthOf(data);
-  const [tone, icon] = TONES[health.status] ?? TONES.ok;
+  const [tone, icon] = TONES[data.health.status] ?? TONES.ok;
   return html`
-    <${Card} tone=${tone}><div class=${`health tone-${tone}`}><span class="knot"><${Icon} name=${icon} size="18" /></span><span>${health.text}</span></div><//>
+    <${Card} tone=${tone}><div class=${`health tone-${tone}`}><span class="knot"><${Icon} name=${icon} size="18" /></span><span>${data.health.text}</span></div><//>
     <${Figures} data=${data} />
-    <${Charts} data=${data} />
+    <${Charts} series=${data.series} />
     <div class="grid-2"><${Errors} dead=${data.dead} /><${Next} schedules=${data.schedules} /><${Busy} data=${data} /><${Newest} events=${data.events} /></div>`;
 }
 
 function Figures({ data }) {
   const last = counters.value.at(-1);
+  const minute = data.series.at(-1);
   const rate = rates();
-  const waiting = last?.waiting ?? data.waiting.length;
+  const oldest = last ? last.oldestDueMs : minute.oldestDueMs;
+  const waiting = last?.waiting ?? minute.waiting;
   const figures = [
-    [rate ? `${rate.delivered.toFixed(rate.delivered < 10 ? 1 : 0)}/s` : count(data.events.filter(({ state }) => state === "DELIVERED").length, true), rate ? "delivered now" : "delivered in the last hour", "messages?filter=state:delivered"],
-    [`${count(waiting, true)}${last || !data.waitingMore ? "" : "+"}`, "waiting", "messages?view=waiting"],
+    [rate ? `${rate.delivered.toFixed(rate.delivered < 10 ? 1 : 0)}/s` : count(data.series.reduce((sum, row) => sum + row.delivered, 0), true), rate ? "delivered now" : "delivered in the last hour", "messages?filter=state:delivered"],
+    [count(waiting, true), oldest ? `waiting, the oldest due for ${span(oldest)}` : "waiting, none of them due", "messages?view=waiting"],
     [count(last?.active ?? data.delivery.parallelismCount, true), `open now, of ${count(data.delivery.parallelismMax)}`, "destinations"],
     [`${count(last?.deadLetters ?? data.dead.length, true)}${!last && data.dead.length === 100 ? "+" : ""}`, "dead letters", "dead"],
   ];
-  return html`<div class="grid-4">${figures.map(([figure, name, to]) => html`<${Card} key=${name}><${Link} to=${to}><span class="figure">${figure}</span><//><div class="figure-name">${name}</div><//>`)}</div>`;
+  return html`<div class="grid-4">${figures.map(([figure, name, to]) => html`<${Card} key=${to}><${Link} to=${to}><span class="figure">${figure}</span><//><div class="figure-name">${name}</div><//>`)}</div>`;
 }
 
-function Charts({ data }) {
-  const rows = data.told?.series?.length ? data.told.series : fromEvents(data.events, now.value);
+function Charts({ series }) {
+  const range = bounds(now.value);
+  const inside = range ? series.filter(({ time }) => time + MINUTE > range.from && time < (range.to ?? Infinity)) : series;
+  const rows = inside.length > 1 ? inside : series;
   const times = rows.map(({ time }) => time);
-  const of = (pick) => rows.map(pick);
-  const pick = (time) => go(`messages?view=lines&filter=since:${Math.max(1, Math.ceil((now.value - time) / MINUTE))}m`);
-  const flow = [
-    { name: "published", tone: "accent", values: of((row) => row.published), area: true },
-    { name: "delivered", tone: "good", values: of((row) => row.delivered) },
-    { name: "failed", tone: "bad", values: of((row) => row.failed) },
+  const of = (name, tone, value, area) => ({ name, tone, values: rows.map(value), area });
+  const pick = (filter, view) => (from, to) => go(`messages?view=${view}&filter=${filter}&range=${from}-${to}`);
+  const brush = (from, to) => setRange(`${from}-${to}`);
+  const charts = [
+    { title: "Messages a minute", pick: pick("", "lines"), series: [of("published", "accent", (row) => row.published, true), of("delivered", "good", (row) => row.delivered), of("failed", "bad", (row) => row.failed)] },
+    { title: "Age of the oldest due message", unit: "ms", pick: pick("", "waiting"), series: [of("oldest", "retry", (row) => row.oldestDueMs ?? 0, true)] },
+    { title: "Attempts take", unit: "ms", pick: pick("state:delivered", "lines"), series: [["p50", "good"], ["p95", "accent"], ["p99", "active"]].map(([name, tone]) => of(name, tone, (row) => row.attemptMs[name] ?? 0)) },
+    { title: "Waiting and open", pick: pick("", "waiting"), series: [of("waiting", "wait", (row) => row.waiting, true), of("open", "active", (row) => row.active)] },
   ];
-  return html`<div class="grid-2">
-    <${Card}><${Lines} title="Messages a minute" times=${times} series=${flow} pick=${pick} /><//>
-    ${data.told?.series?.length
-      ? html`<${Card}><${Lines} title="Age of the oldest due message" unit="ms" times=${times} series=${[{ name: "oldest", tone: "retry", values: of((row) => row.oldestDueMs ?? 0), area: true }]} /><//>
-          <${Card}><${Lines} title="Attempts take" unit="ms" times=${times} series=${["p50", "p95", "p99"].map((name, at) => ({ name, tone: ["good", "accent", "active"][at], values: of((row) => row.attemptMs?.[name] ?? 0) }))} /><//>
-          <${Card}><${Lines} title="Waiting and open" times=${times} series=${[{ name: "waiting", tone: "wait", values: of((row) => row.waiting ?? 0), area: true }, { name: "open", tone: "active", values: of((row) => row.active ?? 0) }]} /><//>`
-      : html`<${Card}><${Lines} title="Failed a minute" times=${times} series=${[{ name: "failed", tone: "bad", values: of((row) => row.failed), area: true }]} pick=${pick} /><//>`}
-  </div>`;
+  return html`${range && (inside.length < 2 || range.from < series[0].time - MINUTE) && html`<p class="hint">The server counts the last hour, minute by minute; the charts show what there is of it. Lists know the whole range.</p>`}
+    <div class="grid-2">${charts.map((chart) => html`<${Card} key=${chart.title}><${Lines} ...${chart} times=${times} brush=${brush} /><//>`)}</div>`;
 }
 
 const Top = ({ title, to, items, none }) => html`<${Card} title=${title} side=${html`<${Link} to=${to}>All<//>`}>
@@ -131,5 +108,5 @@ function Busy({ data }) {
 
 function Newest({ events }) {
   const items = events.slice(0, 5).map((line, at) => html`<li key=${at}><${Link} class="name mono" to=${`messages/${line.messageId}`}>${place(line.url).host}${place(line.url).path}<//><span class="nowrap"><${State} of=${line.state} /> <${Time} at=${line.time} as="relative" /></span></li>`);
-  return html`<${Top} title="Newest lines" to="messages?view=lines" items=${items} none="Nothing in the last hour." />`;
+  return html`<${Top} title="Newest lines" to="messages?view=lines" items=${items} none="Nothing happened." />`;
 }

@@ -7,6 +7,9 @@ import { info, loadInfo, useLoaded } from "../live.js";
 import { canSign, check, sign } from "../signing.js";
 import { Button, Card, Chip, Code, confirm, Copy, Facts, Field, Head, Loaded, Time, toast } from "../ui.js";
 import { Icon } from "../icons.js";
+import { Audit } from "./audit.js";
+import { Configuration } from "./config.js";
+import { Tokens } from "./tokens.js";
 
 export default function Settings() {
   useEffect(() => void loadInfo().catch(() => {}), []);
@@ -15,7 +18,8 @@ export default function Settings() {
   return html`<${Head} title="Settings" />
     <div class="grid-2"><div>
       ${mayChange && html`<${Loaded} of=${keys}>${(pair) => html`<${Keys} pair=${pair} refresh=${keys.refresh} /><${Lab} pair=${pair} />`}<//>`}
-    </div><div><${Delivery} /><${Server} /><${Limits} /></div></div>`;
+    </div><div><${Delivery} /><${Server} /><${Limits} /></div></div>
+    ${info.value?.scope === "admin" && html`<${Tokens} /><${Configuration} /><${Audit} />`}`;
 }
 
 const HIDDEN = "•".repeat(24);
@@ -91,7 +95,7 @@ function Clock() {
 const LIMITS = {
   body: ["Body", bytes], batch: ["Batch", bytes], delay: ["Delay", span], timeout: ["Timeout", span], retries: ["Retries", count], parallelism: ["Parallelism", count],
   dedupWindow: ["Deduplication window", span], schedules: ["Schedules", count], messageRetention: ["Ended messages kept", span], historyRetention: ["History kept", span],
-  historySize: ["History size", bytes], dlqRetention: ["Dead letters kept", span], globalParallelism: ["Open at once", count], hostParallelism: ["Open at once, a host", count], rateLimit: ["Calls a second", count],
+  historySize: ["History size", bytes], dlqRetention: ["Dead letters kept", span], auditRetention: ["Audit log kept", span], globalParallelism: ["Open at once", count], hostParallelism: ["Open at once, a host", count], rateLimit: ["Calls a second", count],
 };
 
 function Limits() {

@@ -1,0 +1,85 @@
+"""One message: what was sent with each attempt, what differs between two answers, what may be handed to others."""
+
+from __future__ import annotations
+
+import json
+
+from playwright.sync_api import expect
+from tests.console.conftest import Open
+from tests.console.test_walk import publish
+from tests.support.poll import until
+from tests.support.server import Server
+
+SECRET = "Bearer of-the-publisher"
+
+
+def failed_twice(server: Server, *headers: tuple[str, str]) -> str:
+    """Publish a message that fails twice; return its id."""
+    retries = (("Upstash-Retries", "1"), ("Upstash-Retry-Delay", "1"))
+    message = publish(server, "orders?status=503", None, *retries, *headers)
+    until(lambda: server.call("GET", f"/lateron/v1/messages/{message}").json["state"] == "FAILED", "the failure")
+    return message
+
+
+def test_what_an_attempt_sent_is_told_as_the_receiver_got_it(server: Server) -> None:
+    """A header that went out must be the one that is shown; what is redacted is not shown, nor is the signature."""
+    forwarded = (("Upstash-Forward-X-Team", "one"), ("Upstash-Forward-Authorization", SECRET))
+    message = failed_twice(server, *forwarded, ("Upstash-Redact-Fields", "header[Authorization]"))
+    story = server.call("GET", f"/lateron/v1/messages/{message}")
+    caught = server.call("GET", "/lateron/v1/catcher/orders").json["requests"]
+    assert SECRET not in story.text
+    for attempt in story.json["attempts"]:
+        line, *rows = attempt["request"]["head"].rstrip("\r\n").split("\r\n")
+        shown = {name.lower(): value for name, value in (row.split(": ", 1) for row in rows)}
+        (got,) = [one for one in caught if _value(one, "upstash-retried") == str(attempt["retried"])]
+        got_names = {name.lower() for name in got["header"]}
+        assert line == "POST /_catch/orders?status=503 HTTP/1.1"
+        assert set(shown) == got_names
+        same = set(shown) - {"authorization", "upstash-signature"}
+        assert {name: shown[name] for name in same} == {name: _value(got, name) for name in same}
+        assert shown["authorization"].startswith("REDACTED:")
+        assert attempt["request"]["claims"]["sub"] == f"{server.url}/_catch/orders?status=503"
+        assert attempt["request"]["claims"]["jti"].endswith(str(attempt["attempt"]))
+
+
+def _value(request: dict[str, object], name: str) -> str:
+    headers = request["header"]
+    assert isinstance(headers, dict)
+    value = next(value for key, value in headers.items() if key.lower() == name)
+    return str(value[0] if isinstance(value, list) else value)
+
+
+def test_two_answers_are_compared_and_the_keys_go_from_one_to_the_other(open_page: Open, server: Server) -> None:
+    """What has changed since the attempt before is the question of whoever mends a receiver."""
+    message = failed_twice(server)
+    page = open_page(f"messages?id={message}")
+    page.get_by_role("tab", name="Since attempt 1").click()
+    expect(
+        page.get_by_text("The answer is the same as that of attempt 1.").or_(page.locator(".difference"))
+    ).to_be_visible()
+    page.get_by_role("tab", name="Request").last.click()
+    expect(page.get_by_text("POST /_catch/orders?status=503 HTTP/1.1")).to_be_visible()
+    expect(page.get_by_text("What the signature says")).to_be_visible()
+    page.keyboard.press("[")
+    expect(page.locator(".attempt").first).to_have_attribute("open", "")
+
+
+def test_lines_that_differ_are_told_in_order(open_page: Open) -> None:
+    """A line that stays is told once, one that went before the one that came."""
+    page = open_page()
+    compare = "({difference}) => difference('a\\nb\\nc', 'a\\nx\\nc').map((one) => one[0] + one[1])"
+    told = page.evaluate(f"import('./difference.js').then({compare})")
+    assert told == [" a", "-b", "+x", " c"]
+
+
+def test_what_is_copied_for_support_holds_no_secret(open_page: Open, server: Server) -> None:
+    """It is pasted into tickets: names and sizes, no value of a header, no body, no query."""
+    message = publish(server, "x?token=of-the-url", {"card": "4111"}, ("Upstash-Forward-Authorization", SECRET))
+    page = open_page(f"messages?id={message}")
+    expect(page.get_by_text("Delivered with attempt 1")).to_be_visible()
+    story = server.call("GET", f"/lateron/v1/messages/{message}").json
+    text = page.evaluate("(story) => import('./screens/message.js').then(({bundle}) => bundle(story))", story)
+    assert [word for word in (SECRET, "4111", "of-the-url", server.token) if word in text] == []
+    kept = json.loads(text)["message"]
+    assert kept["messageId"] == message
+    assert "Authorization" in kept["header"]
