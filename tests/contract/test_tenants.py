@@ -205,7 +205,7 @@ TABLE: Final[dict[str, list[Row]]] = {
 }
 OF_A_PARENT: Final = frozenset(("attempt", "schedule_request", "tick"))
 OF_ALL: Final = frozenset(("GET /metrics", "GET /lateron/v1/config"))  # Of the whole server; a call changes them.
-OF_NOBODY: Final = frozenset(("store", "tenant", "node", "setting"))
+OF_NOBODY: Final = frozenset(("store", "tenant", "node", "setting", "data_key"))
 ROWS: Final = [(route, row) for route, rows in TABLE.items() for row in rows]
 IDS: Final = [f"{route} {row.target}" for route, row in ROWS]
 
