@@ -96,6 +96,7 @@ def test_dry_run_leaves_no_record() -> None:
     alive(check)
 
 
+@pytest.mark.promise("D-57")
 def test_bulk_change_is_one_record_with_its_filter_and_its_count() -> None:
     """It goes piece by piece; who reads the log wants to know of one cancellation."""
 
