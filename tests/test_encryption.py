@@ -119,7 +119,7 @@ def test_no_body_header_or_key_of_a_walk_stands_in_the_files(tmp_path: Path, end
         assert CANARY in server.call("GET", "/v2/schedules").text
         assert server.call("GET", "/v2/keys").json["current"] == OWN.current
         told = server.call("GET", "/lateron/v1/info").json["encryption"]
-        assert told["on"]
+        assert (told["on"], told["key"], told["dataKey"]) == (True, state(data)["dataKeys"][0]["key"], 1)
         server.kill()
     assert on_disk(data, CANARY, OWN.current, OWN.next) == set()
     with sealed(data, keys) as server:

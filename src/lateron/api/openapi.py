@@ -23,6 +23,7 @@ from lateron.api.describe import strings as _strings
 from lateron.api.openapi_audit import audit_paths, audit_schemas
 from lateron.api.openapi_flow import flow_paths, flow_schemas
 from lateron.api.openapi_groups import group_paths, group_schemas
+from lateron.api.openapi_info import info_answers
 from lateron.api.openapi_jobs import job_paths, job_schemas
 from lateron.api.openapi_live import live_paths
 from lateron.api.openapi_options import PUBLISH_OPTIONS, publish_headers
@@ -397,7 +398,6 @@ def _other_paths() -> Json:
     deleted = {200: ("How many.", _object({"deleted": {"type": "integer"}}, ["deleted"]), {"deleted": 3})}
     listed = {200: ("The names.", names, {"names": [{"name": "orders", "requests": 1, "bytes": 2, "last": _NOW}]})}
     shown = {200: ("The requests.", caught, {"requests": [{"number": 1, "time": _NOW, "method": "POST"}]})}
-    info = {200: ("The server.", free, {"name": "lateron", "version": __version__, "user": "me", "scope": "admin"})}
     ready = _operation("Server", "readiness", "Whether work may be sent here", "503 says why not.", [], status, (503,))
     openapi = {200: ("OpenAPI 3.1.", free, {"openapi": "3.1.0"})}
     forget = (401, 403, 404, 429)
@@ -412,7 +412,9 @@ def _other_paths() -> Json:
             )
         },
         "/lateron/v1/info": {
-            "get": _operation("Server", "info", "What this server is, and who you are", "", [], info, (401, 429))
+            "get": _operation(
+                "Server", "info", "What this server is, and who you are", "", [], info_answers(), (401, 429)
+            )
         },
         "/metrics": {"get": _metrics()},
         "/healthz": {
