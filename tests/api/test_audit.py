@@ -136,6 +136,26 @@ def test_schedules_of_a_batch_are_noted_and_messages_are_not() -> None:
 
 
 @pytest.mark.promise("D-57")
+@pytest.mark.parametrize("path", ["/v2/publish/https://example.com/", "/v2/enqueue/line/https://example.com/"])
+def test_a_publish_that_makes_a_schedule_is_noted(path: str) -> None:
+    """The way by which it was asked for makes it no less a schedule."""
+
+    async def check(world: World) -> None:
+        answer = await world.ask("POST", path, ADMIN, b"x", {"Upstash-Cron": "0 4 * * *"})
+
+        (found,) = await records(world)
+
+        assert (found["action"], found["object"], found["who"]) == (
+            "schedule.set",
+            answer.json()["scheduleId"],
+            "admin",
+        )
+        assert found["status"] == answer.status == 201
+
+    alive(check)
+
+
+@pytest.mark.promise("D-57")
 def test_record_is_written_with_the_change_or_neither_is() -> None:
     """A record of what did not happen, or a change without one, would both be lies."""
 

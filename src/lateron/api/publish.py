@@ -58,7 +58,7 @@ async def store(ports: Ports, call: Call, target: bytes, body: bytes, queue: Giv
         item = parse_publish(target, call.headers, body, reading, queue)
     except CronGiven:
         require(call.who.scope, Access.CHANGE)
-        item = parse_schedule(target, call.headers, body, reading, queue)
+        item = _noted(ports, call, parse_schedule(target, call.headers, body, reading, queue), call.id)
     route = _ROUTE if queue is None else "/v2/enqueue/{queueName}/{destination}"
     return await _store(ports, route, item, reading.trace)
 
@@ -288,7 +288,10 @@ async def batch(ports: Ports, call: Call) -> Answer:
     reading = context(ports, call, incoming_hops(call.headers))
     items = parse_batch(body, reading) if len(body) < _BIG else await asyncio.to_thread(parse_batch, body, reading)
     items = [_guarded(ports.check_destination, call.who.scope, index, item) for index, item in enumerate(items)]
-    items = [_with_note(ports, call, index, item) for index, item in enumerate(items)]
+    items = [
+        _noted(ports, call, item, f"{call.id}.{index}") if isinstance(item, NewSchedule) else item
+        for index, item in enumerate(items)
+    ]
     good = [item for item in items if not isinstance(item, ItemError)]
     accepted = iter(await _published(ports, "/v2/batch", good, reading.trace) if good else ())
     answers: list[Any] = []
@@ -302,13 +305,11 @@ async def batch(ports: Ports, call: Call) -> Answer:
     return json_answer(answers, CREATED if stored else 200)
 
 
-def _with_note(ports: Ports, call: Call, index: int, item: Item | ItemError) -> Item | ItemError:
-    """Return an item that says, if it is a schedule, who asks for it: of a batch only schedules are audited."""
-    if not isinstance(item, NewSchedule):
-        return item
+def _noted(ports: Ports, call: Call, schedule: NewSchedule, request: str) -> NewSchedule:
+    """Return a schedule that says who asks for it: of what a publish stores, only schedules are audited."""
     note = note_of(ports, call, "schedule.set")
-    note.request = f"{call.id}.{index}"
-    return replace(item, note=note)
+    note.request, note.object = request, ""  # Its own id, once it has one.
+    return replace(schedule, note=note)
 
 
 def _item_answer(answer: Accepted | FannedOut | Enrolled | ItemError) -> object:

@@ -7,8 +7,7 @@ store (clearing the catcher, a switch that stood so already, logging in) is note
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
 from lateron.core.audit import Note, Search
 from lateron.core.values import Tenant
@@ -20,11 +19,9 @@ class AuditBroker:
 
     _store: Store
 
-    @contextmanager
-    def noting(self, note: Note) -> Iterator[None]:
+    def noting(self, note: Note) -> AbstractContextManager[None]:
         """Let the transactions inside the block write this record."""
-        with self._store.noting(note):
-            yield
+        return self._store.noting(note)
 
     def keep(self, note: Note) -> None:
         """Write a record that belongs to no other transaction."""
