@@ -21,7 +21,7 @@ from lateron.broker.bulk import Broker
 from lateron.broker.schedules import Schedules
 from lateron.core.bulk import Job
 from lateron.core.values import DAY, MINUTE, SECOND, Millis
-from lateron.errors import LateronError
+from lateron.errors import LateronError, StorageFull, StoreBusy
 from lateron.runtime import Clock, Nanos
 
 log = logging.getLogger("lateron.scheduler")
@@ -146,6 +146,9 @@ class Scheduler:
                 if erased is not None:
                     await self._run(partial(_end_erase, erased, empty_log))
                 await asyncio.sleep(0)  # What was published meanwhile goes first.
+            except (StorageFull, StoreBusy) as error:
+                log.warning("bulk jobs could not go on; next try in a second: %s", error)
+                await clock.nap(after=LONGEST_NAP)
             except Exception:  # A job that cannot even be read must not end the server, nor each start after it.
                 log.exception("bulk jobs could not go on; next try in a second")
                 await clock.nap(after=LONGEST_NAP)

@@ -27,6 +27,7 @@ from typing import Any, TypeAlias, TypeVar, cast
 
 from lateron.broker.bulk import NEWEST, Broker, Cancelled
 from lateron.broker.history import History
+from lateron.broker.publishing import FULL
 from lateron.broker.views import Accepted, Answered, Item, Prepared, Result, Turn
 from lateron.core.audit import Note
 from lateron.core.publish import GroupPublication
@@ -56,7 +57,6 @@ TURN_FAN_OUTS = 4  # Requests with URL groups or schedules in one transaction: e
 FULL_PAUSE = 1.0  # Seconds between tries to settle while the disk is full.
 BUSY_PAUSE = 0.02  # Seconds between tries while another program holds the file.
 BUSY_PATIENCE_NS = 5_000_000_000  # How long publishers are kept waiting for it.
-TIGHT = "the disk under the store was full; what is left is kept for what is under way"
 LONGEST_SLEEP = 1.0  # Seconds; a stepped wall clock is noticed after so long at the latest.
 
 
@@ -147,7 +147,7 @@ class Writer:
     ) -> None:
         """Connect the delivery loop: what room it has, how it begins attempts, who ends a failed process."""
         self._room, self._begin, self._fail = room, begin, fail
-        if self.tight:
+        if self._reserve is not None and self._reserve.spent:
             self._tighten()
         self._kick()
 
@@ -184,8 +184,8 @@ class Writer:
         """
         if self._failure is not None:
             raise self._failure
-        if self.tight:
-            raise StorageFull(TIGHT)
+        if self._broker.tight:
+            raise StorageFull(FULL)
         size = sum([len(_body(item) or b"") for item in items])
         if len(self._publishes) >= PENDING_ITEMS or self._pending_bytes + size > PENDING_BYTES:
             raise Overloaded("too many publications wait to be stored")
@@ -461,7 +461,7 @@ class Writer:
     @property
     def tight(self) -> bool:
         """Whether the disk was full, and only its reserve is left: nothing new is accepted."""
-        return self._reserve is not None and self._reserve.spent
+        return self._broker.tight
 
     def _spend(self) -> bool:
         """Give the reserve to the store, whose disk is full; False if there is none."""
@@ -476,7 +476,7 @@ class Writer:
         self._broker.tight = True
         publishes, self._publishes = self._publishes, []
         for _, size, done in publishes:
-            self._tell(size, done, StorageFull(TIGHT))
+            self._tell(size, done, StorageFull(FULL))
         asyncio.get_running_loop().call_later(FULL_PAUSE, self._regain)
 
     def _regain(self) -> None:

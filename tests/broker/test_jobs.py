@@ -31,7 +31,7 @@ from lateron.core.values import (
     RetryPolicy,
     State,
 )
-from lateron.errors import Conflict, NotFound, QuotaExceeded
+from lateron.errors import Conflict, NotFound, QuotaExceeded, StorageFull
 from lateron.runtime import id_maker
 from lateron.store.sqlite import open_memory
 
@@ -90,6 +90,22 @@ def test_a_job_cancels_in_pieces_what_was_there(desk: Desk) -> None:
     assert (job(desk, one).state, job(desk, one).done) == (JobState.DONE, 1200)
     assert [message for message, _ in waiting(desk)] == [late.id]
     assert states(desk) == {State.CANCELED: 1200, State.WAITING: 1}
+
+
+@pytest.mark.promise("P-9")
+def test_a_job_makes_nothing_new_while_only_the_reserve_of_the_disk_is_left(desk: Desk) -> None:
+    """The reserve is for what is under way; the job goes on where it was once there is room."""
+    dead(desk, 3)
+    one = start(desk, Order(JobKind.REPLAY))
+    desk.broker.tight = True
+
+    with pytest.raises(StorageFull):
+        desk.broker.advance_job(NOW)
+
+    assert (job(desk, one).done, states(desk)) == (0, {State.FAILED: 3})
+    desk.broker.tight = False
+    run(desk)
+    assert (job(desk, one).done, job(desk, one).state) == (3, JobState.DONE)
 
 
 @pytest.mark.promise("P-96", "P-97", "P-135")

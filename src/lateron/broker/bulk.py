@@ -17,7 +17,6 @@ from lateron.broker.audit import AuditBroker
 from lateron.broker.choosing import matching_letters
 from lateron.broker.jobs import JobBroker
 from lateron.broker.messages import PAGE
-from lateron.broker.publishing import FULL
 from lateron.core import message as life
 from lateron.core.filters import matches
 from lateron.core.tally import Moves
@@ -31,7 +30,6 @@ from lateron.core.values import (
     State,
     Tenant,
 )
-from lateron.errors import StorageFull
 from lateron.store.sql import LAST, Verbs
 
 SWEPT: Final = "swept"  # The setting that says when.
@@ -128,8 +126,6 @@ class Broker(JobBroker, AuditBroker):
         Raises:
             StorageFull: The disk was full, and takes nothing new.
         """
-        if self.tight:
-            raise StorageFull(FULL)
         with self._store.transaction() as tx:
             letters, cursor = self._letters(tx, tenant, selection, before, limit)
             ledger = self._ledger(tx, now)

@@ -29,6 +29,7 @@ from lateron.store.sql import Verbs
 
 GENERATIONS = 1000  # A message made from a message made from ...; no chain is as long.
 BODY_BYTES = 8 << 20  # Of the requests that one piece publishes anew.
+_UNREADABLE: Final = Request("", "", (), None, Options())  # In place of a damaged one: its ids are known all the same.
 
 
 class Chosen(Struct, frozen=True):
@@ -76,21 +77,18 @@ def _page(tx: Verbs, tenant: Tenant, order: Order, place: Place) -> tuple[list[M
     return page, Place(page[-1].id) if len(page) == PAGE else None
 
 
-_UNREADABLE: Final = Request("", "", (), None, Options())  # In place of a damaged one: its ids are known all the same.
-
-
 def meant(tx: Verbs, page: Sequence[Message], selection: Filter) -> tuple[list[Message], int]:
-    """Return those of a page that a filter means, and of how many that cannot be told."""
+    """Return those of a page that a filter means, and of how many that cannot be told: their requests are damaged."""
     if selection == Filter() or not page:
         return list(page), 0
     outlines = tx.outlines([message.id for message in page])
     found, unread = list[Message](), 0
     for message in page:
         outline = outlines.get(message.id)
-        if outline is None:
-            unread += 1
-        elif matches(selection, message, outline.request):
+        if matches(selection, message, _UNREADABLE if outline is None else outline.request):
             found.append(message)
+        elif outline is None:
+            unread += 1
     return found, unread
 
 

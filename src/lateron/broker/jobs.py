@@ -25,9 +25,7 @@ from lateron.broker.queues import QueueBroker
 from lateron.core import bulk
 from lateron.core import message as life
 from lateron.core.bulk import OF_LETTERS, Job, JobKind, JobState, Order, Piece, Place
-from lateron.core.flow import lane_of
 from lateron.core.ids import message_text
-from lateron.core.queue import queue_of
 from lateron.core.tally import Moves
 from lateron.core.values import AT_REST, DeadLetter, Message, MessageId, Millis, Overrides, State, Tenant
 from lateron.errors import Conflict, LateronError, NotFound, QuotaExceeded, RequestError
@@ -225,26 +223,17 @@ class JobBroker(GroupBroker, QueueBroker, LaneBroker):
     def _republish(
         self, tx: Verbs, ledger: Ledger, letters: Sequence[DeadLetter], overrides: Overrides
     ) -> list[MessageId]:
-        """Publish dead letters anew and take them out of the queue; one whose request is damaged stays."""
-        now = ledger.now
+        """Publish dead letters anew and take them out of the queue; one whose request is damaged stays.
+
+        Raises:
+            StorageFull: The disk was full, and takes nothing new.
+        """
         stored = tx.read_messages([letter.message for letter in letters])
         requests = tx.load_requests([letter.message for letter in letters])
         # Whoever deletes the record makes the message: two retries of one record make one.
         ours = [d for d in letters if requests[d.message].intact and tx.delete_dead_letters([d])]
-        made = []
-        for letter in ours:
-            publication = life.redrive(stored[letter.message], requests[letter.message].request, overrides)
-            made.append((publication, life.create(publication, self._new_id(now), now)))
-        names = [queue_of(publication.tenant, publication.request.options) for publication, _ in made]
-        ledger.find_queues(name for name in names if name is not None)
-        for name in names:
-            if name is not None:
-                self._open_queue(tx, ledger, name)
-        ledger.hold({m.lane: (m.tenant, lane_of(m.tenant, request)) for _, (m, request, _) in made})
-        ledger.limit((new[0].lane, publication) for publication, new in made)
-        for _, new in made:
-            ledger.enter(new, room=False)
-        return [new[0].id for _, new in made]
+        again = [life.redrive(stored[d.message], requests[d.message].request, overrides) for d in ours]
+        return self._desk(tx, ledger).create(again)
 
     def _erase(self, tx: Verbs, ledger: Ledger, job: Job, place: Place) -> tuple[Piece, int]:
         """Cancel what does not rest of some families, and delete those that rest whole."""

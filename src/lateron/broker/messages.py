@@ -166,10 +166,13 @@ class MessageBroker:
         """Run the block in one transaction in which messages can be made."""
         with self._store.transaction() as tx:
             ledger = self._ledger(tx, now)
-            desk = Publishing(tx, ledger, self._new_id, self._open_queue, tight=self.tight)
+            desk = self._desk(tx, ledger)
             yield desk
             alarm = desk.write()
         self._noted(alarm)
+
+    def _desk(self, tx: Verbs, ledger: Ledger) -> Publishing:
+        return Publishing(tx, ledger, self._new_id, self._open_queue, tight=self.tight)
 
     def enrol(self, tx: Verbs, now: Millis, new: NewSchedule) -> Schedule:
         """Store a schedule in a transaction that is open; errors are those of ``enrol.enrol``."""

@@ -12,7 +12,7 @@ from lateron.core.values import MessageId, Millis, Publication
 from lateron.errors import StorageFull
 from lateron.store.sql import Verbs
 
-FULL = "the disk under the store was full; nothing new is made"
+FULL = "the disk under the store was full; what is left is kept for what is under way"
 
 
 class Publishing:
