@@ -1,6 +1,7 @@
 """What every test shares: how Hypothesis draws, and the record of promises.
 
-Fixtures of one area live beside its tests; a test gets a world of its own and chooses its time.
+Fixtures of one area live beside its tests; a test gets a world of its own and chooses its time. Here are those of all
+areas; an area may have a receiver of its own that lives longer.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
+from tests.support.receiver import Endpoint, Receiver
 
 pytest_plugins = ["tests.promises", "tests.simulation.table", "lateron.pytest_plugin"]
 
@@ -23,6 +25,17 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("lateron")
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with Receiver() as running:
+        yield running
+
+
+@pytest.fixture
+def endpoint(receiver: Receiver) -> Endpoint:
+    return receiver.endpoint()
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 from base64 import b64encode
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from qstash import QStash
 from qstash.message import PublishResponse
 from tests.serving import OWN, delivered, publish, refused
 from tests.support.poll import PATIENCE_S, until
-from tests.support.receiver import Answer, Endpoint, Receiver
+from tests.support.receiver import Answer, Endpoint
 from tests.support.server import Server
 
 from lateron.config import InvalidSettings, load
@@ -31,17 +30,6 @@ from lateron.store.unlocking import unlock
 
 CANARY = "canary-3fa9c1"  # In every body, header and key of the walk.
 KEY, OTHER = bytes(range(32)), bytes(range(1, 33))
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    with Receiver() as running:
-        yield running
-
-
-@pytest.fixture
-def endpoint(receiver: Receiver) -> Endpoint:
-    return receiver.endpoint()
 
 
 def key_file(path: Path, *keys: bytes) -> Path:
@@ -167,6 +155,32 @@ def test_encryption_is_turned_on_and_off_and_old_rows_follow(tmp_path: Path, end
     with sealed(data, None) as server:
         assert CANARY in server.call("GET", "/v2/dlq").text
         assert CANARY in server.call("GET", "/v2/schedules").text
+
+
+@pytest.mark.promise("D-60")
+def test_what_a_bulk_job_was_asked_to_do_is_sealed_while_it_goes_on(tmp_path: Path, endpoint: Endpoint) -> None:
+    """An edited body is a body, and an option may be a credential."""
+    data, keys = tmp_path / "data", key_file(tmp_path / "key", KEY)
+    asked = {"kind": "replayDeadLetters", "filter": {}, "rate": 0.0001, "body": CANARY,
+             "options": {"Upstash-Forward-Authorization": CANARY}}  # fmt: skip
+    with sealed(data, keys) as server:
+        endpoint.answer_by(lambda _: Answer(500))
+        for _ in range(2):
+            server.call("POST", f"/v2/publish/{endpoint.url}", b"x", (("Upstash-Retries", "0"),))
+        until(lambda: len(server.call("GET", "/v2/dlq").json["messages"]) == 2, "the dead letters")
+        made = server.call("POST", "/lateron/v1/jobs", json.dumps(asked).encode())
+        assert made.status == 201, made.text
+        path = f"/lateron/v1/jobs/{made.json['jobId']}"
+        until(lambda: any(request.body == CANARY.encode() for request in endpoint.requests), "the first of them")
+        assert on_disk(data, CANARY) == set()
+        assert server.call("GET", path).json["state"] == "running"
+        server.kill()
+    assert on_disk(data, CANARY) == set()
+    with sealed(data, keys, "--no-encrypt") as server:
+        done(command(data, keys, "rewrite"))
+        assert server.call("GET", path).json["state"] == "running"
+    with sealed(data, None) as server:  # Its keys are forgotten, and nothing needs them.
+        assert (server.call("GET", path).json["state"], on_disk(data, CANARY)) == ("running", {CANARY})
 
 
 @pytest.mark.promise("D-60")

@@ -4,28 +4,16 @@ from __future__ import annotations
 
 import re
 from base64 import b64decode, b64encode
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 import pytest
 from tests.serving import OWN, Bare, publish, refused
 from tests.support.genuine import assert_genuine
-from tests.support.receiver import Endpoint, Receiver
+from tests.support.receiver import Endpoint
 from tests.support.server import DEV_USERS, Server, User
 
 from lateron.cli import exits
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    with Receiver() as running:
-        yield running
-
-
-@pytest.fixture
-def endpoint(receiver: Receiver) -> Endpoint:
-    return receiver.endpoint()
 
 
 @pytest.mark.promise("D-2")

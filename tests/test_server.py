@@ -15,7 +15,7 @@ import stat
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from http.client import HTTPConnection, HTTPSConnection
 from pathlib import Path
 from ssl import create_default_context
@@ -26,22 +26,10 @@ from tests.serving import OWN, Bare, accepts, curl, delivered, ended, publish, r
 from tests.support.genuine import assert_genuine
 from tests.support.look_alikes import Authority
 from tests.support.poll import PATIENCE_S, until
-from tests.support.receiver import Answer, Endpoint, Receiver
+from tests.support.receiver import Answer, Endpoint
 from tests.support.server import DEV_USERS, Server, User
 
 from lateron.cli import exits
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    with Receiver() as running:
-        yield running
-
-
-@pytest.fixture
-def endpoint(receiver: Receiver) -> Endpoint:
-    return receiver.endpoint()
-
 
 # What `lateron dev` prints.
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
-from tests.support.receiver import Endpoint, Receiver
+from tests.support.receiver import Receiver
 from tests.support.server import Server
 
 from lateron.cli import exits, main
@@ -56,11 +56,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def receiver() -> Iterator[Receiver]:
     with Receiver() as running:
         yield running
-
-
-@pytest.fixture
-def endpoint(receiver: Receiver) -> Endpoint:
-    return receiver.endpoint()
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from typing import cast
 import pytest
 from qstash import QStash
 from tests.support.clients import STYLES, Style, connect
-from tests.support.receiver import Endpoint, Receiver
+from tests.support.receiver import Receiver
 from tests.support.server import DEV_USERS, Server, User
 
 
@@ -36,11 +36,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def receiver() -> Iterator[Receiver]:
     with Receiver() as running:
         yield running
-
-
-@pytest.fixture
-def endpoint(receiver: Receiver) -> Endpoint:
-    return receiver.endpoint()
 
 
 @pytest.fixture(scope="session", params=STYLES)

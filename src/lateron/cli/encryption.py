@@ -129,8 +129,8 @@ def _rewritten(store: SqliteStore, seals: Seals, *, as_json: bool) -> int:
 
     from lateron.cli.terminal import echo, echo_json
     from lateron.store.sealed import TABLES, Place
+    from lateron.store.unlocking import forget_keys
     from lateron.store.unlocking import rewrite as rewrite_piece
-    from lateron.store.unlocking import sealed_left
 
     total = damaged = 0
     for _ in range(_PASSES):
@@ -146,7 +146,7 @@ def _rewritten(store: SqliteStore, seals: Seals, *, as_json: bool) -> int:
         if not changed:
             break
         time.sleep(1)
-    left = not seals.on and sealed_left(store)
+    left = not seals.on and not forget_keys(store)
     told = f"; {damaged} are damaged and stay as they are" if damaged else ""
     if as_json:
         echo_json({"on": seals.on, "changed": total, "damaged": damaged})

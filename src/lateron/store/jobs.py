@@ -11,7 +11,8 @@ from msgspec.structs import replace
 from lateron.core.bulk import Job, JobState, Order, Place
 from lateron.core.values import MessageId, Millis, Options, Request, Tenant
 from lateron.store.interface import Row
-from lateron.store.rows import Statements, StoredRequest, integer, octets, pack
+from lateron.store.rows import StoredRequest, integer, octets, pack
+from lateron.store.sealed import SealVerbs
 
 _order: Final = msgpack.Decoder(Order).decode
 _options: Final = msgpack.Decoder(Options).decode
@@ -24,28 +25,48 @@ class Outline(Struct, frozen=True):
     size: int  # Of the body.
 
 
-class JobVerbs(Statements):
+class JobVerbs(SealVerbs):
     """Rows of bulk jobs."""
+
+    def _job(self, row: Row) -> Job:
+        job_id, tenant, state, asked, author, created, bound, time, place, due, total, done, failed, left, ended = row
+        return Job(
+            id=octets(job_id),
+            tenant=integer(tenant),
+            order=_order(self.opened_order(octets(job_id), octets(asked))),
+            by=str(author),
+            created=integer(created),
+            bound=octets(bound),
+            place=None if place is None else Place(octets(place), integer(time)),
+            due=integer(due),
+            total=None if total is None else integer(total),
+            state=JobState(integer(state)),
+            done=integer(done),
+            failed=integer(failed),
+            left=integer(left),
+            ended=None if ended is None else integer(ended),
+        )
 
     def save_job(self, job: Job) -> None:
         """Store a job, a new one too."""
         time, place = (None, None) if job.place is None else (job.place.time, job.place.id)
-        row = (job.id, job.tenant, job.state, pack(job.order), job.by, job.created, job.bound, time, place, job.due)
+        asked = self.order_column(job.id, pack(job.order))
+        row = (job.id, job.tenant, job.state, asked, job.by, job.created, job.bound, time, place, job.due)
         self._run("save_job", (*row, job.total, job.done, job.failed, job.left, job.ended, 0))
 
     def job(self, tenant: Tenant, job_id: bytes) -> Job | None:
         """Read one job of a tenant, without a lock."""
         rows = self._run("job", (job_id, tenant))
-        return _job(rows[0]) if rows else None
+        return self._job(rows[0]) if rows else None
 
     def load_job(self, tenant: Tenant, job_id: bytes) -> Job | None:
         """Read and lock one job of a tenant."""
         rows = self._run("load_job", (job_id, tenant))
-        return _job(rows[0]) if rows else None
+        return self._job(rows[0]) if rows else None
 
     def jobs_before(self, tenant: Tenant, before: bytes, limit: int) -> list[Job]:
         """Read jobs of a tenant, newest first."""
-        return [_job(row) for row in self._run("jobs_before", (tenant, before, limit))]
+        return [self._job(row) for row in self._run("jobs_before", (tenant, before, limit))]
 
     def open_jobs(self) -> list[tuple[Millis, int, bytes, Tenant]]:
         """Read (due, done, job, tenant) of those that are under way, in the order of their turns."""
@@ -77,26 +98,6 @@ def outline_of(stored: StoredRequest) -> Outline:
     """Leave the body out of a request."""
     request = stored.request
     return Outline(replace(request, body=None), len(request.body or b""))
-
-
-def _job(row: Row) -> Job:
-    job_id, tenant, state, asked, author, created, bound, time, place, due, total, done, failed, left, ended = row
-    return Job(
-        id=octets(job_id),
-        tenant=integer(tenant),
-        order=_order(octets(asked)),
-        by=str(author),
-        created=integer(created),
-        bound=octets(bound),
-        place=None if place is None else Place(octets(place), integer(time)),
-        due=integer(due),
-        total=None if total is None else integer(total),
-        state=JobState(integer(state)),
-        done=integer(done),
-        failed=integer(failed),
-        left=integer(left),
-        ended=None if ended is None else integer(ended),
-    )
 
 
 def _outline(row: Row) -> Outline | None:

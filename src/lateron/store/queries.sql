@@ -357,6 +357,15 @@ WHERE s.key > ? ORDER BY s.key LIMIT ?;
 -- group_starts: as requests (tenant, name, how many)
 SELECT tenant, name, substr(headers, 1, 7) FROM url_group WHERE (tenant, name) > (?, ?) ORDER BY tenant, name LIMIT ?;
 
+-- job_starts: as requests (after, how many)
+SELECT id, substr(asked, 1, 7) FROM bulk_job WHERE id > ? ORDER BY id LIMIT ?;
+
+-- job_order: what a job was asked to do (id)
+SELECT id, asked FROM bulk_job WHERE id = ?;
+
+-- reseal_job: (asked, id)
+UPDATE bulk_job SET asked = ? WHERE id = ?;
+
 -- reseal_keys: (current, next, tenant)
 UPDATE signing_key SET current = ?, next = ? WHERE tenant = ?;
 

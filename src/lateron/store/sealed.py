@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Final
 
@@ -20,6 +21,7 @@ TABLES: Final[dict[str, Place]] = {  # With sealed values; and the place before 
     "attempt": (b"", -1),
     "schedule": (b"",),
     "group": (-1, ""),
+    "job": (b"",),
 }
 
 _endpoints = msgpack.Decoder(tuple[Endpoint, ...]).decode
@@ -71,6 +73,14 @@ class SealVerbs(Statements):
                 raise StoreFailed(f"what was stored of the URL group {name} is damaged") from None
         return _endpoints(endpoints), headers(defaults)
 
+    def order_column(self, job: bytes, packed: bytes) -> bytes:
+        """Return what a bulk job was asked to do, its options and an edited body among it, as it is stored."""
+        return packed if self.seals is None else self.seals.seal(("job", job), packed)
+
+    def opened_order(self, job: bytes, stored: bytes) -> bytes:
+        """Return what a bulk job was asked to do; raise ``Broken`` if it is damaged."""
+        return stored if self.seals is None else self.opening(stored).open(("job", job), stored)
+
     def key_columns(self, tenant: Tenant, current: str, following: str) -> tuple[str, str]:
         """Return signing keys as they are stored."""
         if self.seals is None:
@@ -119,6 +129,7 @@ class SealVerbs(Statements):
             "attempt": self._reseal_attempt,
             "schedule": self._reseal_schedule,
             "group": self._reseal_group,
+            "job": self._reseal_job,
         }[table](place)
 
     def _reseal_request(self, place: Place) -> int | None:
@@ -160,6 +171,15 @@ class SealVerbs(Statements):
         self._run("save_group", (tenant, name, created, updated, *self.group_columns(group), 0))
         return 0
 
+    def _reseal_job(self, place: Place) -> int | None:
+        ((job, asked),) = self._run("job_order", place)
+        try:
+            stored = self.order_column(octets(job), self.opened_order(octets(job), octets(asked)))
+        except Broken:
+            return None
+        self._run("reseal_job", (stored, *place))
+        return len(stored)
+
     def demand_reader(self, oldest: int) -> None:
         """Let programs before a schema refuse the store."""
         ((schema, now),) = self._run("schema")
@@ -185,6 +205,6 @@ def counted(tx: SealVerbs, piece: int) -> Iterator[tuple[str, int | None, int]]:
     for table, first in TABLES.items():
         place = first
         while found := tx.starts(table, place, piece):
-            for number in {number for _, number in found}:
-                yield table, number, sum(other == number for _, other in found)
+            for number, count in Counter(number for _, number in found).items():
+                yield table, number, count
             place = found[-1][0]

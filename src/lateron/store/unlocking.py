@@ -103,15 +103,15 @@ def rewrite(store: SqliteStore, seals: Seals, table: str, after: Place) -> tuple
     return place, changed, damaged
 
 
-def sealed_left(store: SqliteStore) -> bool:
-    """Whether a row is still sealed; looked for in one transaction, which forgets the data keys if none is."""
+def forget_keys(store: SqliteStore) -> bool:
+    """Forget the data keys of a store of which nothing is sealed any more, in one transaction; False if a row is."""
     with store.transaction() as tx:
         for table, first in TABLES.items():
             place = first
             while found := tx.starts(table, place, 1000):
                 if any(number is not None for _, number in found):
-                    return True
+                    return False
                 place = found[-1][0]
         tx.reseal_keys()
         tx.delete_data_keys()
-    return False
+    return True
