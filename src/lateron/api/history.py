@@ -119,7 +119,9 @@ def _story(tenant: Tenant, message: MessageId, now: Millis, how: tuple[str | Non
     view, (region, signed) = told.view, how
     shown = story_object(message_view(view), view.request, told.attempts, told.events)
     for line, attempt in zip(shown["attempts"], told.attempts, strict=True):
-        line["request"] = sent(view.message, view.request, attempt, region, signed=signed)
+        request = sent(view.message, view.request, attempt, region, signed=signed)
+        if request is not None:
+            line["request"] = request
     return encode(shown)
 
 

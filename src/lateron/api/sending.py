@@ -26,8 +26,10 @@ from lateron.errors import InvalidDestination
 _STAND_IN: Final = "(a token; its claims are below)"
 
 
-def sent(message: Message, request: Request, attempt: Attempt, region: str | None, *, signed: bool) -> dict[str, Any]:
-    """Return the head and the claims of an attempt; nothing of one that could not be sent.
+def sent(
+    message: Message, request: Request, attempt: Attempt, region: str | None, *, signed: bool
+) -> dict[str, Any] | None:
+    """Return the head and the claims of an attempt; None if its request could not be sent, or is damaged now.
 
     Args:
         message: Of it.
@@ -36,10 +38,12 @@ def sent(message: Message, request: Request, attempt: Attempt, region: str | Non
         region: Name of this installation, if it has one.
         signed: Whether this server signs.
     """
+    if attempt.outcome.error == "corrupt":
+        return None
     try:
         return _sent(message, request, attempt, region, signed=signed)
     except (Failure, InvalidDestination):
-        return {}  # The stored request is damaged, and was not sent.
+        return None
 
 
 def _sent(message: Message, request: Request, attempt: Attempt, region: str | None, *, signed: bool) -> dict[str, Any]:

@@ -90,13 +90,9 @@ class Watchdog:
                 began = self._clock.mono()
                 await asyncio.sleep(self._every)
                 self._lag = max(0.0, (self._clock.mono() - began) / 1e9 - self._every)
-                self._beat()
+                self._beats += 1
         finally:
             self._over.set()
-
-    def _beat(self) -> None:
-        """The loop is alive. Whoever else wants to know (a supervisor) is told from here."""
-        self._beats += 1
 
     def _watch(self) -> None:
         step = self._stall / SECOND / LOOKS

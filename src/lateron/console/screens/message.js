@@ -216,7 +216,7 @@ function Attempt({ attempt, before, most, open }) {
       <${Tabs} label=${`Attempt ${attempt.attempt}`} tabs=${[
         ["Answer", () => html`<${Body} text=${attempt.responseBody} base64=${attempt.responseBodyBase64} truncated=${attempt.responseTruncated} none="The answer had no body." />`],
         ["Headers", () => html`<${HeaderTable} of=${attempt.responseHeader} caption="Headers of the answer" />`],
-        ["Request", () => html`<${Request} of=${attempt.request} />`],
+        ...(attempt.request ? [["Request", () => html`<${Request} of=${attempt.request} />`]] : []),
         ...(before ? [[`Since attempt ${before.attempt}`, () => html`<${Difference} before=${before} after=${attempt} />`]] : []),
         ["Details", () => html`<${Facts} pairs=${[["Started", html`<${Time} at=${attempt.startedAt} as="full" />`], ["Ended", html`<${Time} at=${attempt.endedAt} as="full" />`], ["Address", attempt.peer], ["Connection", attempt.reusedConnection ? "kept from before" : "new"], ["Kind of failure", attempt.errorClass], ["Error", attempt.error]]} />`],
       ]} />
