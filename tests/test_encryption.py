@@ -23,8 +23,7 @@ from lateron.config import InvalidSettings, load
 from lateron.core.groups import Endpoint as GroupEndpoint
 from lateron.core.groups import Group
 from lateron.errors import StoreFailed
-from lateron.store.rows import Broken
-from lateron.store.sealing import KeyRefused, Seals
+from lateron.store.sealing import Broken, KeyRefused, Seals
 from lateron.store.sqlite import SqliteStore, open_memory
 from lateron.store.unlocking import unlock
 

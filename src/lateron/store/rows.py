@@ -2,44 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from msgspec import Struct, msgpack
 
 from lateron.core.digest import request_digest
 from lateron.core.values import Headers, Options, Request
 from lateron.store.interface import Connection, Row, Value
-
-if TYPE_CHECKING:
-    from lateron.store.sealing import Seals
+from lateron.store.sealing import Broken, DataKey, Seals, sealed_by
 
 BUCKETS: Final = 63  # A bucket is the low bits of the lane or queue; 64 of them.
 
 pack = msgpack.Encoder().encode
 headers = msgpack.Decoder(Headers).decode
 _options = msgpack.Decoder(Options).decode
-
-
-MARK: Final = b"\xc1S\x01"  # What a sealed value begins with: no MessagePack does.
-NAMED: Final = len(MARK) + 4  # What tells by which data key a value is sealed.
-
-
-class Broken(Exception):
-    """What was stored does not open: another row's, changed, or under a key that is not known."""
-
-
-class DataKey(Struct, frozen=True):
-    """A data key as it is stored."""
-
-    id: int
-    master: str  # Id of the operator's key that wraps it.
-    wrapped: bytes
-    created: int
-
-
-def sealed_by(start: bytes) -> int | None:
-    """Return the data key that sealed a value, of which this is the beginning; None: it is plain."""
-    return int.from_bytes(start[len(MARK) : NAMED], "big") if start.startswith(MARK) else None
 
 
 class Statements:

@@ -12,7 +12,8 @@ from lateron.core.groups import Endpoint, Group
 from lateron.core.values import Attempt, Headers, MessageId, Outcome, Tenant
 from lateron.errors import StoreFailed
 from lateron.store.interface import Row
-from lateron.store.rows import Broken, DataKey, Statements, headers, integer, octets, pack, sealed_by
+from lateron.store.rows import Statements, headers, integer, octets, pack
+from lateron.store.sealing import Broken, DataKey, sealed_by
 
 Place = tuple[bytes | int | str, ...]  # The key of a row.
 

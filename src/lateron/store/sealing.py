@@ -23,21 +23,36 @@ from collections.abc import Sequence
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
-from msgspec import DecodeError, msgpack
+from msgspec import DecodeError, Struct, msgpack
 
 from lateron.errors import ServiceError
-from lateron.store.rows import MARK, NAMED, Broken, DataKey, pack, sealed_by
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 KEY_BYTES: Final = 32
+_MARK: Final = b"\xc1S\x01"  # What a sealed value begins with: no MessagePack does.
+_NAMED: Final = len(_MARK) + 4  # What tells by which data key a value is sealed.
 _SALT: Final = 28
-_ENVELOPE: Final = NAMED + _SALT
+_ENVELOPE: Final = _NAMED + _SALT
 _TEXT: Final = "sealed:"  # Before a sealed value in a column of text.
 _NONCE: Final = 12
 
+_pack = msgpack.Encoder().encode
 _contents = msgpack.Decoder(tuple[bytes, bytes, bytes | None]).decode
+
+
+class Broken(Exception):
+    """What was stored does not open: another row's, changed, or under a key that is not known."""
+
+
+class DataKey(Struct, frozen=True):
+    """A data key as it is stored."""
+
+    id: int
+    master: str  # Id of the operator's key that wraps it.
+    wrapped: bytes
+    created: int
 
 
 class KeyRefused(ServiceError):
@@ -94,7 +109,7 @@ class Seals:
         """Return what is stored in the three columns."""
         if self.current is None:
             return headers, options, body
-        envelope, sealed = self._sealed(about, pack((headers, options, body)))
+        envelope, sealed = self._sealed(about, _pack((headers, options, body)))
         return envelope, b"", sealed
 
     def open_request(
@@ -132,25 +147,25 @@ class Seals:
     def _sealed(self, about: tuple[object, ...], plain: bytes) -> tuple[bytes, bytes]:
         assert self.current is not None
         salt = os.urandom(_SALT)
-        envelope = MARK + self.current.to_bytes(4, "big") + salt
+        envelope = _MARK + self.current.to_bytes(4, "big") + salt
         derived = self._cipher(hmac.digest(self._keys[self.current], salt, "sha256"))
-        return envelope, derived.encrypt(salt[-_NONCE:], plain, pack((envelope, *about)))
+        return envelope, derived.encrypt(salt[-_NONCE:], plain, _pack((envelope, *about)))
 
     def _opened(self, about: tuple[object, ...], envelope: bytes, sealed: bytes) -> bytes:
         from cryptography.exceptions import InvalidTag
 
-        key, salt = self._keys.get(sealed_by(envelope) or 0), envelope[NAMED:]
+        key, salt = self._keys.get(sealed_by(envelope) or 0), envelope[_NAMED:]
         if key is None or len(salt) != _SALT:
             raise Broken
         try:
             derived = self._cipher(hmac.digest(key, salt, "sha256"))
-            return derived.decrypt(salt[-_NONCE:], sealed, pack((envelope, *about)))
+            return derived.decrypt(salt[-_NONCE:], sealed, _pack((envelope, *about)))
         except InvalidTag:
             raise Broken from None
 
     def _wrapped(self, number: int, key: bytes, created: int) -> DataKey:
         nonce = os.urandom(_NONCE)
-        sealed = self._cipher(self._masters[self.master]).encrypt(nonce, key, pack(("data key", number)))
+        sealed = self._cipher(self._masters[self.master]).encrypt(nonce, key, _pack(("data key", number)))
         return DataKey(number, self.master, nonce + sealed, created)
 
     def _unwrapped(self, row: DataKey) -> bytes:
@@ -161,10 +176,16 @@ class Seals:
             known = ", ".join(self._masters)
             raise KeyRefused(f"encryption-key: the store needs key {row.master}, and what is given is {known}")
         try:
-            plain = self._cipher(master).decrypt(row.wrapped[:_NONCE], row.wrapped[_NONCE:], pack(("data key", row.id)))
+            nonce, sealed = row.wrapped[:_NONCE], row.wrapped[_NONCE:]
+            plain = self._cipher(master).decrypt(nonce, sealed, _pack(("data key", row.id)))
         except InvalidTag:
             raise KeyRefused(f"encryption-key: data key {row.id} of the store is damaged; restore a backup") from None
         return plain
+
+
+def sealed_by(start: bytes) -> int | None:
+    """Return the data key that sealed a value, of which this is the beginning; None: it is plain."""
+    return int.from_bytes(start[len(_MARK) : _NAMED], "big") if start.startswith(_MARK) else None
 
 
 def key_id(key: bytes) -> str:
