@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+import signal
 import socket
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
 import msgspec
-from tests.support.poll import PATIENCE_S
+from tests.support.poll import PATIENCE_S, until
 from tests.support.server import Server, User
 
 OWN = User(
@@ -87,6 +91,23 @@ def ended(server: Server) -> int:
     """Wait for the end of a server that was told to end, and return its exit code."""
     assert server._process is not None
     return server._process.wait(PATIENCE_S)
+
+
+@contextmanager
+def standing(server: Server) -> Iterator[None]:
+    """Let the process of a server stand still inside the block; no thread of it is left inside a system call."""
+    os.kill(server.pid, signal.SIGSTOP)
+    try:
+        until(lambda: set(_thread_states(server.pid)) == {"T"}, "the process to stand still")
+        yield
+    finally:
+        os.kill(server.pid, signal.SIGCONT)
+
+
+def _thread_states(pid: int) -> list[str]:
+    """Return a letter for each thread (proc_pid_stat(5)); the name before it may hold anything but ``)`` at its end."""
+    stats = Path(f"/proc/{pid}/task").glob("*/stat")
+    return [stat.read_text("ascii", "replace").rpartition(")")[2].split()[0] for stat in stats]
 
 
 def accepts(port: int) -> bool:

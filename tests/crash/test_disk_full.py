@@ -9,7 +9,7 @@ import pytest
 from tests.crash.checker import check
 from tests.crash.mounts import abort, ext4_disk, fill, mend, small_disk
 from tests.crash.traffic import Kind, Traffic
-from tests.serving import delivered, ended, publish, states
+from tests.serving import delivered, ended, publish, standing, states
 from tests.support.poll import until
 from tests.support.receiver import Answer, Receiver
 from tests.support.server import Server
@@ -127,7 +127,8 @@ def test_a_disk_that_becomes_read_only_ends_the_server_and_loses_nothing(tmp_pat
         Traffic(server, seed=22, kinds=(Kind(share=8), Kind("/once", share=2), Kind("/slow", share=1))) as traffic,
     ):
         traffic.wait(lambda: traffic.acknowledged >= 30, "answers")
-        abort(disk)
+        with standing(server):
+            abort(disk)
         assert ended(server) == exits.STORE, server.log
         traffic.going_down()
         traffic.crashed()

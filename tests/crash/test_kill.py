@@ -7,7 +7,6 @@ of it. It shows nothing of what was not synced, because the kernel keeps it; tha
 
 from __future__ import annotations
 
-import os
 import random
 import signal
 from contextlib import suppress
@@ -18,7 +17,7 @@ from tests.crash.checker import check
 from tests.crash.history import Verdict
 from tests.crash.tracing import Changed, Traced, require_strace
 from tests.crash.traffic import Traffic
-from tests.serving import ended
+from tests.serving import ended, standing
 from tests.support.server import Server
 
 KILLS = 10
@@ -138,11 +137,8 @@ def test_a_server_that_stood_still_goes_on_as_if_nothing_had_been(tmp_path: Path
             answers = traffic.acknowledged
             traffic.wait(lambda: traffic.acknowledged >= answers + 30, "more answers")  # noqa: B023 # Waits here.
             traffic.wait(lambda: traffic.holding > 0, "an open attempt")
-            os.kill(server.pid, signal.SIGSTOP)
-            try:
+            with standing(server):
                 traffic.answer_all()
-            finally:
-                os.kill(server.pid, signal.SIGCONT)
         history = traffic.finish()
 
     report = check(history)
