@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,26 @@ def test_page_comes_with_its_type_and_a_policy_that_allows_nothing_foreign(targe
         again = await browser.ask("GET", target, ("If-None-Match", answer.headers["etag"]))
         assert (again.status, again.body) == (304, b"")
         assert again.headers["content-security-policy"] == POLICY
+
+    told(story)
+
+
+@pytest.mark.parametrize(
+    ("accepted", "small"),
+    [("gzip", True), ("br, GZIP;q=0.5", True), ("gzip; q=0", False), ("br", False), ("x-gzip", False), ("", False)],
+)
+def test_page_is_sent_compressed_to_whom_can_read_that(accepted: str, *, small: bool) -> None:
+    """A cache between must not give one the other's; the file is the same by its tag."""
+
+    async def story(browser: Browser) -> None:
+        answer = await browser.ask("GET", "/console/app/start.js", ("Accept-Encoding", accepted))
+        body = gzip.decompress(answer.body) if small else answer.body
+        assert (answer.status, body) == (200, b"start()")
+        assert answer.headers.get("content-encoding") == ("gzip" if small else None)
+        assert answer.headers["content-length"] == str(len(answer.body))
+        assert answer.headers["vary"] == "Accept-Encoding"
+        again = await browser.ask("GET", "/console/app/start.js", ("If-None-Match", answer.headers["etag"]))
+        assert (again.status, again.body, "content-encoding" in again.headers) == (304, b"", False)
 
     told(story)
 

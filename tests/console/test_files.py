@@ -7,17 +7,21 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
 
+from lateron.api.pages import packed
+
 ROOT = Path(__file__).parents[2]
 FILES = ROOT / "src" / "lateron" / "console"
 VENDOR = FILES / "vendor"
 OWN = sorted(path for path in FILES.rglob("*.js") if VENDOR not in path.parents)
 IMPORT = re.compile(r"""(?:\bfrom ?|\bimport\()["']([^"'\n]+)["']""")
+AT_ONCE = re.compile(r"""\bfrom ?["']([^"'\n]+)["']""")
 EXPORT = r"^export (?:default )?(?:async )?(?:const|let|class|function\*?) (\w+)"
 SCRIPT_GZIP_MAX = 90 << 10
 STYLE_GZIP_MAX = 20 << 10
@@ -85,6 +89,30 @@ def test_the_console_is_small() -> None:
     """All scripts together are at most 90 KB when they are compressed, all styles 20 KB."""
     assert compressed("*.js") <= SCRIPT_GZIP_MAX
     assert compressed("*.css") <= STYLE_GZIP_MAX
+
+
+SCREENS = sorted((FILES / "screens").glob("*.js"))
+
+
+@pytest.mark.parametrize("screen", SCREENS, ids=lambda path: path.stem)
+def test_a_screen_is_shown_once_little_has_come(screen: Path) -> None:
+    """File by file as a browser is sent them: what the page begins with and what one screen adds."""
+    scripts = re.findall(r'src="([^"]+\.js)"', (FILES / "index.html").read_text("utf-8"))
+    needed = closure([*(FILES / name for name in scripts), screen])
+    assert {FILES / "main.js", FILES / "vendor" / "preact.js", screen} <= needed
+    assert sum(len(packed(path.read_bytes())) for path in needed) <= SCRIPT_GZIP_MAX
+
+
+def closure(paths: Sequence[Path]) -> set[Path]:
+    """Return scripts with all that they import at once."""
+    found: set[Path] = set()
+    waiting = [path.resolve() for path in paths]
+    while waiting:
+        path = waiting.pop()
+        if path not in found:
+            found.add(path)
+            waiting += [(path.parent / name).resolve() for name in AT_ONCE.findall(path.read_text("utf-8"))]
+    return found
 
 
 def compressed(pattern: str) -> int:

@@ -22,7 +22,7 @@ import msgspec
 from lateron.api.audit import note_login
 from lateron.api.auth import Failures, Proxies
 from lateron.api.call import Answer, Call, RawHeaders, Send, answer_to, json_answer, refusal
-from lateron.api.pages import STRICT, Page, is_same, page_at
+from lateron.api.pages import STRICT, Page, is_same, packed, page_at, takes_gzip
 from lateron.api.ports import ConsoleSettings, Ports
 from lateron.api.sessions import OLDEST, Session, Sessions, shows
 from lateron.broker.resources import Identity
@@ -238,9 +238,16 @@ class Console:
 
 
 async def _send_page(call: Call, send: Send, page: Page) -> None:
-    same = is_same(page.tag, _header(call, b"if-none-match"))
-    headers = ((b"cache-control", b"no-cache"), (b"content-type", page.kind), (b"etag", page.tag))
-    await _send_raw(call, send, 304 if same else 200, headers, b"" if same else page.body)
+    small = takes_gzip(_header(call, b"accept-encoding"))
+    tag = b"W/" + page.tag if small else page.tag  # Weak: the same file in other bytes (RFC 9110, 8.8.3.3).
+    headers = ((b"cache-control", b"no-cache"), (b"content-type", page.kind), (b"etag", tag),
+               (b"vary", b"Accept-Encoding"))  # fmt: skip
+    if is_same(page.tag, _header(call, b"if-none-match")):
+        await _send_raw(call, send, 304, headers, b"")
+    elif small:
+        await _send_raw(call, send, 200, (*headers, (b"content-encoding", b"gzip")), packed(page.body))
+    else:
+        await _send_raw(call, send, 200, headers, page.body)
 
 
 async def _send_raw(call: Call, send: Send, status: int, headers: RawHeaders, body: bytes) -> None:

@@ -7,7 +7,9 @@ headers; a browser that keeps to them runs no script but ours and talks to nobod
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Mapping
+from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
@@ -75,3 +77,18 @@ def page_at(pages: Mapping[str, Page], path: str) -> Page | None:
 def is_same(tag: bytes, asked: bytes) -> bool:
     """Whether a browser that sent ``If-None-Match: asked`` has the file already."""
     return any(one.strip().removeprefix(b"W/") in {tag, b"*"} for one in asked.split(b","))
+
+
+def takes_gzip(accepted: bytes) -> bool:
+    """Whether a browser that sent ``Accept-Encoding: accepted`` can read gzip, and does not rule it out (RFC 9110)."""
+    for one in accepted.lower().split(b","):
+        coding, _, parameter = one.partition(b";")
+        if coding.strip() == b"gzip":
+            return parameter.replace(b" ", b"") not in {b"q=0", b"q=0.0", b"q=0.00", b"q=0.000"}
+    return False
+
+
+@lru_cache(maxsize=256)
+def packed(body: bytes) -> bytes:
+    """Return a file compressed with gzip. No secret is in one, so its length may tell what it likes."""
+    return gzip.compress(body, mtime=0)
