@@ -94,6 +94,7 @@ _TAGS: Final = (
     "Flow control",
     "Keys",
     "Tokens",
+    "Users",
     "Audit",
     "Server",
     "Catcher",

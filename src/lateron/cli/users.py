@@ -169,10 +169,10 @@ def _password(file: Path | None) -> str:
         return _read(file)
     if not sys.stdin.isatty():
         raise Failed("expected --password-file: nobody can be asked for a password here", USAGE)
-    password = getpass.getpass("Password: ", sys.stderr)
-    if getpass.getpass("Again: ", sys.stderr) != password:
+    typed = getpass.getpass("Password: ", sys.stderr)
+    if getpass.getpass("Again: ", sys.stderr) != typed:
         raise Failed("the two passwords differ; nothing was changed", USAGE)
-    return password
+    return typed
 
 
 def _read(file: Path) -> str:
