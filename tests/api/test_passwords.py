@@ -9,11 +9,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from tests.api.raw import Answer
+from tests.api.raw import Answer, until
 from tests.api.test_console import JSON, SESSION, Browser, told
 from tests.api.world import ADMIN, CHEAP, TRUSTED, World, as_json, living
 
-from lateron.api.passwords import MOST_WAITING, Hashing, Tried, new_secret
+from lateron.api.passwords import MOST_WAITING, Hashing, Tried, network_of, new_secret
 from lateron.core.guessing import ADDRESS, NAME
 from lateron.core.password import Cost, is_current
 from lateron.core.values import MINUTE, SECOND
@@ -156,6 +156,52 @@ def test_who_tries_many_names_is_slowed_down_by_address() -> None:
         assert (await browser.log_in(ADMIN, ("X-Forwarded-For", "2001:db8::1"))).status == 200, "a token is no guess"
 
     told(story, trusted_proxies=TRUSTED)
+
+
+@pytest.mark.promise("D-54")
+def test_guesses_at_once_are_no_more_than_guesses_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A failure that is counted only when it is one would let a thousand through together."""
+    held, compared = threading.Event(), list[str]()
+    real = Hashing._verify
+
+    def slow(self: Hashing, password: str, stored: str | None) -> bool:
+        compared.append(password)
+        held.wait(60)
+        return real(self, password, stored)
+
+    monkeypatch.setattr(Hashing, "_verify", slow)
+
+    async def story(browser: Browser) -> None:
+        await make(browser.world)
+        tries = [
+            asyncio.create_task(try_in(browser, password=f"guess {n}", address=f"198.51.100.{n}")) for n in range(20)
+        ]
+        refused = 20 - (NAME.free + 1)
+        await until(lambda: sum(one.done() for one in tries) >= refused)
+        held.set()
+        statuses = sorted([(await one).status for one in tries])
+        assert statuses == [401] * (NAME.free + 1) + [429] * refused
+        assert len(compared) == NAME.free + 1
+
+    told(story, trusted_proxies=TRUSTED)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("198.51.100.1", "198.51.100.1", True),
+        ("198.51.100.1", "198.51.100.2", False),
+        ("198.51.100.1", "::ffff:198.51.100.1", True),
+        ("2001:db8::1", "2001:db8::2", True),
+        ("2001:db8::1", "2001:db8:0:1::1", False),
+        ("fe80::1%eth0", "fe80::1%eth1", True),
+        ("not an address", "not another one", False),
+    ],
+)
+def test_failures_of_one_network_are_one_count(one: str, other: str, same: bool) -> None:
+    """Where addresses are free, counting each is counting none."""
+    assert (network_of(one) == network_of(other)) is same
+    assert network_of(None) == b"", "a socket of this machine has none"
 
 
 def test_own_password_does_not_pay_for_guesses() -> None:

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from hashlib import sha256
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_address
 from typing import Final, TypeVar
 
 from lateron.broker.resources import Resources
@@ -146,7 +146,7 @@ class Passwords:
             Overloaded: Too many are being compared.
         """
         now = Millis(self._clock.mono() // _NANOS)
-        named, addressed = sha256(name.encode("utf-8", "surrogatepass")).digest(), _network(address)
+        named, addressed = sha256(name.encode("utf-8", "surrogatepass")).digest(), network_of(address)
         wait = max(self._names.wait(named, now), self._addresses.wait(addressed, now) if addressed else 0)
         if wait:
             raise TooManyTries(-(-wait // SECOND))
@@ -175,7 +175,7 @@ class Passwords:
             await self._writer.run(lambda *_: self._users.rehash(user, hashed))
 
 
-def _network(address: str | None) -> bytes:
+def network_of(address: str | None) -> bytes:
     """Return what failures of an address are counted for; nothing for a socket without one.
 
     Of IPv6 the first 64 bits: the others are its owner's to choose.
@@ -187,4 +187,4 @@ def _network(address: str | None) -> bytes:
     except ValueError:
         return sha256(address.encode()).digest()
     ip = getattr(ip, "ipv4_mapped", None) or ip
-    return ip.packed if ip.version == 4 else ip_network((ip, 64), strict=False).network_address.packed
+    return ip.packed if ip.version == 4 else ip.packed[:8]

@@ -41,8 +41,8 @@ function ByPassword() {
   const password = useRef(null);
   const { error, busy, submit } = useSignIn(() => ({ name: name.current.value.trim(), password: password.current.value }), "The name or the password is wrong.");
   return html`<form onSubmit=${submit}>
-    <${Field} label="Name"><input ref=${name} required maxlength="100" autocomplete="username" autocapitalize="none" spellcheck="false" /><//>
-    <${Field} label="Password"><input ref=${password} type="password" required maxlength="1024" autocomplete="current-password" /><//>
+    <${Field} label="Name"><input ref=${name} required autocomplete="username" autocapitalize="none" spellcheck="false" /><//>
+    <${Field} label="Password"><input ref=${password} type="password" required autocomplete="current-password" /><//>
     <${Problem} text=${error} />
     <button class="button primary" type="submit" aria-busy=${busy}>Sign in</button>
   </form>`;
