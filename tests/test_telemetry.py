@@ -71,6 +71,7 @@ def test_field_never_replaces_what_every_line_has() -> None:
         {"url": "/v2/publish/http://x?a=1&qstash_token=CANARY&b=2"},
         {"key": "sig_CANARYCANARYCANARYCANARY1234"},
         {"note": "password ltrn_CANARYCANARYCANARY-_1234"},
+        {"row": "$scrypt$ln=15,r=8,p=3$c2FsdCBvZiBhIHVzZXI$CANARY+/CANARY"},
         {"body": b"CANARY"},
         {"error": ValueError("Bearer CANARY")},
     ],

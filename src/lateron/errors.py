@@ -89,6 +89,16 @@ class TooLarge(RequestError):
     status = 413
 
 
+class TooManyTries(RequestError):
+    """Somebody has failed to log in too often; he may try again in ``retry_after`` seconds."""
+
+    status = 429
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__(f"too many failed logins; try again in {retry_after} s")
+        self.retry_after = retry_after
+
+
 class ServiceError(LateronError):
     """The service cannot serve a correct request now."""
 

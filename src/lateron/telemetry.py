@@ -44,6 +44,7 @@ _SECRET_LOOKS: Final = re.compile(
     r"(?P<keep>\b[Bb]earer +|\b[Bb]asic +|qstash_token=|QSTASH_TOKEN=)[^\s&\"',;]+"
     r"|\bsig_[A-Za-z0-9]{16,}"
     r"|\bltrn_[A-Za-z0-9_-]{16,}"
+    r"|\$scrypt\$[A-Za-z0-9+/=,$]{16,}"
     r"|\beyJ[A-Za-z0-9_+/=-]{16,}(?:\.[A-Za-z0-9_=-]+)*"
 )
 _CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]")

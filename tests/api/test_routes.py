@@ -16,6 +16,7 @@ from lateron.api.routes import Access, Route
 A_BATCH = as_json([{"destination": "https://example.com"}])
 A_JOB = as_json({"kind": "cancel", "filter": {"label": "nobody"}})
 
+A_USER = as_json({"name": "berta", "scope": "read", "password": "as long as need be"})
 ENDPOINTS = as_json({"endpoints": [{"url": "https://example.com/x", "name": "x"}]})
 
 
@@ -97,6 +98,10 @@ TABLE = {
     "POST /lateron/v1/tokens": Row(ADMINS, "/lateron/v1/tokens", 201, 201, b'{"name":"ci","scope":"read"}'),
     "DELETE /lateron/v1/tokens/{tokenName}": Row(ADMINS, "/lateron/v1/tokens/spare", 200, 404),
     "POST /lateron/v1/tokens/{tokenName}/reset": Row(ADMINS, "/lateron/v1/tokens/spare/reset", 200, 404),
+    "GET /lateron/v1/users": Row(ADMINS, "/lateron/v1/users", 200, 403),
+    "POST /lateron/v1/users": Row(ADMINS, "/lateron/v1/users", 201, 403, A_USER),
+    "PATCH /lateron/v1/users/{userName}": Row(ADMINS, "/lateron/v1/users/anna", 200, 403, b'{"scope":"read"}'),
+    "DELETE /lateron/v1/users/{userName}": Row(ADMINS, "/lateron/v1/users/anna", 200, 403),
     "GET /lateron/v1/config": Row(ADMINS, "/lateron/v1/config", 200, 200),
     "GET /lateron/v1/audit": Row(ADMINS, "/lateron/v1/audit", 200, 200),
     "GET /lateron/v1/messages/{messageId}": Row(READ, "/lateron/v1/messages/{message}", 200, 404),
@@ -139,6 +144,7 @@ async def furnished(world: World) -> dict[str, str]:
     await world.ask("POST", "/v2/topics/orders/endpoints", body=ENDPOINTS)
     await world.ask("POST", "/v2/queues", ADMIN, b'{"queueName":"line"}')
     await world.ask("POST", "/lateron/v1/tokens", ADMIN, b'{"name":"spare","scope":"admin"}')
+    await world.ask("POST", "/lateron/v1/users", ADMIN, A_USER.replace(b"berta", b"anna"))
     job = await world.ask("POST", "/lateron/v1/jobs", ADMIN, A_JOB)
     return {"message": message, "letter": letter, "job": str(job.json()["jobId"])}
 

@@ -18,6 +18,7 @@ from tests.api.raw import Answer, Front, exchange, serving, until
 
 from lateron.api.app import Api
 from lateron.api.heads import Limits as ConnectionLimits
+from lateron.api.passwords import Hashing
 from lateron.api.ports import Ports
 from lateron.broker.bulk import Broker
 from lateron.broker.history import History
@@ -25,6 +26,7 @@ from lateron.broker.resources import Resources
 from lateron.broker.views import KeyPair, Limits, Result
 from lateron.catcher import Catcher
 from lateron.core.destination import Destination
+from lateron.core.password import Cost
 from lateron.core.quota import QUOTAS
 from lateron.core.values import Claimed, Millis, Outcome, Tenant
 from lateron.errors import InvalidDestination
@@ -42,6 +44,7 @@ TOKENS = (
     (OTHER, 2, "admin"),
 )
 NOW: Millis = 1_800_000_000_000
+CHEAP = Cost(4, 8, 1)  # What hashing a password costs in this world: next to nothing.
 PRIVATE = "10.6.6.6"  # The address that the guard of this world refuses.
 
 
@@ -94,6 +97,7 @@ class World:
             catcher=Catcher(self.clock, self._all_keys),
             pause=self._pause,
             boards=broker.boards,
+            hashing=Hashing(CHEAP),
         )
         self.api = Api(replace(ports, **changes))
         self.front: Front
@@ -138,7 +142,7 @@ class World:
     async def state(self) -> dict[str, Any]:
         """Return all that a tenant can see, from messages to tokens."""
         lists = ("messages", "events", "dlq", "schedules", "keys", "topics", "queues", "flowControl")
-        ours = ("catcher", "destinations", "delivery", "tokens", "jobs")
+        ours = ("catcher", "destinations", "delivery", "tokens", "users", "jobs")
         paths = [*(f"/v2/{name}" for name in lists), *(f"/lateron/v1/{name}" for name in ours)]
         found = {
             f"{token}{path}": (await self.ask("GET", path, token)).json() for path in paths for token in (ADMIN, OTHER)

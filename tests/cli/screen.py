@@ -5,13 +5,19 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from select import select
 
 from tests.support.poll import PATIENCE_S
 
 
-def on_terminal(argv: list[str], environ: Mapping[str, str], typed: str = "", width: int = 80) -> tuple[int, str]:
+def on_terminal(
+    argv: list[str],
+    environ: Mapping[str, str],
+    typed: str = "",
+    width: int = 80,
+    answers: Sequence[tuple[str, str]] = (),
+) -> tuple[int, str]:
     """Run a command on a terminal; return its exit code and all that the screen showed.
 
     Args:
@@ -19,6 +25,8 @@ def on_terminal(argv: list[str], environ: Mapping[str, str], typed: str = "", wi
         environ: Variables to add.
         typed: What the user types; it waits in the terminal until somebody reads it.
         width: Columns.
+        answers: What the screen shows in the end, and what the user types then; for what reads unseen and forgets what
+            was typed before.
     """
     import fcntl
     import pty
@@ -32,12 +40,15 @@ def on_terminal(argv: list[str], environ: Mapping[str, str], typed: str = "", wi
     process = subprocess.Popen(
         [sys.executable, "-m", "lateron", *argv],
         stdin=theirs, stdout=theirs, stderr=theirs, env={**kept, "TERM": "xterm", **environ},
+        start_new_session=True,  # Or what asks for the terminal of its session would get that of the tests.
     )  # fmt: skip
     os.close(theirs)
     os.write(ours, typed.encode())
-    shown = b""
+    shown, left = b"", list(answers)
     while piece := _read(ours):
         shown += piece
+        if left and shown.endswith(left[0][0].encode()):
+            os.write(ours, f"{left.pop(0)[1]}\n".encode())
     os.close(ours)
     try:
         return process.wait(PATIENCE_S), shown.decode()

@@ -47,6 +47,11 @@ def _world(server: Server, endpoint: Endpoint, tmp_path: Path, monkeypatch: pyte
     for name in ("ci", "ops", "spare"):
         server.call("DELETE", f"/lateron/v1/tokens/{name}")
     post("/lateron/v1/tokens", body={"name": "spare", "scope": "read"})
+    for name in ("anna", "ben"):
+        server.call("DELETE", f"/lateron/v1/users/{name}")
+    (tmp_path / "secret.txt").write_text("four words are enough\n", "utf-8")
+    if "berta" not in server.call("GET", "/lateron/v1/users").text:  # To hash a password takes its time.
+        post("/lateron/v1/users", body={"name": "berta", "scope": "read", "password": "four words are enough"})
     endpoint.answers(Answer(500))
     dead = post(f"/v2/publish/{endpoint.url}", ("Upstash-Retries", "0"))["messageId"]
     letters = until(lambda: server.call("GET", f"/v2/dlq?messageId={dead}").json["messages"], "the dead letter")

@@ -60,6 +60,11 @@ def test_store_is_changed_beside_its_running_server(tmp_path: Path, shell: Shell
         shell.run("tokens", "revoke", "rescue", "--yes", *there)
         until(lambda: status(server, renewed) == 401, "the server to refuse the token")
 
+        records = server.call("GET", "/lateron/v1/audit").json["records"]
+        done = [(one["action"], one["by"], one["object"]) for one in records]
+        expected = [("token.revoke", "rescue"), ("token.reset", "rescue"), ("token.create", "rescue (manage)")]
+        assert done == [(action, "operator", what) for action, what in expected]
+        assert not [one for one in records if token in str(one) or renewed in str(one)]
         assert [one["name"] for one in shell.items("tokens", "list", *there)] == ["development"]
         assert "not found" in shell.refused("tokens", "revoke", "rescue", "--yes", *there)
         assert "scope: expected" in shell.refused("tokens", "create", "a", "--scope", "x", *there, code=exits.USAGE)

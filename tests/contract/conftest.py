@@ -8,6 +8,17 @@ from pathlib import Path
 import pytest
 from tests.contract.house import House, copied, furnish
 
+from lateron.api import passwords
+from lateron.core.password import Cost
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cheap_passwords() -> Iterator[None]:
+    """Let hashing a password cost next to nothing: here many are made."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(passwords, "COST", Cost(4, 8, 1))
+        yield
+
 
 @pytest.fixture(scope="session")
 def furnished(tmp_path_factory: pytest.TempPathFactory) -> Path:

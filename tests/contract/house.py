@@ -241,6 +241,9 @@ def _arrange(house: House, user: DevUser) -> None:
     ):
         answer = house.ask(method, target, body.encode(), headers, user.token)
         assert answer.status in {200, 201}, answer
+    if user is ALICE:
+        one = f'{{"name": "user-{mine}", "scope": "read", "password": "known to nobody"}}'
+        assert house.ask("POST", "/lateron/v1/users", one.encode(), {}, user.token).status == 201
 
 
 def _publish(house: House, token: str, target: str, *headers: tuple[str, str]) -> str:

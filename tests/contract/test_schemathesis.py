@@ -307,7 +307,7 @@ def sent_names(response: requests.Response) -> set[str]:
     request = response.request
     path, _, query = str(request.url).partition("?")
     names = {"body", "query", "destination", "topic", "message", "dead letter", "job", "headers", "http request", "url"}
-    names |= {"schedule", "cron", "queue", "flow-control key", "group", "name", "token"} | {
+    names |= {"schedule", "cron", "queue", "flow-control key", "group", "name", "token", "user"} | {
         str(name).lower() for name in request.headers
     }
     names |= {unquote(part.partition("=")[0].replace("+", " ")).lower() for part in query.split("&") if part}

@@ -140,6 +140,10 @@ ELSEWHERE: Final = frozenset(
         "POST /lateron/v1/tokens",
         "DELETE /lateron/v1/tokens/{tokenName}",
         "POST /lateron/v1/tokens/{tokenName}/reset",
+        "GET /lateron/v1/users",  # It is the first user's to say who logs in.
+        "POST /lateron/v1/users",
+        "PATCH /lateron/v1/users/{userName}",
+        "DELETE /lateron/v1/users/{userName}",
         "GET /v2/dlq/{dlqId}",
         "DELETE /v2/dlq/{dlqId}",
         "POST /v2/dlq/retry/{dlqId}",

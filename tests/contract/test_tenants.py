@@ -43,6 +43,7 @@ class Hers(NamedTuple):
     schedule: str
     host: str  # Paused.
     token: str  # Name of one that may read.
+    user: str  # Of the console.
     job: str  # A bulk job, at rest.
     ids: frozenset[str]  # Every id that she can see.
 
@@ -180,6 +181,12 @@ TABLE: Final[dict[str, list[Row]]] = {
     "POST /lateron/v1/tokens": [Row("/lateron/v1/tokens", 201, '{"name":"<token>","scope":"read"}', own=True)],
     "DELETE /lateron/v1/tokens/{tokenName}": [Row("/lateron/v1/tokens/<token>", 404)],
     "POST /lateron/v1/tokens/{tokenName}/reset": [Row("/lateron/v1/tokens/<token>/reset", 404)],
+    "GET /lateron/v1/users": [Row("/lateron/v1/users", 403)],
+    "POST /lateron/v1/users": [
+        Row("/lateron/v1/users", 403, '{"name":"bob","scope":"read","password":"long as need be"}')
+    ],
+    "PATCH /lateron/v1/users/{userName}": [Row("/lateron/v1/users/<user>", 403, '{"scope":"read"}')],
+    "DELETE /lateron/v1/users/{userName}": [Row("/lateron/v1/users/<user>", 403)],
     "GET /lateron/v1/messages/{messageId}": [
         Row("/lateron/v1/messages/<message>", 404),
         Row("/lateron/v1/messages/<delivered>", 404),
@@ -228,6 +235,7 @@ def hers(house: House) -> Hers:
         schedule=f"scheduled-{ALICE.tenant}",
         host=f"host-{ALICE.tenant}.example:443",
         token=f"token-{ALICE.tenant}",
+        user=f"user-{ALICE.tenant}",
         job=house.ask("GET", "/lateron/v1/jobs").json["jobs"][0]["jobId"],
         ids=seen,
     )
@@ -296,13 +304,8 @@ def test_other_user_gets_nothing_of_hers_and_changes_nothing(route: str, row: Ro
     named = filled(f"{row.target} {row.body} {row.headers}", hers)
     told = answer.body.decode()
     assert not set(ID.findall(told)) & (hers.ids - set(ID.findall(named)))
-    assert [
-        text for text in (hers.group, hers.queue, hers.key, hers.schedule, hers.host, hers.token) if text in told
-    ] == [
-        text
-        for text in (hers.group, hers.queue, hers.key, hers.schedule, hers.host, hers.token)
-        if text in told and text in named
-    ]
+    hidden = (hers.group, hers.queue, hers.key, hers.schedule, hers.host, hers.token, hers.user)
+    assert [text for text in hidden if text in told] == [text for text in hidden if text in told and text in named]
 
 
 # Without those that nobody has any more: who was delivered cannot be cancelled, and the catcher forgets.

@@ -162,7 +162,7 @@ def test_the_console_works_through_it(front: Front, browser: Browser) -> None:
 
     page.goto(f"{front.url}/console")
     page.get_by_label("Token").fill(front.server.token)
-    page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("button", name="Sign in with the token").click()
 
     expect(page.locator("nav").first).to_be_visible()
     page.goto(f"{front.url}/console/queues")

@@ -21,6 +21,7 @@ WALKS = {
     "SCAN node": "incarnations, forgotten after their history",
     "SCAN tenant": "one row for each user",
     "SCAN token": "as above",
+    "SCAN account": "as above",
     "SCAN signing_key": "as above",
     "SCAN data_key": "one row for each rotation",
     "SCAN store": "one row",

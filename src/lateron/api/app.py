@@ -28,6 +28,7 @@ from lateron.api import (
     schedules,
     stream,
     tokens,
+    users,
 )
 from lateron.api.audit import ACTIONS, complete, note_of
 from lateron.api.auth import Failures, Proxies, RateLimit, Token, identify, token_of
@@ -115,6 +116,10 @@ ROUTES: Final = (
     Route("POST", "/lateron/v1/tokens", ADMIN, tokens.create_token),
     Route("DELETE", "/lateron/v1/tokens/{tokenName}", ADMIN, tokens.revoke_token),
     Route("POST", "/lateron/v1/tokens/{tokenName}/reset", ADMIN, tokens.reset_token),
+    Route("GET", "/lateron/v1/users", ADMIN, users.list_users),
+    Route("POST", "/lateron/v1/users", ADMIN, users.create_user),
+    Route("PATCH", "/lateron/v1/users/{userName}", ADMIN, users.change_user),
+    Route("DELETE", "/lateron/v1/users/{userName}", ADMIN, users.remove_user),
     Route("GET", "/lateron/v1/audit", ADMIN, audit.list_records),
     Route("GET", "/lateron/v1/config", ADMIN, resources.configuration),
     Route("GET", "/lateron/v1/catcher", READ, resources.list_catchers),

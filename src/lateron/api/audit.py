@@ -58,6 +58,9 @@ ACTIONS: Final[Mapping[str, str]] = {
     "POST /lateron/v1/tokens": "token.create",
     "DELETE /lateron/v1/tokens/{tokenName}": "token.revoke",
     "POST /lateron/v1/tokens/{tokenName}/reset": "token.reset",
+    "POST /lateron/v1/users": "user.create",
+    "PATCH /lateron/v1/users/{userName}": "user.change",
+    "DELETE /lateron/v1/users/{userName}": "user.remove",
     "POST /lateron/v1/messages/{messageId}/retry": "message.retry",
     "POST /lateron/v1/jobs": "job.create",
     "POST /lateron/v1/jobs/{jobId}/cancel": "job.cancel",
@@ -66,13 +69,15 @@ ACTIONS: Final[Mapping[str, str]] = {
 }
 UNCHANGING: Final = frozenset(("POST /lateron/v1/destinations/{host}/test",))  # Needs the scope and changes nothing.
 OPERATOR: Final[Tenant] = 1  # The first user of a server.
-_CREATED: Final = frozenset(("deadLetter.retry", "schedule.set", "schedule.run", "token.create", "job.create"))
+_CREATED: Final = frozenset(
+    ("deadLetter.retry", "schedule.set", "schedule.run", "token.create", "user.create", "job.create")
+)
 
 
 def note_of(ports: Ports, call: Call, action: str) -> Note:
     """Return the note of a call whose caller is known."""
     who = call.who
-    kind = "session" if call.session is not None else "token"
+    kind = _kind(who) if call.session is not None else "token"
     try:
         chosen = audit.told(parse_query(call.query))
     except RequestError:
@@ -91,19 +96,36 @@ def note_of(ports: Ports, call: Call, action: str) -> Note:
     )
 
 
-async def note_login(ports: Ports, call: Call, who: Identity | None, action: str, status: int = 200) -> None:
-    """Note that somebody logged in or out, or failed to; that nobody knows who it was is the first user's to see."""
+async def note_login(
+    ports: Ports, call: Call, who: Identity | None, action: str, status: int = 200, tried: str = ""
+) -> None:
+    """Note that somebody logged in or out, or failed to; that nobody knows who it was is the first user's to see.
+
+    Args:
+        ports: Has the writer.
+        call: The request.
+        who: Whose login it is; None if it failed.
+        action: What was done.
+        status: Of the answer.
+        tried: Name of a user of the console that failed; nothing that is no user's, for it may be a password.
+    """
     note = Note(
         tenant=OPERATOR if who is None else who.tenant,
         time=ports.clock.wall(),
         request=call.id,
-        kind="nobody" if who is None else "session",
+        kind="nobody" if who is None else _kind(who),
         who="" if who is None else who.name or who.user,
         address=call.caller_ip or "",
         action=action,
+        object=tried,
         status=status,
     )
     await ports.writer.run(lambda broker, _: broker.keep(note))
+
+
+def _kind(who: Identity) -> str:
+    """Return by what somebody is logged in: as a user, with a password, or with a token."""
+    return "user" if who.person else "session"
 
 
 async def complete(ports: Ports, call: Call, status: int) -> None:

@@ -158,7 +158,7 @@ class RateLimit:
         self._limit = limit
         self._clock = clock
         self._second = 0
-        self._used: dict[tuple[int, str, str], int] = {}
+        self._used: dict[tuple[int, bool, str], int] = {}
 
     def take(self, identity: Identity) -> Answer | None:
         """Count a call; return the answer if it is one too many."""
@@ -168,7 +168,7 @@ class RateLimit:
         if second != self._second:
             self._second = second
             self._used.clear()
-        key = (identity.tenant, identity.user, identity.name)
+        key = (identity.tenant, identity.person, identity.name)
         used = self._used[key] = self._used.get(key, 0) + 1
         if used <= self._limit:
             return None

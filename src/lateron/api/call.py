@@ -17,7 +17,7 @@ from msgspec import Struct
 from lateron.broker.resources import Identity
 from lateron.core.audit import Note, named
 from lateron.core.values import Filter
-from lateron.errors import LateronError, NotSupported, Overloaded, StorageFull, TooLarge
+from lateron.errors import LateronError, NotSupported, Overloaded, StorageFull, TooLarge, TooManyTries
 from lateron.telemetry import Log
 
 log = Log("lateron.api")
@@ -302,6 +302,8 @@ def answer_to(error: LateronError) -> Answer:
         return refusal(error.status, "too much is under way; try again soon", _retry_after(error.retry_after))
     if isinstance(error, StorageFull):
         return refusal(error.status, "the storage is full; nothing was stored", _retry_after(FULL_RETRY_AFTER_S))
+    if isinstance(error, TooManyTries):
+        return refusal(error.status, str(error), _retry_after(error.retry_after))
     if error.status < 500 or isinstance(error, NotSupported):
         headers = ((b"www-authenticate", b"Bearer"),) if error.status == 401 else ()
         return refusal(error.status, str(error), headers)

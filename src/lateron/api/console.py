@@ -14,6 +14,7 @@ why the name matters (``Host``): a page of another site can give its own name ou
 
 from __future__ import annotations
 
+from functools import partial
 from ipaddress import ip_address
 from typing import Any, Final
 
@@ -23,8 +24,9 @@ from lateron.api.audit import note_login
 from lateron.api.auth import Failures, Proxies
 from lateron.api.call import Answer, Call, RawHeaders, Send, answer_to, json_answer, refusal
 from lateron.api.pages import STRICT, Page, is_same, packed, page_at, takes_gzip
+from lateron.api.passwords import Passwords
 from lateron.api.ports import ConsoleSettings, Ports
-from lateron.api.sessions import OLDEST, Session, Sessions, shows
+from lateron.api.sessions import OLDEST, Session, Sessions, Whose, shows
 from lateron.broker.resources import Identity
 from lateron.core.token import Access, may
 from lateron.core.values import SECOND
@@ -37,17 +39,29 @@ ROOT: Final = b"/console"
 SAFE: Final = frozenset(("GET", "HEAD"))
 CSRF: Final = b"lateron-csrf"
 _SESSION: Final = b"/console/api/session"
-_LOGIN_BYTES: Final = 8192
+_LOGIN_BYTES: Final = 16_384  # The longest password, each character written as two escapes, and a name.
 _INSECURE: Final = (
-    "this connection is plain HTTP, on which anybody on the way can read a token: serve HTTPS (--tls-cert, --tls-key), "
-    "put a proxy with TLS before the server and name it in --trusted-proxy, or come through a tunnel to localhost"
+    "this connection is plain HTTP, on which anybody on the way can read a token or a password: serve HTTPS "
+    "(--tls-cert, --tls-key), put a proxy with TLS before the server and name it in --trusted-proxy, or come through a "
+    "tunnel to localhost"
 )
 
 
 class Login(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The body of a login."""
+    """The body of a login: a token, or a name and a password."""
 
-    token: str
+    token: str | None = None
+    name: str | None = None
+    password: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse any other pair."""
+        if (self.token is None) == (self.name is None) or (self.name is None) != (self.password is None):
+            raise ValueError("neither the one nor the other")
+
+    def __repr__(self) -> str:
+        """Tell no secret."""
+        return "Login()"
 
 
 class Console:
@@ -58,7 +72,8 @@ class Console:
         self._settings = settings
         self._proxies = proxies
         self._failures = failures
-        self._sessions = Sessions(ports.authenticate, ports.clock)
+        self._sessions = Sessions(ports.clock)
+        self._passwords = Passwords(ports.hashing, ports.resources, ports.writer, ports.clock)
 
     async def serve(self, call: Call, send: Send) -> None:
         """Answer one request."""
@@ -123,7 +138,9 @@ class Console:
             return self._answer(call, session)
         guest = self._settings.guest
         if guest is not None and _is_local(_host(call)) and not _is_foreign(call):
-            return self._begun(call, guest)
+            begun = self._begun(call, partial(self._ports.authenticate, guest))
+            if begun is not None:
+                return begun[0]
         return refusal(401, "nobody is logged in" if self._is_private(call) else _INSECURE)
 
     async def _log_in(self, call: Call) -> Answer:
@@ -134,31 +151,47 @@ class Console:
         if not _header(call, b"content-type").lower().startswith(b"application/json"):
             return refusal(400, "Content-Type: expected application/json")
         try:
-            token = msgspec.json.decode(await call.small_body(_LOGIN_BYTES), type=Login).token
+            given = msgspec.json.decode(await call.small_body(_LOGIN_BYTES), type=Login)
         except (msgspec.DecodeError, UnicodeDecodeError):
-            return refusal(400, 'expected {"token": "..."}')
-        answer = self._begun(call, token.encode())
-        if answer.status == 200:
-            await note_login(self._ports, call, self._ports.authenticate(token.encode()), "login")
+            return refusal(400, 'expected {"token": "..."} or {"name": "...", "password": "..."}')
+        whose = await self._whose(call, given)
+        begun = None if whose is None else self._begun(call, whose)
+        if begun is not None:
+            answer, who = begun
+            await note_login(self._ports, call, who, "login")
             return answer
         log.warning("login failed", caller=call.caller_ip)
         if self._failures.slow_down(call.caller_ip):
             await self._ports.pause()  # Why no record: who guesses must not fill the log; the first ones are in it.
         else:
-            await note_login(self._ports, call, None, "login.failed", 401)
-        return answer
+            await note_login(self._ports, call, None, "login.failed", 401, self._known(given))
+        return refusal(401, "this is not a valid token" if given.token is not None else "wrong name or password")
 
-    def _begun(self, call: Call, token: bytes) -> Answer:
-        """Open a session under a new number; whatever one was open before is closed."""
+    async def _whose(self, call: Call, given: Login) -> Whose | None:
+        """Return what says whom a new session speaks for; None if the password is wrong."""
+        if given.name is None or given.password is None:
+            assert given.token is not None, "a login has the one or the other"
+            return partial(self._ports.authenticate, given.token.encode())
+        proof = await self._passwords.proof(given.name, given.password, call.caller_ip)
+        return None if proof is None else partial(self._ports.resources.identify, proof)
+
+    def _known(self, given: Login) -> str:
+        """Return the name that somebody tried, if it is one; else it may be a password in the wrong field."""
+        user = None if given.name is None else self._ports.resources.users.named(given.name)
+        return "" if user is None else user.name
+
+    def _begun(self, call: Call, whose: Whose) -> tuple[Answer, Identity] | None:
+        """Open a session under a new number, if it is anybody's; whatever one was open before is closed."""
         old = self._cookie(call)
         if old is not None:
             self._sessions.end(old)
-        begun = self._sessions.begin(token)
+        begun = self._sessions.begin(whose)
         if begun is None:
-            return refusal(401, "this is not a valid token")
+            return None
         number, session = begun
-        log.info("logged in", user=session.identity.user, scope=session.identity.scope, caller=call.caller_ip)
-        return self._answer(call, session, (self._set_cookie(call, number, OLDEST // SECOND),))
+        who = session.identity
+        log.info("logged in", user=who.user, by=who.name, scope=who.scope, caller=call.caller_ip)
+        return self._answer(call, session, (self._set_cookie(call, number, OLDEST // SECOND),)), who
 
     async def _log_out(self, call: Call) -> Answer:
         number = self._cookie(call)
@@ -174,6 +207,7 @@ class Console:
     def _answer(self, call: Call, session: Session, headers: RawHeaders = ()) -> Answer:
         content: dict[str, Any] = {
             "user": session.identity.user,
+            "name": session.identity.name,
             "role": "admin" if may(session.identity.scope, Access.CHANGE) else "read",
             "csrf": session.csrf,
             "environment": self._settings.environment,

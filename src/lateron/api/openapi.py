@@ -29,6 +29,7 @@ from lateron.api.openapi_live import live_paths
 from lateron.api.openapi_options import PUBLISH_OPTIONS, publish_headers
 from lateron.api.openapi_queues import QUEUE_SCHEMA, queue_paths
 from lateron.api.openapi_tokens import token_paths, token_schemas
+from lateron.api.openapi_users import user_paths, user_schemas
 
 _ID: Final = "msg_019a8e7d5c0041c2b3d4e5f60718293a"
 _DLQ_ID: Final = "1763800000000-019a8e7d5c0041c2b3d4e5f60718293a"
@@ -93,6 +94,7 @@ _TAGS: Final = (
     "Flow control",
     "Keys",
     "Tokens",
+    "Users",
     "Audit",
     "Server",
     "Catcher",
@@ -131,6 +133,7 @@ def document() -> Json:
             **group_paths(),
             **flow_paths(),
             **token_paths(),
+            **user_paths(),
             **audit_paths(),
             **live_paths(),
             **job_paths(),
@@ -514,6 +517,7 @@ def _schemas() -> Json:
         **group_schemas(),
         **flow_schemas(),
         **token_schemas(),
+        **user_schemas(),
         **audit_schemas(),
         **job_schemas(),
         "Keys": _object({"current": text, "next": text}, ["current", "next"]),

@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol
 
 from lateron.api.call import Receive, Scope, Send
 from lateron.api.pages import Page
+from lateron.api.passwords import Hashing
 from lateron.broker.resources import Identity, Resources
 from lateron.broker.views import Answered, Item, KeyPair
 from lateron.core.board import Boards
@@ -110,7 +111,7 @@ class Ports:
     clock: Clock
     quota: Quota
     authenticate: Callable[[bytes], Identity | None]  # The bytes of a token -> whose it is.
-    resources: Resources  # Its tokens; changed on the store's thread only.
+    resources: Resources  # Its tokens and users; changed on the store's thread only.
     keys: Callable[[Tenant], KeyPair | None]
     rotate_keys: Callable[[Tenant], Awaitable[KeyPair]]  # Returns once the new keys are stored.
     check_destination: Callable[[Destination], None]  # Raises InvalidDestination for an address that we refuse.
@@ -129,6 +130,7 @@ class Ports:
     examine: Callable[[Destination], Awaitable[Probe]] | None = None  # Tests a destination.
     tests: Tests = field(default_factory=Tests)
     console: ConsoleSettings | None = None  # None: there is no console.
+    hashing: Hashing = field(default_factory=Hashing)
     dedup_window_ms: Millis = 10 * MINUTE
     rate_limit: int | None = None  # Management calls a second and token.
     in_flight_bytes: int = IN_FLIGHT_BYTES

@@ -1,8 +1,9 @@
 """Who is logged in to the console.
 
-A session is opened with a token and known by a random number that only its cookie and, as a hash, this process
-have. It ends when it was not used for a while, when it is old, when its user logs out, with the process, and
-when its token does: each use asks anew what the token may do. So a session can never do more than its token.
+A session is opened with a token or a password, and known by a random number that only its cookie and, as a hash, this
+process have. It ends when it was not used for a while, when it is old, when its user logs out, with the process, and
+when its token is revoked or its user changed: each use asks anew whose it is. So a session can never do more than what
+it was opened with.
 """
 
 from __future__ import annotations
@@ -25,11 +26,14 @@ MOST: Final = 1000  # Of all users; beyond it the one unused longest ends.
 _BYTES: Final = 32  # 256 bits.
 
 
+Whose = Callable[[], Identity | None]  # Who a session speaks for now; None once it is nobody any more.
+
+
 @dataclass(slots=True)
 class Session:
     """Somebody who is logged in."""
 
-    token: bytes = field(repr=False)  # It was opened with; what it may do is asked at each use.
+    whose: Whose = field(repr=False)  # Asked at each use.
     csrf: str = field(repr=False)  # Only our own pages can read it; they show it with every change.
     opened: Millis
     used: Millis
@@ -40,22 +44,20 @@ class Sessions:
     """All that are open.
 
     Args:
-        authenticate: Says whose a token is now; None once it is nobody's any more.
         clock: Ages them.
     """
 
-    def __init__(self, authenticate: Callable[[bytes], Identity | None], clock: Clock) -> None:
-        self._authenticate = authenticate
+    def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._open: OrderedDict[bytes, Session] = OrderedDict()  # By the hash of the number, last used last.
 
-    def begin(self, token: bytes) -> tuple[str, Session] | None:
-        """Open a session; return the number for its cookie and the session, or None for a token we do not know."""
-        identity = self._authenticate(token)
+    def begin(self, whose: Whose) -> tuple[str, Session] | None:
+        """Open a session; return the number for its cookie and the session, or None if it is nobody's."""
+        identity = whose()
         if identity is None:
             return None
         number, now = secrets.token_urlsafe(_BYTES), self._clock.wall()
-        made = Session(token, secrets.token_urlsafe(_BYTES), now, now, identity)
+        made = Session(whose, secrets.token_urlsafe(_BYTES), now, now, identity)
         self._open[_hash(number)] = made
         if len(self._open) > MOST:
             self._open.popitem(last=False)
@@ -77,7 +79,7 @@ class Sessions:
         found = self._open.get(key)
         if found is None:
             return None
-        identity = self._authenticate(found.token)
+        identity = found.whose()
         if identity is None or now - found.used >= IDLE or now - found.opened >= OLDEST:
             del self._open[key]
             return None

@@ -48,6 +48,7 @@ from lateron.core.values import (
 from lateron.errors import InvalidValue, NotFound
 from lateron.store.rows import StoredRequest
 from lateron.store.sql import LAST, EventKey, Store, TokenRow, Verbs
+from lateron.store.users import UserRow
 
 PAGE_BYTES = 8 << 20  # Of bodies on one page.
 LISTED_BODY = 64 << 10  # A larger body is left out of lists, so it does not count.
@@ -75,6 +76,11 @@ class History(GroupHistory, JobHistory, Rehearsal, AuditHistory):
         """Return all tokens, oldest first."""
         with self._store.transaction() as tx:
             return tx.tokens()
+
+    def users(self) -> list[UserRow]:
+        """Return all users, by name."""
+        with self._store.transaction() as tx:
+            return tx.users()
 
     def message(self, tenant: Tenant, message_id: MessageId, now: Millis) -> MessageView:
         """Return a message until shortly after its end.

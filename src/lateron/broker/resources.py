@@ -1,4 +1,4 @@
-"""What is configured rather than sent: tenants, tokens, signing keys, settings.
+"""What is configured rather than sent: tenants, tokens, users, signing keys, settings.
 
 Read whole at the start and kept in memory; a change is committed first and takes effect then. Tokens may be changed
 by another process too, which the server looks for every few seconds (``adopt_tokens``). When a token was used is
@@ -14,6 +14,7 @@ from hmac import compare_digest
 from msgspec import Struct
 from msgspec.structs import replace
 
+from lateron.broker.users import Users
 from lateron.broker.views import KeyPair
 from lateron.core.token import ADMIN, NewToken
 from lateron.core.values import Millis, Tenant
@@ -22,16 +23,17 @@ from lateron.store.sql import Store, TokenRow
 
 
 class Identity(Struct, frozen=True):
-    """Who a token speaks for, and what it may do."""
+    """Who a token or a user of the console speaks for, and what it may do."""
 
     tenant: Tenant
     user: str
     scope: str = ADMIN  # A key of ``core.token.GRANTS``.
-    name: str = ""  # Of the token.
+    name: str = ""  # Of the token, or of the user of the console.
+    person: bool = False  # Whether it is a user of the console, who came with a password.
 
 
 class Resources:
-    """Tokens and keys of this server.
+    """Tokens, users and keys of this server.
 
     Args:
         store: Where they are kept.
@@ -49,6 +51,7 @@ class Resources:
         self._wall = wall
         self._used: dict[bytes, Millis] = {}  # Since the last ``note_uses``: the first use of each token.
         self.changes = 0  # Of tokens, by this process.
+        self.users = Users(store, wall)
         with store.transaction() as tx:
             self._tenants = tx.tenants()
             self._keep(tx.tokens())
@@ -71,6 +74,13 @@ class Resources:
                 return None
             self._used.setdefault(presented, now)
         return identity
+
+    def identify(self, proof: bytes) -> Identity | None:
+        """Return whom a login of that proof speaks for; nobody once its user was changed or removed."""
+        row = self.users.proven(proof)
+        if row is None:
+            return None
+        return Identity(row.tenant, self._tenants.get(row.tenant, ""), row.scope, row.name, person=True)
 
     def add_token(self, token: bytes, tenant: Tenant, name: str, scope: str, now: Millis) -> None:
         """Store a token by its hash; the token itself is never stored."""

@@ -30,6 +30,7 @@ from lateron.cli.remote import Remote
 from lateron.cli.scheduling import schedule_app, schedules_app
 from lateron.cli.tokens import keys_app, tokens_app
 from lateron.cli.transfer import transfer_app
+from lateron.cli.users import users_app
 from lateron.cli.verifying import verify_app
 from lateron.config import DEFAULT_FILE, Settings, render_toml
 
@@ -157,6 +158,7 @@ for name, group in (
     ("schedules", schedules_app),
     ("groups", groups_app),
     ("tokens", tokens_app),
+    ("users", users_app),
     ("keys", keys_app),
     ("encryption", encryption_app),
     ("config", config_app),

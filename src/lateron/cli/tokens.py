@@ -7,24 +7,15 @@ token. A running server takes that up within five seconds.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from collections.abc import Sequence
+from typing import Annotated, Any
 
 import typer
 
-from lateron.cli.commands import Bundle, command
-from lateron.cli.exits import REFUSED, STORE, Failed
+from lateron.cli.beside import Beside, in_store, tenant
+from lateron.cli.commands import command
 from lateron.cli.remote import Item, Remote, path
 from lateron.cli.selecting import confirmed
-
-if TYPE_CHECKING:
-    from lateron.broker.resources import Resources
-    from lateron.core.values import Millis
-
-T = TypeVar("T")
 
 tokens_app = typer.Typer(help="Tokens: make them, look at them, revoke them.", no_args_is_help=True)
 keys_app = typer.Typer(help="The keys that deliveries are signed with.", no_args_is_help=True)
@@ -33,23 +24,13 @@ NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of the t
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Beside(Bundle):
-    """A store that is changed without its server."""
-
-    data_dir: Annotated[
-        Path | None,
-        typer.Option("--data-dir", metavar="DIRECTORY", help="Change the store here, whether its server runs or not."),
-    ] = None
-
-
 @command(tokens_app, "lateron tokens list", "lateron tokens list --json", name="list")
 def list_tokens(remote: Remote, beside: Beside) -> None:
     """Print all tokens: what each may do, until when, and when it was last used; never the tokens themselves."""
     found = (
         remote.call("GET", path("lateron", "v1", "tokens"))
         if beside.data_dir is None
-        else _in_store(beside.data_dir, lambda resources, _: [_shown(row) for row in resources.tokens(_tenant())])
+        else in_store(beside.data_dir, lambda resources, _: [_shown(row) for row in resources.tokens(tenant())])
     )
 
     def row(token: Item) -> Sequence[str]:
@@ -88,7 +69,12 @@ def create(
         from lateron.core.token import new_token
 
         new = new_token(name, scope, expires)
-        made = _in_store(beside.data_dir, lambda resources, now: _told(resources.create_token(_tenant(), new, now)))
+        made = in_store(
+            beside.data_dir,
+            lambda resources, now: _told(resources.create_token(tenant(), new, now)),
+            "token.create",
+            f"{name} ({scope})",
+        )
     remote.done(made, made["token"])
 
 
@@ -100,7 +86,12 @@ def reset(remote: Remote, beside: Beside, name: NameArgument, yes: YesOption = F
     if beside.data_dir is None:
         made = remote.call("POST", path("lateron", "v1", "tokens", name, "reset"))
     else:
-        made = _in_store(beside.data_dir, lambda resources, now: _told(resources.reset_token(_tenant(), name, now)))
+        made = in_store(
+            beside.data_dir,
+            lambda resources, now: _told(resources.reset_token(tenant(), name, now)),
+            "token.reset",
+            name,
+        )
     remote.done(made, made["token"])
 
 
@@ -112,7 +103,9 @@ def revoke(remote: Remote, beside: Beside, name: NameArgument, yes: YesOption = 
     if beside.data_dir is None:
         answer = remote.call("DELETE", path("lateron", "v1", "tokens", name))
     else:
-        _in_store(beside.data_dir, lambda resources, now: resources.revoke_token(_tenant(), name, now))
+        in_store(
+            beside.data_dir, lambda resources, now: resources.revoke_token(tenant(), name, now), "token.revoke", name
+        )
         answer = {}
     remote.done(answer, f"revoked {name}")
 
@@ -140,44 +133,6 @@ _JSON = {"Content-Type": "application/json"}
 def _print_keys(remote: Remote, keys: Item) -> None:
     lines = f'QSTASH_CURRENT_SIGNING_KEY="{keys["current"]}"\nQSTASH_NEXT_SIGNING_KEY="{keys["next"]}"'
     remote.done(keys, lines)
-
-
-def _in_store(directory: Path, work: Callable[[Resources, Millis], T]) -> T:
-    """Do something to the tokens of a store.
-
-    Raises:
-        Failed: There is no store, or what was asked for is not there or cannot be.
-    """
-    from lateron.errors import NotFound, RequestError
-
-    with _resources(directory) as (resources, now):
-        try:
-            return work(resources, now)
-        except (NotFound, RequestError) as error:
-            raise Failed(str(error), REFUSED) from None
-
-
-@contextmanager
-def _resources(directory: Path) -> Iterator[tuple[Resources, Millis]]:
-    from lateron.broker.resources import Resources
-    from lateron.runtime import SystemClock
-    from lateron.server.seeding import new_key, new_token
-    from lateron.store.sqlite import FILE, open_beside
-
-    if not (directory / FILE).exists():
-        raise Failed(f"--data-dir: there is no store in {directory}", STORE)
-    clock = SystemClock()
-    store = open_beside(directory)
-    try:
-        yield Resources(store, new_key, new_token, clock.wall), clock.wall()
-    finally:
-        store.close()
-
-
-def _tenant() -> int:
-    from lateron.server.seeding import TENANT
-
-    return TENANT
 
 
 def _shown(row: Any) -> dict[str, Any]:  # noqa: ANN401 - Imported late.

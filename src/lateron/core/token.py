@@ -106,6 +106,16 @@ def parse_new_token(body: bytes) -> NewToken:
     return new_token(asked.name, asked.scope, asked.expires_in)
 
 
+def check_scope(scope: str) -> None:
+    """Refuse what is no scope.
+
+    Raises:
+        InvalidValue: It is none.
+    """
+    if scope not in GRANTS:
+        raise InvalidValue("scope", scope, f"one of {', '.join(GRANTS)}")
+
+
 def new_token(name: str, scope: str, expires_in: str | None) -> NewToken:
     """Return what is asked for, if there can be such a token.
 
@@ -114,8 +124,7 @@ def new_token(name: str, scope: str, expires_in: str | None) -> NewToken:
     """
     if not _NAME.fullmatch(name):
         raise InvalidValue("name", name, "1 to 100 letters, digits, '-', '_' or '.', the first one no '.'")
-    if scope not in GRANTS:
-        raise InvalidValue("scope", scope, f"one of {', '.join(GRANTS)}")
+    check_scope(scope)
     if expires_in is None:
         return NewToken(name, scope)
     try:

@@ -25,6 +25,7 @@ from lateron.errors import StoreFailed
 from lateron.store.sqlite import APPLICATION_ID, BUSY_MS, READING, SCHEMA, WRITING, check_library
 
 COUNTS: Final = {  # What is compared, table by table.
+    "account": "SELECT count(*) FROM account",
     "audit": "SELECT count(*) FROM audit",
     "attempt": "SELECT count(*) FROM attempt",
     "bulk_job": "SELECT count(*) FROM bulk_job",

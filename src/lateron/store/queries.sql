@@ -246,6 +246,20 @@ DELETE FROM token WHERE hash = ?;
 -- use_token: when it was last used (used, hash)
 UPDATE token SET used = ? WHERE hash = ?;
 
+-- save_user: new or changed
+INSERT INTO account (name, tenant, scope, password, proof, created, changed) VALUES (?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (name) DO UPDATE SET scope = excluded.scope, password = excluded.password, proof = excluded.proof,
+  changed = excluded.changed;
+
+-- users
+SELECT name, tenant, scope, password, proof, created, changed, used FROM account ORDER BY name;
+
+-- delete_user
+DELETE FROM account WHERE name = ?;
+
+-- use_user: when he was last there (used, name)
+UPDATE account SET used = ? WHERE name = ?;
+
 -- save_keys
 INSERT INTO signing_key (tenant, current, next, rotated) VALUES (?, ?, ?, ?)
 ON CONFLICT (tenant) DO UPDATE SET current = excluded.current, next = excluded.next, rotated = excluded.rotated;

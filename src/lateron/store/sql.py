@@ -41,6 +41,7 @@ from lateron.store.rows import integer as _int
 from lateron.store.rows import octets as _bytes
 from lateron.store.schedules import ScheduleVerbs
 from lateron.store.sealed import SealVerbs
+from lateron.store.users import UserVerbs
 
 _STATES: Final = {state.value: state for state in State}
 _KINDS: Final = {kind.value: kind for kind in Kind}
@@ -66,7 +67,7 @@ class TokenRow(Struct, frozen=True):
     used: Millis | None = None  # Last time, to the minute.
 
 
-class Verbs(QueueVerbs, ScheduleVerbs, JobVerbs, SealVerbs, AuditVerbs):
+class Verbs(QueueVerbs, ScheduleVerbs, JobVerbs, SealVerbs, AuditVerbs, UserVerbs):
     """The verbs of one transaction."""
 
     # Messages and their requests.

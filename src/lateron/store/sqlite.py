@@ -3,7 +3,7 @@
 Laws of this room:
 
 * Exactly one connection writes and checkpoints. Others only read, but for a command of the operator that changes
-  a token, and never checkpoints (``open_beside``). (SQLite before 3.51.3 has a race between
+  a token or a user, and never checkpoints (``open_beside``). (SQLite before 3.51.3 has a race between
   two that write and checkpoint, so older libraries are refused too.)
 * A second process is refused by a lock of the operating system, which ends with the process however it dies.
 * An I/O error or a corrupt page is never retried: the kernel may have dropped what the next fsync would
@@ -31,7 +31,7 @@ from lateron.store.interface import Row, Statement, Value, load_statements, piec
 from lateron.store.sealing import Seals
 from lateron.store.sql import Verbs
 
-SCHEMA: Final = 10  # What this program writes: the number of the last step in schema/.
+SCHEMA: Final = 11  # What this program writes: the number of the last step in schema/.
 OLDEST_READER: Final = 7  # The oldest program that still reads what this one writes; for those before no token ends.
 APPLICATION_ID: Final = 0x4C61746F  # "Lato" in the header of the file: what `file` and backups see.
 OLDEST_SQLITE: Final = (3, 51, 3)

@@ -1,27 +1,64 @@
-// Signing in with a token; what stays in the browser is a cookie that scripts cannot read.
+// Signing in with a password or a token; what stays in the browser is a cookie that scripts cannot read.
 
 import { signIn } from "../api.js";
 import { Mark } from "../icons.js";
-import { html, useState } from "../lib.js";
+import { html, useRef, useState } from "../lib.js";
 import { Field } from "../ui.js";
 
 export default function Login() {
-  const [secret, setSecret] = useState("");
+  return html`<main class="login"><div class="card pad">
+    <div class="login-head"><${Mark} /><h1>Sign in to Lateron</h1></div>
+    <${ByPassword} />
+    <p class="login-or">or</p>
+    <${ByToken} />
+    ${location.protocol === "http:" && !/^(localhost|127\.|\[::1\])/.test(location.hostname) && html`<p class="hint wrong-text">This page came over plain HTTP. Whoever is on the way can read what you type; use HTTPS.</p>`}
+  </div></main>`;
+}
+
+/** Sends a form; returns what it says of itself. `wrong` is what 401 means in it. */
+function useSignIn(given, wrong) {
   const [error, setError] = useState(null);
+  const [busy, setBusy] = useState(false);
   const submit = async (event) => {
     event.preventDefault();
+    if (busy) return;
+    setBusy(true);
+    setError(null); // Else the same words a second time would not be read out.
     try {
-      await signIn({ token: secret });
+      await signIn(given());
     } catch (problem) {
-      setError(problem.status === 401 ? "This token is not known here." : problem.message);
+      setError(problem.status === 401 ? wrong : sentence(problem.message));
+      setBusy(false);
     }
   };
-  return html`<main class="login"><form class="card pad" onSubmit=${submit}>
-    <div class="login-head"><${Mark} /><h1>Sign in to Lateron</h1></div>
-    <${Field} label="Token" error=${error} hint="A token of this server. One that may only read opens a console that may only read.">
-      <input type="password" required autocomplete="current-password" value=${secret} onInput=${(e) => setSecret(e.target.value)} />
-    <//>
-    ${location.protocol === "http:" && !/^(localhost|127\.|\[::1\])/.test(location.hostname) && html`<p class="hint wrong-text">This page came over plain HTTP. Whoever is on the way can read what you type; use HTTPS.</p>`}
-    <button class="button primary" type="submit">Sign in</button>
-  </form></main>`;
+  return { error, busy, submit };
 }
+
+const sentence = (text) => `${text[0].toUpperCase()}${text.slice(1).replaceAll("; ", ". ")}${text.endsWith(".") ? "" : "."}`;
+
+function ByPassword() {
+  const name = useRef(null);
+  const password = useRef(null);
+  const { error, busy, submit } = useSignIn(() => ({ name: name.current.value.trim(), password: password.current.value }), "The name or the password is wrong.");
+  return html`<form onSubmit=${submit}>
+    <${Field} label="Name"><input ref=${name} required autocomplete="username" autocapitalize="none" spellcheck="false" /><//>
+    <${Field} label="Password"><input ref=${password} type="password" required autocomplete="current-password" /><//>
+    <${Problem} text=${error} />
+    <button class="button primary" type="submit" aria-busy=${busy}>Sign in</button>
+  </form>`;
+}
+
+function ByToken() {
+  const token = useRef(null);
+  const { error, busy, submit } = useSignIn(() => ({ token: token.current.value }), "This token is not known here.");
+  return html`<form onSubmit=${submit}>
+    <${Field} label="Token" hint="Of this server. One that may only read opens a console that may only read.">
+      <input ref=${token} type="password" required autocomplete="off" />
+    <//>
+    <${Problem} text=${error} />
+    <button class="button" type="submit" aria-busy=${busy}>Sign in with the token</button>
+  </form>`;
+}
+
+/** What went wrong, read out as it appears; the element is there before its text is. */
+const Problem = ({ text }) => html`<p class="hint wrong-text" role="alert">${text}</p>`;

@@ -10,6 +10,7 @@ import { Icon } from "../icons.js";
 import { Audit } from "./audit.js";
 import { Configuration } from "./config.js";
 import { Tokens } from "./tokens.js";
+import { Users } from "./users.js";
 
 export default function Settings() {
   useEffect(() => void loadInfo().catch(() => {}), []);
@@ -19,7 +20,7 @@ export default function Settings() {
     <div class="grid-2"><div>
       ${mayChange && html`<${Loaded} of=${keys}>${(pair) => html`<${Keys} pair=${pair} refresh=${keys.refresh} /><${Lab} pair=${pair} />`}<//>`}
     </div><div><${Delivery} /><${Server} /><${Limits} /></div></div>
-    ${info.value?.scope === "admin" && html`<${Tokens} /><${Configuration} /><${Audit} />`}`;
+    ${info.value?.scope === "admin" && html`<${Tokens} /><${Users} /><${Configuration} /><${Audit} />`}`;
 }
 
 const HIDDEN = "•".repeat(24);

@@ -1,0 +1,84 @@
+"""Logging in to the console of a server for production."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+from tests.console.conftest import Open
+from tests.console.test_keys import reach
+from tests.console.test_looks import findings
+from tests.serving import OWN
+from tests.support.server import Server
+
+PASSWORD = "four words are enough"
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    """Return a server for production, with a user who may only read."""
+    with Server(tmp_path / "data", mode="serve", user=OWN) as running:
+        anna = json.dumps({"name": "anna", "scope": "read", "password": PASSWORD}).encode()
+        assert running.call("POST", "/lateron/v1/users", anna).status == 201
+        yield running
+
+
+def type_in(page: Page, password: str) -> None:
+    """Fill in name and password and send them, by keyboard alone."""
+    for label, text in (("Name", "anna"), ("Password", password)):
+        reach(page, page.get_by_label(label, exact=True))
+        page.keyboard.press("Control+a")
+        page.keyboard.type(text)
+    page.keyboard.press("Enter")
+
+
+@pytest.mark.promise("D-54")
+@pytest.mark.parametrize(("theme", "width"), [("light", 1440), ("dark", 360)])
+def test_reader_logs_in_by_keyboard_and_sees_what_a_reader_may(
+    open_page: Open, axe: str, theme: str, width: int
+) -> None:
+    """A wrong password first, which is told; no control of the page that axe would object to."""
+    page = open_page("messages", theme=theme, width=width)
+    expect(page.get_by_role("heading", name="Sign in to Lateron")).to_be_visible()
+    assert findings(page, axe) == []
+    fields = [page.get_by_label(label, exact=True).get_attribute("autocomplete") for label in ("Name", "Password")]
+    assert fields == ["username", "current-password"]
+
+    type_in(page, "not that one, I fear")
+    expect(page.get_by_role("alert").filter(has_text="The name or the password is wrong.")).to_be_visible()
+    assert findings(page, axe) == []
+
+    type_in(page, PASSWORD)
+    expect(page.get_by_role("heading", level=1, name="Messages")).to_be_visible()
+    who = page.evaluate("fetch('/console/api/session').then((answer) => answer.json())")
+    assert (who["name"], who["role"]) == ("anna", "read")
+    change = "{method: 'POST', headers: {'Lateron-Csrf': csrf}, body: '{}'}"
+    assert page.evaluate(f"(csrf) => fetch('/v2/queues', {change}).then((a) => a.status)", who["csrf"]) == 403
+
+
+def test_who_must_wait_is_told_how_long(open_page: Open) -> None:
+    """In the words of the server, which knows."""
+    page = open_page()
+    told = {"error": "too many failed logins; try again in 37 s"}
+    page.route("**/console/api/session", lambda route: route.fulfill(status=429, json=told))
+    page.get_by_label("Name", exact=True).fill("anna")
+    page.get_by_label("Password", exact=True).fill("whatever it may be")
+    page.get_by_role("button", name="Sign in", exact=True).click()
+    expect(page.get_by_text("Too many failed logins. Try again in 37 s.")).to_be_visible()
+
+
+def test_token_logs_in_and_settings_name_who_has_a_password(open_page: Open, server: Server) -> None:
+    """And when he was last here."""
+    page = open_page("settings")
+    page.get_by_label("Token").fill("not this one")
+    page.get_by_role("button", name="Sign in with the token").click()
+    expect(page.get_by_text("This token is not known here.")).to_be_visible()
+    page.get_by_label("Token").fill(server.token)
+    page.get_by_role("button", name="Sign in with the token").click()
+
+    row = page.get_by_role("table", name="Users").get_by_role("row", name="anna")
+    expect(row).to_contain_text("read")
+    expect(row).to_contain_text("never")
