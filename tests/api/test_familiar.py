@@ -17,6 +17,7 @@ from tests.api.ways import AUTH, GOOD, LAST, Way, Ways, on_the_lane, post
 from tests.api.world import ADMIN
 
 from lateron.api.sighting import sighting
+from lateron.broker.history import History
 from lateron.core.familiar import Familiar
 
 # What no head may be remembered for: it says something of its connection, or names what only the store knows.
@@ -125,8 +126,7 @@ def test_token_is_asked_for_each_time() -> None:
         assert familiar(opened) == 1
 
         resources, hashed = opened.world.resources, sha256(ADMIN.encode()).digest()
-        with opened.world.store.transaction() as tx:
-            rows = tx.tokens()
+        rows = await opened.world.writer.read(History.tokens)
         resources.adopt_tokens([row for row in rows if row.hash != hashed], resources.changes)
         refused = parse_answers(await opened.tell(GOOD + LAST))[0]
         assert refused.status == 401

@@ -10,6 +10,7 @@ from tests.api import world as world_room
 from tests.api.raw import Answer
 from tests.api.world import ADMIN, MANAGER, NOW, OTHER, PUBLISHER, READER, World, as_json, living
 
+from lateron.broker.history import History
 from lateron.core.token import GRANTS, Access, require
 from lateron.core.values import DAY, MINUTE
 from lateron.errors import Forbidden
@@ -186,8 +187,7 @@ def test_stale_list_brings_no_token_back() -> None:
     async def check() -> None:
         async with living() as world:
             token = await make(world, "a", "publish")
-            with world.store.transaction() as tx:
-                rows, changes = tx.tokens(), world.resources.changes
+            rows, changes = await world.writer.read(History.tokens), world.resources.changes
             await world.ask("DELETE", f"{TOKENS}/a")
             world.resources.adopt_tokens(rows, changes)
             assert (await publish(world, token)).status == 401

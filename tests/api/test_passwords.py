@@ -9,15 +9,18 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from tests.api.raw import Answer, until
 from tests.api.test_console import JSON, SESSION, Browser, told
 from tests.api.world import ADMIN, CHEAP, TRUSTED, World, as_json, living
 
 from lateron.api.passwords import MOST_WAITING, Hashing, Tried, network_of, new_secret
+from lateron.broker.history import History
 from lateron.core.guessing import ADDRESS, NAME
 from lateron.core.password import Cost, is_current
 from lateron.core.values import MINUTE, SECOND
 from lateron.errors import Overloaded
+from lateron.store.users import UserRow
 
 USERS = "/lateron/v1/users"
 PASSWORD = "four words are enough"
@@ -257,6 +260,16 @@ def test_login_ends_when_its_user_is_changed(change: Callable[[World], Any]) -> 
     told(story)
 
 
+def made_again(world: World) -> list[UserRow]:
+    """Remove a user and make another of the same name, as another process does."""
+    with world.store.transaction() as tx:
+        (row,) = tx.users()
+        tx.delete_user(row.name)
+        secret = new_secret("some other words", CHEAP)
+        tx.save_user(replace(row, password=secret.password, proof=secret.proof))
+        return tx.users()
+
+
 @pytest.mark.promise("D-54")
 def test_user_made_again_under_his_name_gets_no_old_login() -> None:
     """By another process, between two looks: the name and the scope are the same."""
@@ -266,14 +279,7 @@ def test_user_made_again_under_his_name_gets_no_old_login() -> None:
         await make(world)
         await try_in(browser)
         users = world.resources.users
-        with world.store.transaction() as tx:
-            (row,) = tx.users()
-            tx.delete_user("anna")
-            secret = new_secret("some other words", CHEAP)
-            tx.save_user(
-                type(row)("anna", row.tenant, row.scope, secret.password, secret.proof, row.created, row.changed)
-            )
-            rows, changes = tx.users(), users.changes
+        rows, changes = await world.writer.run(lambda *_: made_again(world)), users.changes
         assert (await browser.ask("GET", "/v2/messages")).status == 200, "nobody has looked yet"
         users.adopt(rows, changes)
         assert (await browser.ask("GET", "/v2/messages")).status == 401
@@ -289,8 +295,7 @@ def test_stale_list_brings_no_user_back() -> None:
         async with living() as world:
             await make(world)
             users = world.resources.users
-            with world.store.transaction() as tx:
-                rows, changes = tx.users(), users.changes
+            rows, changes = await world.writer.read(History.users), users.changes
             await world.ask("DELETE", f"{USERS}/anna")
             users.adopt(rows, changes)
             assert users.named("anna") is None
@@ -333,8 +338,7 @@ def test_password_kept_in_an_old_way_is_kept_anew_with_the_next_login() -> None:
 
         assert (await try_in(browser)).status == 200
 
-        with world.store.transaction() as tx:
-            (after,) = tx.users()
+        (after,) = await world.writer.read(History.users)
         assert is_current(after.password, dear)
         assert (after.proof, after.changed) == (before.proof, before.changed)
         assert (await other.ask("GET", "/v2/messages")).status == 200
@@ -435,8 +439,7 @@ def test_last_use_of_a_user_is_shown_and_outlives_the_server() -> None:
         await try_in(browser)
         assert (await world.ask("GET", USERS)).json()[0]["lastUsedAt"] == now + MINUTE
         await world.writer.run(lambda *_: world.resources.users.note_uses())
-        with world.store.transaction() as tx:
-            assert [row.used for row in tx.users()] == [now + MINUTE]
+        assert [row.used for row in await world.writer.read(History.users)] == [now + MINUTE]
         await world.ask("PATCH", f"{USERS}/anna", ADMIN, as_json({"scope": "admin"}))
         (shown,) = (await world.ask("GET", USERS)).json()
         assert (shown["scope"], shown["lastUsedAt"], shown["changedAt"]) == ("admin", now + MINUTE, now + MINUTE)
