@@ -6,7 +6,7 @@ import json
 
 from playwright.sync_api import expect
 from tests.console.conftest import Open
-from tests.console.test_walk import publish
+from tests.console.steps import publish
 from tests.support.poll import until
 from tests.support.server import Server
 

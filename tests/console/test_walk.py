@@ -2,37 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 from tests.console.conftest import Open
+from tests.console.steps import JSON, fail, go, publish
 from tests.support.poll import until
 from tests.support.server import Server
-
-JSON = ("Content-Type", "application/json")
-
-
-def publish(server: Server, name: str, body: object = None, *headers: tuple[str, str]) -> str:
-    """Publish to the catcher of the server."""
-    content = json.dumps({"n": 1} if body is None else body).encode()
-    reply = server.call("POST", f"/v2/publish/{server.url}/_catch/{name}", content, (JSON, *headers))
-    assert reply.status == 201, reply.text
-    return str(reply.json["messageId"])
-
-
-def fail(server: Server, number: int, name: str = "orders") -> None:
-    """Make dead letters, and wait until they are."""
-    for n in range(number):
-        publish(server, f"{name}?status=503", {"order": n}, ("Upstash-Retries", "0"), ("Upstash-Label", "nightly"))
-    until(lambda: len(server.call("GET", "/v2/dlq").json["messages"]) >= number, "dead letters")
-
-
-def go(page: Page, word: str) -> None:
-    """Choose a screen at the left."""
-    page.get_by_role("navigation").get_by_role("link", name=re.compile(f"^{word}")).click()
-    expect(page.get_by_role("heading", level=1, name=word)).to_be_visible()
 
 
 def test_a_newcomer_sees_a_delivery_in_the_first_minute(open_page: Open) -> None:

@@ -127,7 +127,7 @@ export function Jobs() {
   }, [watched.value]);
   if (!watched.value.length) return null;
   return html`<div class="toasts jobs" role="region" aria-label="Bulk jobs">${watched.value.map((job) => html`<div key=${job.jobId} class="toast">
-    <span><${Link} to="jobs">${told(job)}<//><${Bar} job=${job} /></span><${Button} kind="quiet" icon="stop" label="Stop the job" act=${async () => (await stop(job), look())} />
+    <span><${Link} to="jobs">${told(job)}<//><${Bar} job=${job} /></span><${Button} changes kind="quiet" icon="stop" label="Stop the job" act=${async () => (await stop(job), look())} />
   </div>`)}</div>`;
 }
 

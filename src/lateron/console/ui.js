@@ -1,6 +1,6 @@
 // The small parts that all screens are made of.
 
-import { ApiError } from "./api.js";
+import { ApiError, mayChange } from "./api.js";
 import { bytes, decode64, full, hex, iso, moment, pretty, relative } from "./format.js";
 import { Icon } from "./icons.js";
 import { classes, html, signal, useEffect, useId, useLayoutEffect, useRef, useState } from "./lib.js";
@@ -26,9 +26,10 @@ export function State({ of, word }) {
 /** A small label with a tone. */
 export const Chip = ({ tone, children, title }) => html`<span class=${classes("chip", tone && `tone-${tone}`)} title=${title}>${children}</span>`;
 
-/** A button; `act` may be asynchronous, the button waits for it and errors become a toast. */
-export function Button({ act, children, icon, kind = "", label, ...rest }) {
+/** A button; `act` may be asynchronous, the button waits for it and errors become a toast. One that `changes` something is not there for who may only read. */
+export function Button({ act, children, icon, kind = "", label, changes, ...rest }) {
   const [busy, setBusy] = useState(false);
+  if (changes && !mayChange()) return null;
   const run = async (event) => {
     if (busy || rest.disabled) return;
     setBusy(true);

@@ -126,10 +126,10 @@ function List({ rows, view, chosen, text, change, meant, more }) {
   const cancel = (messageIds) => job("Cancel messages", "cancel", messageIds);
   const retry = (messageIds) => job("Retry messages now", "retryNow", messageIds);
   return html`<div class="row list-bar"><span class="faint grow" role="status">${meant.rest ? `${plural(rows.length, "row")} of those loaded fit` : plural(rows.length, "row")}${skipped.value ? `; the stream left out ${count(skipped.value)}` : ""}</span>
-      ${view === "waiting" && !meant.rest && html`<${Button} kind="quiet" icon="loop" act=${() => retry(null)}>Retry all ${text ? "that fit" : "that wait"} now…<//><${Button} kind="quiet warns" icon="stop" act=${() => cancel(null)}>Cancel all ${text ? "that fit" : "that wait"}…<//>`}${chooser}</div>
+      ${view === "waiting" && !meant.rest && html`<${Button} changes kind="quiet" icon="loop" act=${() => retry(null)}>Retry all ${text ? "that fit" : "that wait"} now…<//><${Button} changes kind="quiet warns" icon="stop" act=${() => cancel(null)}>Cancel all ${text ? "that fit" : "that wait"}…<//>`}${chooser}</div>
     <${Table} caption=${`Messages, ${VIEWS.find(([key]) => key === view)[1]}`} columns=${columns} rows=${rows.slice(0, ROWS_MOST)} id=${id} chosen=${view === "lines" ? undefined : chosen} open=${(row) => go(`messages/${row.messageId}`)} />
     <div class="more">${rows.length > ROWS_MOST ? html`<span class="faint">The first ${ROWS_MOST} are shown; narrow the filter to see others.</span>` : more && html`<${Button} act=${more}>Older<//>`}</div>
     <${BulkBar} chosen=${chosen}>
-      ${(ids) => html`<${Button} icon="stop" kind="warns" act=${() => cancel(ids)}>Cancel…<//><${Button} icon="loop" act=${() => retry(ids)}>Retry now…<//><${Button} icon="catcher" act=${() => save("messages.ndjson", rows.filter((row) => ids.includes(row.messageId)))}>Save<//>`}
+      ${(ids) => html`<${Button} changes icon="stop" kind="warns" act=${() => cancel(ids)}>Cancel…<//><${Button} changes icon="loop" act=${() => retry(ids)}>Retry now…<//><${Button} icon="catcher" act=${() => save("messages.ndjson", rows.filter((row) => ids.includes(row.messageId)))}>Save<//>`}
     <//>`;
 }
