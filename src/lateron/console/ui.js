@@ -3,8 +3,9 @@
 import { ApiError, mayChange } from "./api.js";
 import { bytes, decode64, full, hex, iso, moment, pretty, relative } from "./format.js";
 import { Icon } from "./icons.js";
-import { classes, html, signal, useEffect, useId, useLayoutEffect, useRef, useState } from "./lib.js";
+import { classes, html, signal, useEffect, useId, useLayoutEffect, useMemo, useRef, useState } from "./lib.js";
 import { now } from "./live.js";
+import { Tree, treeOf } from "./tree.js";
 import { STATES } from "./words.js";
 
 /** Time zone of all times: "local" or "UTC". */
@@ -230,17 +231,17 @@ export const HeaderTable = ({ of, caption }) => {
   </tbody></table></div>`;
 };
 
-/** A body as JSON, text or hex. Give `text`, or `base64` of bytes. */
+/** A body as a tree of JSON, as text or hex. Give `text`, or `base64` of bytes. */
 export function Body({ text, base64, truncated, none = "No body." }) {
-  const [view, setView] = useState("pretty");
+  const [view, setView] = useState(null);
+  const decoded = useMemo(() => (base64 ? decode64(base64) : { raw: new TextEncoder().encode(text ?? ""), text: text ?? "" }), [text, base64]);
+  const value = useMemo(() => (decoded.text === null ? null : treeOf(decoded.text)), [decoded]);
   if (!text && !base64) return html`<p class="faint">${none}</p>`;
-  const decoded = base64 ? decode64(base64) : { raw: new TextEncoder().encode(text), text };
-  const readable = decoded.text !== null;
-  const chosen = readable ? view : "hex";
-  const shown = { pretty: () => pretty(decoded.text), text: () => decoded.text, hex: () => hex(decoded.raw ?? new Uint8Array()) }[chosen]();
-  const options = readable ? [["pretty", "Pretty"], ["text", "As sent"], ["hex", "Hex"]] : [["hex", "Hex"]];
+  const options = [...(value ? [["tree", "Tree"]] : []), ...(decoded.text === null ? [] : [["pretty", "Pretty"], ["text", "As sent"]]), ["hex", "Hex"]];
+  const chosen = options.some(([name]) => name === view) ? view : options[0][0];
+  const shown = { tree: () => "", pretty: () => pretty(decoded.text), text: () => decoded.text, hex: () => hex(decoded.raw ?? new Uint8Array()) }[chosen]();
   return html`<div class="body-view">
     <div class="body-bar"><${Segments} label="Show body as" options=${options} value=${chosen} pick=${setView} /><span class="faint num">${bytes(decoded.raw?.length ?? 0)}${truncated ? ", cut" : ""}</span></div>
-    <${Code} text=${shown.slice(0, SHOWN_MOST)} label="Copy body" />
+    ${chosen === "tree" ? html`<${Tree} value=${value} label="Body as a tree" />` : html`<${Code} text=${shown.slice(0, SHOWN_MOST)} label="Copy body" />`}
   </div>`;
 }
