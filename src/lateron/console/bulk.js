@@ -30,10 +30,10 @@ export function BulkBar({ chosen, children }) {
 }
 
 /** Count first, change later: what a job would do. */
-export function useDryRun(kind, filter) {
+export function useDryRun(kind, filter, more = {}) {
   const [told, setTold] = useState(null);
   const [error, setError] = useState(null);
-  useEffect(() => void post(JOBS, { body: { kind, filter: clean(filter), dryRun: true } }).then(setTold, setError), []);
+  useEffect(() => void post(JOBS, { body: { kind, filter: clean(filter), dryRun: true, ...more } }).then(setTold, setError), []);
   return { told, error };
 }
 

@@ -1,6 +1,7 @@
 // Search and commands in one box: paste an id, or say what you want.
 
 import { mayChange, part, post } from "./api.js";
+import { openErase } from "./erase.js";
 import { nextTheme, openKeys, SCREENS } from "./frame.js";
 import { html, signal, useLayoutEffect, useRef, useState } from "./lib.js";
 import { go } from "./router.js";
@@ -30,7 +31,7 @@ export function meanings(text) {
   }
   const fits = (title) => title.toLowerCase().includes(word.toLowerCase());
   for (const [key, path, title] of SCREENS) if (fits(title)) found.push({ title, hint: `g ${key}`, run: () => go(path) });
-  const deeds = [["Change the theme", nextTheme, "t"], ["Keys", openKeys, "?"], ["Bulk jobs", () => go("jobs"), ""], ...(mayChange() ? [["Rotate signing keys", () => go("settings"), ""], ["New schedule", () => go("builder?kind=schedule"), ""]] : [])];
+  const deeds = [["Change the theme", nextTheme, "t"], ["Keys", openKeys, "?"], ["Bulk jobs", () => go("jobs"), ""], ...(mayChange() ? [["Erase by label", () => openErase(), ""], ["Rotate signing keys", () => go("settings"), ""], ["New schedule", () => go("builder?kind=schedule"), ""]] : [])];
   for (const [title, run, hint] of deeds) if (fits(title)) found.push({ title, run, hint });
   if (word && !/^(msg_|https?:)/.test(word)) found.push({ title: `Messages with “${word}”`, run: () => go(`messages?filter=${part(word)}`) });
   return found.slice(0, 14);
