@@ -52,8 +52,17 @@ def open_page(browser: Browser, server: Server) -> Iterator[Open]:
         if message.type == "error" and not message.text.startswith("Failed to load resource"):
             wrong.append(message.text)
 
-    def opened(screen: str = "", *, width: int = 1440, theme: str = "light", height: int = 900) -> Page:
+    def opened(
+        screen: str = "",
+        *,
+        width: int = 1440,
+        theme: str = "light",
+        height: int = 900,
+        policy: bool = True,
+        script: str = "",
+    ) -> Page:
         context = browser.new_context(
+            bypass_csp=not policy,
             viewport={"width": width, "height": height},
             color_scheme="dark" if theme == "dark" else "light",
             reduced_motion="reduce",
@@ -61,6 +70,8 @@ def open_page(browser: Browser, server: Server) -> Iterator[Open]:
             timezone_id="Europe/Berlin",
         )
         contexts.append(context)
+        if script:
+            context.add_init_script(script)
         page = context.new_page()
         page.set_default_timeout(15_000)
         page.on("console", said)

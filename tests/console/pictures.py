@@ -11,8 +11,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from playwright.sync_api import expect, sync_playwright
+from tests.console.steps import publish
 from tests.console.test_looks import furnish
-from tests.console.test_walk import publish
 from tests.support.server import Server
 
 IMAGES = Path(__file__).parents[2] / "docs" / "img"

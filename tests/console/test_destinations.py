@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from playwright.sync_api import expect
 from tests.console.conftest import Open
-from tests.console.test_walk import publish
+from tests.console.steps import publish
 from tests.support.server import Server
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 from tests.console.conftest import Open
-from tests.console.test_keys import reach
+from tests.console.steps import reach
 from tests.console.test_looks import findings
 from tests.serving import OWN
 from tests.support.server import Server

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Page, expect
 from tests.console.conftest import Open
-from tests.console.test_walk import JSON, fail, publish
+from tests.console.steps import JSON, fail, publish
 from tests.support.server import Server
 
 SCREENS = (

@@ -6,7 +6,7 @@ import json
 
 from playwright.sync_api import expect
 from tests.console.conftest import Open
-from tests.console.test_walk import publish
+from tests.console.steps import press, publish, reach
 from tests.support.poll import until
 from tests.support.server import Server
 
@@ -83,3 +83,43 @@ def test_what_is_copied_for_support_holds_no_secret(open_page: Open, server: Ser
     kept = json.loads(text)["message"]
     assert kept["messageId"] == message
     assert "Authorization" in kept["header"]
+
+
+def test_a_body_is_a_tree_whose_paths_can_be_copied(open_page: Open, server: Server) -> None:
+    """By keys: one stop of Tab, arrows to the line, and the path is what a program needs to get there."""
+    message = publish(server, "hello", {"order": {"lines": [{"price net": 7}], "id": 12345678901234567890}})
+    page = open_page(f"messages?id={message}")
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    tree = page.get_by_role("tree", name="Body as a tree").last
+    reach(page, tree.get_by_role("treeitem").first)
+    for key in ("ArrowRight", "ArrowRight", "ArrowRight", "ArrowRight"):
+        page.keyboard.press(key)
+    expect(tree.locator("li:focus")).to_contain_text('"price net": 7')
+    expect(tree.get_by_text('"id": 12345678901234567890')).to_be_visible()  # More digits than a double holds.
+    press(page, "Copy path", tree.locator("xpath=.."))
+    expect(page.get_by_role("button", name="Copied")).to_be_visible()
+    assert page.evaluate("navigator.clipboard.readText()") == '$.order.lines[0]["price net"]'
+
+    tree.locator('li[tabindex="0"]').focus()
+    for key in ("ArrowLeft", "ArrowLeft", "ArrowLeft", "ArrowLeft"):
+        page.keyboard.press(key)
+    expect(tree.get_by_text('"price net": 7')).to_have_count(0)
+    expect(tree.locator("li:focus")).to_have_attribute("aria-expanded", "false")
+
+
+def test_a_large_body_costs_no_more_than_what_is_seen(open_page: Open, server: Server) -> None:
+    """A hundred fields at a time; what is no JSON is text, and the bytes as they came are one press away."""
+    large = publish(server, "large", {"rows": [{"n": n} for n in range(5_000)]}, ("Upstash-Delay", "1h"))
+    page = open_page(f"messages?id={large}")
+    tree = page.get_by_role("tree", name="Body as a tree")
+    tree.get_by_text("5000 items").click()
+    expect(tree.get_by_role("treeitem")).to_have_count(103)
+    tree.get_by_text("4900 more").click()
+    expect(tree.get_by_role("treeitem")).to_have_count(203)
+    page.get_by_role("button", name="As sent").click()
+    expect(page.locator(".code pre").first).to_contain_text('{"rows": [{"n": 0}, {"n": 1}')
+
+    text = server.call("POST", f"/v2/publish/{server.url}/_catch/text", b'{"cut": [', (("Upstash-Delay", "1h"),))
+    page = open_page(f"messages?id={text.json['messageId']}")
+    expect(page.locator(".code pre").first).to_have_text('{"cut": [')
+    expect(page.get_by_role("tree")).to_have_count(0)

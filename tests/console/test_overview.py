@@ -6,7 +6,7 @@ import re
 
 from playwright.sync_api import Page, expect
 from tests.console.conftest import Open
-from tests.console.test_walk import fail, go, publish
+from tests.console.steps import fail, go, publish
 from tests.support.poll import until
 from tests.support.server import Server
 

@@ -8,6 +8,8 @@ export const BASE = CONSOLE.replace(/console\/$/, "");
 
 /** Who is signed in; null: nobody; undefined: not known yet. */
 export const session = signal(undefined);
+/** Whether this login may change anything; the API refuses it otherwise, so what changes is not offered. */
+export const mayChange = () => session.value?.role !== "read";
 /** Whether the server answers. */
 export const reachable = signal(true);
 

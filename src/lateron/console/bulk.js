@@ -30,10 +30,10 @@ export function BulkBar({ chosen, children }) {
 }
 
 /** Count first, change later: what a job would do. */
-export function useDryRun(kind, filter) {
+export function useDryRun(kind, filter, more = {}) {
   const [told, setTold] = useState(null);
   const [error, setError] = useState(null);
-  useEffect(() => void post(JOBS, { body: { kind, filter: clean(filter), dryRun: true } }).then(setTold, setError), []);
+  useEffect(() => void post(JOBS, { body: { kind, filter: clean(filter), dryRun: true, ...more } }).then(setTold, setError), []);
   return { told, error };
 }
 
@@ -127,7 +127,7 @@ export function Jobs() {
   }, [watched.value]);
   if (!watched.value.length) return null;
   return html`<div class="toasts jobs" role="region" aria-label="Bulk jobs">${watched.value.map((job) => html`<div key=${job.jobId} class="toast">
-    <span><${Link} to="jobs">${told(job)}<//><${Bar} job=${job} /></span><${Button} kind="quiet" icon="stop" label="Stop the job" act=${async () => (await stop(job), look())} />
+    <span><${Link} to="jobs">${told(job)}<//><${Bar} job=${job} /></span><${Button} changes kind="quiet" icon="stop" label="Stop the job" act=${async () => (await stop(job), look())} />
   </div>`)}</div>`;
 }
 

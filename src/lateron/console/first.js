@@ -31,7 +31,7 @@ export function FirstRun({ title = "Nothing has been sent yet" }) {
   return html`<${Empty} title=${title} icon="messages">
     <p>Publish a message with its destination in the path: it is stored before it is answered, then delivered with retries. ${canCatch ? "Try it without any other service: the catcher on this server takes whatever is sent to it." : ""}</p>
     <div class="row">
-      ${canCatch && html`<${Button} kind="primary" icon="play" act=${sendTest}>Send a test message to the catcher<//>`}
+      ${canCatch && html`<${Button} changes kind="primary" icon="play" act=${sendTest}>Send a test message to the catcher<//>`}
       <${Button} icon="builder" act=${() => go("builder")}>Build a request<//>
     </div>
     <${Code} text=${example()} />

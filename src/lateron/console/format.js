@@ -94,10 +94,13 @@ export function decode64(data) {
   }
 }
 
+// Why: a double holds no more than 15 digits of a number, and a long id must not be shown as another one.
+const asWritten = (_, value, context) => (typeof value === "number" && context?.source && JSON.rawJSON ? JSON.rawJSON(context.source) : value);
+
 /** JSON with indentation, or the text as it is. */
 export function pretty(text) {
   try {
-    return JSON.stringify(JSON.parse(text), null, 2);
+    return JSON.stringify(JSON.parse(text, asWritten), null, 2);
   } catch {
     return text;
   }

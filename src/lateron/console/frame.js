@@ -97,7 +97,7 @@ const ThemeButton = () => html`<${Button} kind="quiet" icon=${{ light: "sun", da
 /** What holds everybody up, across the top of each screen. */
 export function Banner({ delivery }) {
   if (!reachable.value) return html`<div class="banner tone-bad" role="alert">The server does not answer. What you see is from before; this page tries again every five seconds.</div>`;
-  if (delivery?.isPaused) return html`<div class="banner tone-retry"><span>All delivery is paused. Messages are accepted and wait.</span><${Button} act=${() => call("POST", "lateron/v1/delivery/resume")}>Resume delivery<//></div>`;
+  if (delivery?.isPaused) return html`<div class="banner tone-retry"><span>All delivery is paused. Messages are accepted and wait.</span><${Button} changes act=${() => call("POST", "lateron/v1/delivery/resume")}>Resume delivery<//></div>`;
   return null;
 }
 

@@ -28,13 +28,14 @@ const MODULES = {
 
 /** A screen, fetched when it is wanted first. */
 function Screen({ name, query, id }) {
+  const known = Object.hasOwn(MODULES, name) && MODULES[name]; // Why: an address may name __proto__.
   const [module, setModule] = useState(null);
   const [error, setError] = useState(null);
   useEffect(() => {
     setError(null);
-    MODULES[name]?.().then((loaded) => setModule({ name, Draw: loaded.default }), setError);
+    known && known().then((loaded) => setModule({ name, Draw: loaded.default }), setError);
   }, [name]);
-  if (!MODULES[name]) return html`<${Empty} title="There is no such screen" icon="search">The address names “${name}”. Choose one at the left.<//>`;
+  if (!known) return html`<${Empty} title="There is no such screen" icon="search">The address names “${name}”. Choose one at the left.<//>`;
   if (error) return html`<${Failure} error=${new Error("This part of the console could not be loaded. Reload the page.")} />`;
   if (module?.name !== name) return html`<div class="loading" role="status">Loading…</div>`;
   return html`<${module.Draw} key=${id ?? name} query=${query} id=${id} />`;

@@ -1,6 +1,7 @@
 // Search and commands in one box: paste an id, or say what you want.
 
-import { post, part } from "./api.js";
+import { mayChange, part, post } from "./api.js";
+import { openErase } from "./erase.js";
 import { nextTheme, openKeys, SCREENS } from "./frame.js";
 import { html, signal, useLayoutEffect, useRef, useState } from "./lib.js";
 import { go } from "./router.js";
@@ -23,14 +24,14 @@ export function meanings(text) {
   if (/^msg_[0-9a-z]+$/i.test(word)) found.push({ title: `Open message ${word}`, run: () => go(`messages/${word}`) });
   if (/^\d{13}-[0-9a-f]{32}$/i.test(word)) found.push({ title: "Open this dead letter's message", run: () => go(`messages/msg_${word.split("-")[1]}`) });
   if (/^https?:\/\//i.test(word)) found.push({ title: `Messages to ${word}`, run: () => go(`messages?filter=${part(`url:${word}`)}`) });
-  for (const command of COMMANDS) {
+  for (const command of mayChange() ? COMMANDS : []) {
     const match = command.words.exec(word);
     if (match) found.push({ title: `Do it: ${word}`, run: async () => (await command.run(match), toast(`Done: ${word}.`, "good")) });
     else if (word && command.hint.includes(word.toLowerCase())) found.push({ title: command.hint, hint: "command", fill: command.hint.replace(/<.*/, "") });
   }
   const fits = (title) => title.toLowerCase().includes(word.toLowerCase());
   for (const [key, path, title] of SCREENS) if (fits(title)) found.push({ title, hint: `g ${key}`, run: () => go(path) });
-  const deeds = [["Change the theme", nextTheme, "t"], ["Keys", openKeys, "?"], ["Rotate signing keys", () => go("settings"), ""], ["Bulk jobs", () => go("jobs"), ""], ["New schedule", () => go("builder?kind=schedule"), ""]];
+  const deeds = [["Change the theme", nextTheme, "t"], ["Keys", openKeys, "?"], ["Bulk jobs", () => go("jobs"), ""], ...(mayChange() ? [["Erase by label", () => openErase(), ""], ["Rotate signing keys", () => go("settings"), ""], ["New schedule", () => go("builder?kind=schedule"), ""]] : [])];
   for (const [title, run, hint] of deeds) if (fits(title)) found.push({ title, run, hint });
   if (word && !/^(msg_|https?:)/.test(word)) found.push({ title: `Messages with “${word}”`, run: () => go(`messages?filter=${part(word)}`) });
   return found.slice(0, 14);

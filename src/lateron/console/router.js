@@ -11,7 +11,16 @@ export const route = signal(read());
 function read() {
   const path = location.pathname.startsWith(CONSOLE) ? location.pathname.slice(CONSOLE.length) : "";
   const query = Object.fromEntries(new URLSearchParams(location.search));
-  return { screen: decodeURIComponent(path) || "overview", id: query.id || null, query };
+  return { screen: word(path) || "overview", id: query.id || null, query };
+}
+
+/** What a part of a path says; one that was encoded wrongly, as it stands. */
+function word(path) {
+  try {
+    return decodeURIComponent(path);
+  } catch {
+    return path;
+  }
 }
 
 /** The address of a place such as `messages/msg_1` or `messages?view=waiting`. */

@@ -1,10 +1,11 @@
 // The small parts that all screens are made of.
 
-import { ApiError } from "./api.js";
+import { ApiError, mayChange } from "./api.js";
 import { bytes, decode64, full, hex, iso, moment, pretty, relative } from "./format.js";
 import { Icon } from "./icons.js";
-import { classes, html, signal, useEffect, useId, useLayoutEffect, useRef, useState } from "./lib.js";
+import { classes, html, signal, useEffect, useId, useLayoutEffect, useMemo, useRef, useState } from "./lib.js";
 import { now } from "./live.js";
+import { Tree, treeOf } from "./tree.js";
 import { STATES } from "./words.js";
 
 /** Time zone of all times: "local" or "UTC". */
@@ -26,9 +27,10 @@ export function State({ of, word }) {
 /** A small label with a tone. */
 export const Chip = ({ tone, children, title }) => html`<span class=${classes("chip", tone && `tone-${tone}`)} title=${title}>${children}</span>`;
 
-/** A button; `act` may be asynchronous, the button waits for it and errors become a toast. */
-export function Button({ act, children, icon, kind = "", label, ...rest }) {
+/** A button; `act` may be asynchronous, the button waits for it and errors become a toast. One that `changes` something is not there for who may only read. */
+export function Button({ act, children, icon, kind = "", label, changes, ...rest }) {
   const [busy, setBusy] = useState(false);
+  if (changes && !mayChange()) return null;
   const run = async (event) => {
     if (busy || rest.disabled) return;
     setBusy(true);
@@ -229,17 +231,17 @@ export const HeaderTable = ({ of, caption }) => {
   </tbody></table></div>`;
 };
 
-/** A body as JSON, text or hex. Give `text`, or `base64` of bytes. */
+/** A body as a tree of JSON, as text or hex. Give `text`, or `base64` of bytes. */
 export function Body({ text, base64, truncated, none = "No body." }) {
-  const [view, setView] = useState("pretty");
+  const [view, setView] = useState(null);
+  const decoded = useMemo(() => (base64 ? decode64(base64) : { raw: new TextEncoder().encode(text ?? ""), text: text ?? "" }), [text, base64]);
+  const value = useMemo(() => (decoded.text === null ? null : treeOf(decoded.text)), [decoded]);
   if (!text && !base64) return html`<p class="faint">${none}</p>`;
-  const decoded = base64 ? decode64(base64) : { raw: new TextEncoder().encode(text), text };
-  const readable = decoded.text !== null;
-  const chosen = readable ? view : "hex";
-  const shown = { pretty: () => pretty(decoded.text), text: () => decoded.text, hex: () => hex(decoded.raw ?? new Uint8Array()) }[chosen]();
-  const options = readable ? [["pretty", "Pretty"], ["text", "As sent"], ["hex", "Hex"]] : [["hex", "Hex"]];
+  const options = [...(value ? [["tree", "Tree"]] : []), ...(decoded.text === null ? [] : [["pretty", "Pretty"], ["text", "As sent"]]), ["hex", "Hex"]];
+  const chosen = options.some(([name]) => name === view) ? view : options[0][0];
+  const shown = { tree: () => "", pretty: () => pretty(decoded.text), text: () => decoded.text, hex: () => hex(decoded.raw ?? new Uint8Array()) }[chosen]();
   return html`<div class="body-view">
     <div class="body-bar"><${Segments} label="Show body as" options=${options} value=${chosen} pick=${setView} /><span class="faint num">${bytes(decoded.raw?.length ?? 0)}${truncated ? ", cut" : ""}</span></div>
-    <${Code} text=${shown.slice(0, SHOWN_MOST)} label="Copy body" />
+    ${chosen === "tree" ? html`<${Tree} value=${value} label="Body as a tree" />` : html`<${Code} text=${shown.slice(0, SHOWN_MOST)} label="Copy body" />`}
   </div>`;
 }

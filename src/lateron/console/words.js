@@ -31,15 +31,15 @@ export function why(message, now) {
     case "retry":
       return { text: `Attempt ${(message.retried ?? 0) + 1} failed and the next one is scheduled.${when}` };
     case "queue_head":
-      return { text: `It stands in line in queue ${holder ?? message.queueName}${place}, behind a message that is not done.`, link: `queues?name=${holder ?? message.queueName}` };
+      return { text: `It stands in line in queue ${holder ?? message.queueName}${place}, behind a message that is not done.`, link: `queues?name=${encodeURIComponent(holder ?? message.queueName)}` };
     case "queue_paused":
-      return { text: `Queue ${holder} is paused${place}. It goes out after somebody resumes the queue.`, link: `queues?name=${holder}`, blocked: true };
+      return { text: `Queue ${holder} is paused${place}. It goes out after somebody resumes the queue.`, link: `queues?name=${encodeURIComponent(holder)}`, blocked: true };
     case "flow_paused":
-      return { text: `Flow key ${holder} is paused${place}. It goes out after somebody resumes the key.`, link: `flow?search=${holder}`, blocked: true };
+      return { text: `Flow key ${holder} is paused${place}. It goes out after somebody resumes the key.`, link: `flow?search=${encodeURIComponent(holder)}`, blocked: true };
     case "flow_parallelism":
-      return { text: `Flow key ${holder} has as many deliveries open as its limit allows${place}.`, link: `flow?search=${holder}` };
+      return { text: `Flow key ${holder} has as many deliveries open as its limit allows${place}.`, link: `flow?search=${encodeURIComponent(holder)}` };
     case "flow_rate":
-      return { text: `Flow key ${holder} has used up its rate for this period${place}.${until ? ` Its turn comes ${relative(until, now)}.` : ""}`, link: `flow?search=${holder}` };
+      return { text: `Flow key ${holder} has used up its rate for this period${place}.${until ? ` Its turn comes ${relative(until, now)}.` : ""}`, link: `flow?search=${encodeURIComponent(holder)}` };
     case "host_paused":
       return { text: `Destination ${holder} is paused${place}.`, link: "destinations", blocked: true };
     case "host_cap":

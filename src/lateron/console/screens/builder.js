@@ -1,6 +1,6 @@
 // The request builder: a form and the code it stands for, each made from the other.
 
-import { call, get, part } from "../api.js";
+import { call, get, mayChange, part } from "../api.js";
 import { catcherUrl } from "../first.js";
 import { bytes, span } from "../format.js";
 import { html, useEffect, useMemo, useState } from "../lib.js";
@@ -96,7 +96,7 @@ function Form({ draft, change }) {
   const text = (name, props = {}) => html`<input ...${props} value=${draft[name]} onInput=${(e) => change({ [name]: e.target.value })} />`;
   const limit = info.value?.limits?.body;
   const size = new TextEncoder().encode(draft.body).length;
-  const wrong = problem(draft);
+  const wrong = mayChange() ? problem(draft) : "This login may only read; the code works with a token that may do more.";
   return html`<${Card}>
     <div class="row"><${Segments} label="What to do" options=${KINDS} value=${draft.kind} pick=${(kind) => change({ kind })} /></div><br />
     <${Field} label="Destination" hint="A URL, or the name of a URL group.">${text("target", { class: "mono", placeholder: "https://example.com/hook", required: true })}<//>
@@ -107,7 +107,7 @@ function Form({ draft, change }) {
       <${Field} label="Content type">${text("contentType")}<//></div>
     <${Field} label="Body" error=${limit && size > limit ? `${bytes(size)} are more than the ${bytes(limit)} this server takes.` : null} hint=${`${bytes(size)}${limit ? ` of ${bytes(limit)}` : ""}`}><textarea rows="5" spellcheck=${false} value=${draft.body} onInput=${(e) => change({ body: e.target.value })}></textarea><//>
     <${Options} draft=${draft} change=${change} text=${text} />
-    <div class="dialog-foot"><span class="hint">${wrong}</span><${Button} kind="primary" icon="play" act=${() => send(draft)} disabled=${Boolean(wrong)}>${{ publish: "Publish", enqueue: "Enqueue", schedule: "Save schedule" }[draft.kind]}<//></div>
+    <div class="dialog-foot"><span class="hint">${wrong}</span><${Button} changes kind="primary" icon="play" act=${() => send(draft)} disabled=${Boolean(wrong)}>${{ publish: "Publish", enqueue: "Enqueue", schedule: "Save schedule" }[draft.kind]}<//></div>
   <//>`;
 }
 

@@ -1,6 +1,6 @@
 // The catcher: what was sent to /_catch/<name>, with the verdict on its signature.
 
-import { get, part, post, remove } from "../api.js";
+import { get, mayChange, part, post, remove } from "../api.js";
 import { catcherUrl } from "../first.js";
 import { count, plural } from "../format.js";
 import { html, useEffect, useState } from "../lib.js";
@@ -15,10 +15,10 @@ export default function Catcher({ id }) {
     await remove("lateron/v1/catcher");
     names.refresh();
   };
-  return html`<${Head} title="Catcher" about="Takes whatever is sent to it and shows it, so that a delivery can be seen without any other service."><${Button} kind="warns" act=${clear}>Forget all<//><//>
+  return html`<${Head} title="Catcher" about="Takes whatever is sent to it and shows it, so that a delivery can be seen without any other service."><${Button} changes kind="warns" act=${clear}>Forget all<//><//>
     <${Loaded} of=${names}>${(data) => html`<div class="split">
       <div>${id ? html`<${Caught} name=${id} />` : data.names.length ? html`<${Caught} name=${data.names[0].name} />` : html`<${Empty} title="Nothing was caught" icon="catcher"><p>Send something to <code>${catcherUrl("hello")}</code>, or let the form do it.</p><//>`}</div>
-      <div><${Names} names=${data.names} here=${id ?? data.names[0]?.name} /><${Sender} name=${id ?? "hello"} done=${names.refresh} /></div>
+      <div><${Names} names=${data.names} here=${id ?? data.names[0]?.name} />${mayChange() && html`<${Sender} name=${id ?? "hello"} done=${names.refresh} />`}</div>
     </div>`}<//>`;
 }
 

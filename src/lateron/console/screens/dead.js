@@ -53,11 +53,11 @@ export default function Dead({ query }) {
   const view = query.view || "groups";
   return html`<${Head} title="Dead letters" about="Messages that failed for good. They rest here until they are replayed, deleted or too old.">
       <${Segments} label="View" options=${[["groups", "By error"], ["list", "List"]]} value=${view} pick=${(to) => setQuery({ ...query, view: to === "groups" ? "" : to })} />
-      ${rows.length > 0 && html`<${Button} kind="primary" icon="loop" act=${() => openReplay(meant.rest ? { rows, done: loaded.refresh } : { query: meant.query, done: loaded.refresh })}>Replay ${text ? "all that fit" : "all"}…<//>`}
+      ${rows.length > 0 && html`<${Button} changes kind="primary" icon="loop" act=${() => openReplay(meant.rest ? { rows, done: loaded.refresh } : { query: meant.query, done: loaded.refresh })}>Replay ${text ? "all that fit" : "all"}…<//>`}
     <//>
     <div class="tools"><${FilterBox} text=${text} change=${change} list="dead" wrong=${meant.wrong} />
       <${Button} icon="catcher" label="Save as NDJSON" act=${async () => save("dead-letters.ndjson", meant.rest ? rows : (await all("v2/dlq", "messages", { ...meant.query, count: 100 }, SAVED_MOST)).items)} />
-      ${rows.length > 0 && html`<${Button} kind="quiet warns" act=${() => openDelete(meant.rest ? { rows } : { query: meant.query }, loaded.refresh)}>Delete…<//>`}</div>
+      ${rows.length > 0 && html`<${Button} changes kind="quiet warns" act=${() => openDelete(meant.rest ? { rows } : { query: meant.query }, loaded.refresh)}>Delete…<//>`}</div>
     <${Loaded} of=${loaded}>${(data) => html`
       ${data.more && html`<p class="hint">The newest ${count(rows.length)} are shown and grouped; “all” means all.</p>`}
       ${rows.length === 0 ? html`<${NoDead} text=${text} range=${query.range} drop=${() => setQuery({ ...query, filter: "", range: "" })} />` : view === "list" ? html`<${List} ...${{ rows, chosen, refresh: loaded.refresh }} />` : html`<${Groups} ...${{ rows, text, change, query, refresh: loaded.refresh }} />`}`}<//>`;
@@ -66,7 +66,7 @@ export default function Dead({ query }) {
 function NoDead({ text, range, drop }) {
   if (text || range) return html`<${NothingFits} text=${text} drop=${drop} />`;
   return html`<${Empty} title="No dead letters" icon="check"><p>A message lands here when its last retry has failed. From here it can be replayed, alone or with all that failed the same way.</p>
-    ${info.value?.catcher !== false && html`<div class="row"><${Button} icon="warn" act=${sendFailing}>Send one that fails<//></div>`}<//>`;
+    ${info.value?.catcher !== false && html`<div class="row"><${Button} changes icon="warn" act=${sendFailing}>Send one that fails<//></div>`}<//>`;
 }
 
 function Groups({ rows, text, query, refresh }) {
@@ -82,8 +82,8 @@ function Groups({ rows, text, query, refresh }) {
           <div class="chips">${[...new Set(group.rows.flatMap(({ labels }) => labels ?? []))].slice(0, 5).map((label) => html`<${Chip} key=${label}>${label}<//>`)}</div></div>
         <div class="row">
           <${Button} act=${() => setQuery({ ...query, view: "list", filter: `${withField(text, "url", `*//${group.host}/*`)}${status ? ` status:${status}` : ""}`.trim() })}>Show<//>
-          <${Button} kind="warns" act=${() => openDelete({ rows: group.rows }, refresh)}>Delete…<//>
-          <${Button} icon="loop" act=${() => openReplay({ rows: group.rows, done: refresh })}>Replay ${count(group.rows.length)}…<//>
+          <${Button} changes kind="warns" act=${() => openDelete({ rows: group.rows }, refresh)}>Delete…<//>
+          <${Button} changes icon="loop" act=${() => openReplay({ rows: group.rows, done: refresh })}>Replay ${count(group.rows.length)}…<//>
         </div>
       </div>`;
     })}
@@ -95,8 +95,8 @@ function List({ rows, chosen, refresh }) {
   const picked = (ids) => rows.filter(({ dlqId }) => ids.includes(dlqId));
   return html`<${Table} caption="Dead letters" columns=${COLUMNS} rows=${rows.slice(0, ROWS_MOST)} id=${(row) => row.dlqId} chosen=${chosen} open=${(row) => go(`messages/${row.messageId}`)} />
     <${BulkBar} chosen=${chosen}>${(ids) => html`
-      <${Button} kind="warns" act=${() => openDelete({ rows: picked(ids) }, clear)}>Delete…<//>
-      <${Button} kind="primary" icon="loop" act=${() => openReplay({ rows: picked(ids), done: clear })}>Replay…<//>`}<//>`;
+      <${Button} changes kind="warns" act=${() => openDelete({ rows: picked(ids) }, clear)}>Delete…<//>
+      <${Button} changes kind="primary" icon="loop" act=${() => openReplay({ rows: picked(ids), done: clear })}>Replay…<//>`}<//>`;
 }
 
 function openDelete({ rows, query }, done) {

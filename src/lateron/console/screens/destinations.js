@@ -45,7 +45,7 @@ const columns = (refresh) => [
   { key: "errors", title: "Errors", draw: (row) => html`<span class="chips">${Object.entries(row.errors).sort((a, b) => b[1] - a[1]).slice(0, 4).map(([error, number]) => html`<${Chip} key=${error} tone="bad">${error} × ${count(number)}<//>`)}</span>` },
   { key: "waiting", title: "Waiting", kind: "right", draw: (row) => html`<${Link} to=${`messages?view=waiting&filter=host:${part(row.host.replace(/:\d+$/, ""))}`}>${count(row.waitListSize)}<//>` },
   { key: "open", title: "Open at once", draw: (row) => html`<${Meter} used=${row.parallelismCount} most=${row.parallelismMax} label=${`${row.parallelismCount} open of ${row.parallelismMax}`} />` },
-  { key: "acts", title: "", kind: "acts", draw: (row) => html`<${Button} kind="small" icon="play" act=${() => openTest(row)}>Test now<//><${Button} kind="small" icon=${row.isPaused ? "play" : "pause"} act=${async () => (await post(`lateron/v1/destinations/${part(row.host)}/${row.isPaused ? "resume" : "pause"}`), refresh())}>${row.isPaused ? "Resume" : "Pause"}<//>` },
+  { key: "acts", title: "", kind: "acts", draw: (row) => html`<${Button} changes kind="small" icon="play" act=${() => openTest(row)}>Test now<//><${Button} changes kind="small" icon=${row.isPaused ? "play" : "pause"} act=${async () => (await post(`lateron/v1/destinations/${part(row.host)}/${row.isPaused ? "resume" : "pause"}`), refresh())}>${row.isPaused ? "Resume" : "Pause"}<//>` },
 ];
 
 /** Ask the server how a delivery would go now; a HEAD request to the newest URL of the host. */

@@ -38,10 +38,10 @@ function Acts({ of, refresh }) {
   const pinned = of.isPinnedParallelism || of.isPinnedRate;
   const then = (work) => async () => (await work(), refresh());
   return html`<span class="row nowrap">
-    <${Button} kind="small" icon=${of.isPaused ? "play" : "pause"} act=${then(() => act(key, of.isPaused ? "resume" : "pause"))}>${of.isPaused ? "Resume" : "Pause"}<//>
-    <${Button} kind="small" icon="pin" act=${() => openDialog(`Limits of ${key}`, () => html`<${Pin} of=${of} refresh=${refresh} />`)}>Pin limits…<//>
-    ${pinned && html`<${Button} kind="small" act=${then(() => act(key, "unpin", { parallelism: of.isPinnedParallelism || undefined, rate: of.isPinnedRate || undefined }))}>Unpin<//>`}
-    <${Button} kind="small" icon="loop" label=${`Begin a new period for ${key}`} disabled=${!of.rateMax} act=${then(() => act(key, "resetRate"))} /></span>`;
+    <${Button} changes kind="small" icon=${of.isPaused ? "play" : "pause"} act=${then(() => act(key, of.isPaused ? "resume" : "pause"))}>${of.isPaused ? "Resume" : "Pause"}<//>
+    <${Button} changes kind="small" icon="pin" act=${() => openDialog(`Limits of ${key}`, () => html`<${Pin} of=${of} refresh=${refresh} />`)}>Pin limits…<//>
+    ${pinned && html`<${Button} changes kind="small" act=${then(() => act(key, "unpin", { parallelism: of.isPinnedParallelism || undefined, rate: of.isPinnedRate || undefined }))}>Unpin<//>`}
+    <${Button} changes kind="small" icon="loop" label=${`Begin a new period for ${key}`} disabled=${!of.rateMax} act=${then(() => act(key, "resetRate"))} /></span>`;
 }
 
 function Pin({ of, refresh }) {
@@ -71,4 +71,4 @@ export default function Flow({ query }) {
 
 const None = ({ search }) => search
   ? html`<${Empty} title="No key fits" icon="search"><p>No key has “${search}” in it.</p><div class="row"><${Button} act=${() => setQuery({})}>All keys<//></div><//>`
-  : html`<${Empty} title="No flow-control keys" icon="flow"><p>Give messages a key and limits, such as 10 starts a minute for an API that allows no more. They wait here instead of failing there.</p><div class="row"><${Button} icon="builder" act=${() => go("builder?flowKey=my-api&flowValue=rate%3D10,period%3D1m")}>Build one<//></div><//>`;
+  : html`<${Empty} title="No flow-control keys" icon="flow"><p>Give messages a key and limits, such as 10 starts a minute for an API that allows no more. They wait here instead of failing there.</p><div class="row"><${Button} changes icon="builder" act=${() => go("builder?flowKey=my-api&flowValue=rate%3D10,period%3D1m")}>Build one<//></div><//>`;

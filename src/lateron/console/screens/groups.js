@@ -27,8 +27,8 @@ function newest(events) {
 export default function Groups() {
   const loaded = useLoaded(loadGroups, [], { topics: ["messages"] });
   const make = () => openDialog("New URL group", () => html`<${Endpoint} refresh=${loaded.refresh} />`);
-  return html`<${Head} title="URL groups" about="Publish to the name of a group and each of its endpoints gets a message of its own, with retries of its own."><${Button} kind="primary" act=${make}>New group<//><//>
-    <${Loaded} of=${loaded}>${(groups) => (groups.length ? groups.map((group) => html`<${Group} key=${group.name} group=${group} refresh=${loaded.refresh} />`) : html`<${Empty} title="No URL groups" icon="groups"><p>A group is made with its first endpoint.</p><div class="row"><${Button} kind="primary" act=${make}>New group<//></div><//>`)}<//>`;
+  return html`<${Head} title="URL groups" about="Publish to the name of a group and each of its endpoints gets a message of its own, with retries of its own."><${Button} changes kind="primary" act=${make}>New group<//><//>
+    <${Loaded} of=${loaded}>${(groups) => (groups.length ? groups.map((group) => html`<${Group} key=${group.name} group=${group} refresh=${loaded.refresh} />`) : html`<${Empty} title="No URL groups" icon="groups"><p>A group is made with its first endpoint.</p><div class="row"><${Button} changes kind="primary" act=${make}>New group<//></div><//>`)}<//>`;
 }
 
 function Group({ group, refresh }) {
@@ -42,13 +42,13 @@ function Group({ group, refresh }) {
     refresh();
   };
   const drop = async (endpoint) => (await call("DELETE", `v2/topics/${part(group.name)}/endpoints`, { body: { endpoints: [{ url: endpoint.url }] } }), refresh());
-  return html`<${Card} title=${group.name} side=${html`<span class="row"><${Button} kind="small" icon="play" act=${test}>Send a test<//><${Button} kind="small" act=${() => openDialog(`Add to ${group.name}`, () => html`<${Endpoint} name=${group.name} refresh=${refresh} />`)}>Add endpoint<//><${Button} kind="small warns" act=${erase}>Delete<//></span>`}>
+  return html`<${Card} title=${group.name} side=${html`<span class="row"><${Button} changes kind="small" icon="play" act=${test}>Send a test<//><${Button} changes kind="small" act=${() => openDialog(`Add to ${group.name}`, () => html`<${Endpoint} name=${group.name} refresh=${refresh} />`)}>Add endpoint<//><${Button} changes kind="small warns" act=${erase}>Delete<//></span>`}>
     <div class="scroll"><table class="plain"><caption class="unseen">Endpoints of ${group.name}</caption><thead><tr><th scope="col">Name</th><th scope="col">URL</th><th scope="col">Last delivery</th><th scope="col"><span class="unseen">Actions</span></th></tr></thead><tbody>
       ${group.endpoints.map((endpoint) => {
         const last = group.last[endpoint.url];
         return html`<tr key=${endpoint.url}><td>${endpoint.name ?? html`<span class="faint">–</span>`}</td><td class="mono break">${endpoint.url}</td>
           <td>${last ? html`<${Link} class="nowrap" to=${`messages/${last.messageId}`}><${State} of=${last.state} /> <${Time} at=${last.time} as="relative" /><//>` : html`<span class="faint">none yet</span>`}</td>
-          <td><${Button} kind="small warns" icon="cross" label=${`Remove ${endpoint.url}`} act=${() => drop(endpoint)} /></td></tr>`;
+          <td><${Button} changes kind="small warns" icon="cross" label=${`Remove ${endpoint.url}`} act=${() => drop(endpoint)} /></td></tr>`;
       })}
     </tbody></table></div>
     ${group.headers && html`<p class="chips">${Object.entries(group.headers).map(([name, value]) => html`<${Chip} key=${name}>${name}: ${value}<//>`)}</p>`}

@@ -1,6 +1,6 @@
 // One message: why it is where it is, what happened, and what one can do about it.
 
-import { get, part, post, remove } from "../api.js";
+import { get, mayChange, part, post, remove } from "../api.js";
 import { openReplay } from "../replay.js";
 import { PhaseKey, Phases } from "../charts.js";
 import { micros, place, span } from "../format.js";
@@ -46,7 +46,7 @@ function useMessageKeys(message, refresh) {
       const steps = { "[": -1, "]": 1 }[event.key];
       if (steps) stepAttempt(steps);
       if (event.key === "c") putOnClipboard(message.messageId).then(() => toast("Id copied."));
-      if (event.key === "r" && isHasty(message)) retryNow(message, refresh).catch((error) => toast(error.message, "bad"));
+      if (event.key === "r" && isHasty(message) && mayChange()) retryNow(message, refresh).catch((error) => toast(error.message, "bad"));
       if (event.key === "y") putOnClipboard(await signedCurl(message)).then(() => toast("Copied as cURL."));
     };
     addEventListener("keydown", keys);
@@ -90,10 +90,10 @@ function Actions({ message, refresh }) {
     openReplay({ rows: messages, done: (sent) => sent[0] && go(`messages/${sent[0]}`) });
   };
   return html`
-    ${isHasty(message) && html`<${Button} kind="primary" icon="loop" title="r" act=${() => retryNow(message, refresh)}>Retry now<//>`}
-    ${!FINAL.has(message.state) && html`<${Button} icon="stop" kind="warns" act=${cancel}>Cancel<//>`}
-    ${message.state === "FAILED" && html`<${Button} kind="primary" icon="loop" act=${replay}>Replay…<//>`}
-    <${Button} icon="builder" act=${() => go(`builder?from=${message.messageId}`)}>${message.state === "FAILED" ? "Edit and replay" : "Clone"}<//>
+    ${isHasty(message) && html`<${Button} changes kind="primary" icon="loop" title="r" act=${() => retryNow(message, refresh)}>Retry now<//>`}
+    ${!FINAL.has(message.state) && html`<${Button} changes icon="stop" kind="warns" act=${cancel}>Cancel<//>`}
+    ${message.state === "FAILED" && html`<${Button} changes kind="primary" icon="loop" act=${replay}>Replay…<//>`}
+    <${Button} changes icon="builder" act=${() => go(`builder?from=${message.messageId}`)}>${message.state === "FAILED" ? "Edit and replay" : "Clone"}<//>
     <${Copy} text=${() => bundle(message)} kind="" label="Copy for support: all of it but bodies and values of headers">For support<//>
     <${Copy} text=${() => signedCurl(message)} kind="" label="Copy the delivery as cURL">cURL<//>`;
 }
@@ -113,7 +113,7 @@ export function bundle(message) {
 async function signedCurl(message) {
   const headers = Object.entries(message.header ?? {}).flatMap(([name, values]) => values.map((value) => [name, value]));
   headers.push(["Upstash-Message-Id", message.messageId]);
-  if (canSign() && info.value?.scope !== "read") {
+  if (canSign() && mayChange()) {
     const { current } = await get("v2/keys");
     headers.push(["Upstash-Signature", await sign(current, message.url, message.body ?? "")]);
   }

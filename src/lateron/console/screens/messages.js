@@ -2,11 +2,13 @@
 
 import { all, BASE, get, search } from "../api.js";
 import { BulkBar, JobDialog } from "../bulk.js";
+import { openErase } from "../erase.js";
 import { FilterBox, understand, withField } from "../filter.js";
 import { FirstRun, NothingFits } from "../first.js";
 import { count, place, plural, shortId } from "../format.js";
 import { html, signal, useEffect, useMemo, useState } from "../lib.js";
 import { held, now, skipped, useLoaded, useStream } from "../live.js";
+import { openReschedule } from "../reschedule.js";
 import { go, Link, route, setQuery } from "../router.js";
 import { save, Table, useColumns } from "../table.js";
 import { Button, Chip, Copy, Head, Loaded, openDialog, Segments, State, Time } from "../ui.js";
@@ -124,12 +126,14 @@ function List({ rows, view, chosen, text, change, meant, more }) {
   const id = view === "lines" ? (row) => `${row.messageId} ${row.time} ${row.state} ${row.attempt ?? 0}` : (row) => row.messageId;
   const job = (title, kind, messageIds) => openDialog(title, () => html`<${JobDialog} kind=${kind} filter=${messageIds ? { messageIds } : meant.query} done=${() => (chosen.value = new Set())} />`);
   const cancel = (messageIds) => job("Cancel messages", "cancel", messageIds);
+  const move = (messageIds) => openReschedule(messageIds ? { messageIds } : meant.query, () => (chosen.value = new Set()));
+  const label = meant.query.label?.length === 1 ? meant.query.label[0] : "";
   const retry = (messageIds) => job("Retry messages now", "retryNow", messageIds);
   return html`<div class="row list-bar"><span class="faint grow" role="status">${meant.rest ? `${plural(rows.length, "row")} of those loaded fit` : plural(rows.length, "row")}${skipped.value ? `; the stream left out ${count(skipped.value)}` : ""}</span>
-      ${view === "waiting" && !meant.rest && html`<${Button} kind="quiet" icon="loop" act=${() => retry(null)}>Retry all ${text ? "that fit" : "that wait"} now…<//><${Button} kind="quiet warns" icon="stop" act=${() => cancel(null)}>Cancel all ${text ? "that fit" : "that wait"}…<//>`}${chooser}</div>
+      ${view === "waiting" && !meant.rest && html`<${Button} changes kind="quiet" icon="loop" act=${() => retry(null)}>Retry all ${text ? "that fit" : "that wait"} now…<//><${Button} changes kind="quiet" icon="clock" act=${() => move(null)}>Reschedule all ${text ? "that fit" : "that wait"}…<//><${Button} changes kind="quiet warns" icon="stop" act=${() => cancel(null)}>Cancel all ${text ? "that fit" : "that wait"}…<//>`}<${Button} changes kind="quiet warns" act=${() => openErase(label)}>Erase by label…<//>${chooser}</div>
     <${Table} caption=${`Messages, ${VIEWS.find(([key]) => key === view)[1]}`} columns=${columns} rows=${rows.slice(0, ROWS_MOST)} id=${id} chosen=${view === "lines" ? undefined : chosen} open=${(row) => go(`messages/${row.messageId}`)} />
     <div class="more">${rows.length > ROWS_MOST ? html`<span class="faint">The first ${ROWS_MOST} are shown; narrow the filter to see others.</span>` : more && html`<${Button} act=${more}>Older<//>`}</div>
     <${BulkBar} chosen=${chosen}>
-      ${(ids) => html`<${Button} icon="stop" kind="warns" act=${() => cancel(ids)}>Cancel…<//><${Button} icon="loop" act=${() => retry(ids)}>Retry now…<//><${Button} icon="catcher" act=${() => save("messages.ndjson", rows.filter((row) => ids.includes(row.messageId)))}>Save<//>`}
+      ${(ids) => html`<${Button} changes icon="stop" kind="warns" act=${() => cancel(ids)}>Cancel…<//><${Button} changes icon="loop" act=${() => retry(ids)}>Retry now…<//><${Button} changes icon="clock" act=${() => move(ids)}>Reschedule…<//><${Button} icon="catcher" act=${() => save("messages.ndjson", rows.filter((row) => ids.includes(row.messageId)))}>Save<//>`}
     <//>`;
 }

@@ -39,20 +39,20 @@ function Acts({ queue, refresh }) {
     refresh();
   };
   return html`<span class="row nowrap">
-    <${Button} kind="small" icon=${queue.paused ? "play" : "pause"} act=${toggle}>${queue.paused ? "Resume" : "Pause"}<//>
-    <${Button} kind="small" act=${() => openEditor(queue, refresh)}>Edit<//>
-    <${Button} kind="small warns" act=${purge} disabled=${!queue.lag}>Empty…<//>
-    <${Button} kind="small warns" icon="cross" label=${`Delete ${queue.name}`} act=${erase} /></span>`;
+    <${Button} changes kind="small" icon=${queue.paused ? "play" : "pause"} act=${toggle}>${queue.paused ? "Resume" : "Pause"}<//>
+    <${Button} changes kind="small" act=${() => openEditor(queue, refresh)}>Edit<//>
+    <${Button} changes kind="small warns" act=${purge} disabled=${!queue.lag}>Empty…<//>
+    <${Button} changes kind="small warns" icon="cross" label=${`Delete ${queue.name}`} act=${erase} /></span>`;
 }
 
 export default function Queues({ query }) {
   const loaded = useLoaded(loadQueues, [], { topics: ["queues", "messages"] });
-  return html`<${Head} title="Queues" about="Messages of a queue go out in the order they came in, so many at once as it allows."><${Button} kind="primary" act=${() => openEditor(null, loaded.refresh)}>New queue<//><//>
+  return html`<${Head} title="Queues" about="Messages of a queue go out in the order they came in, so many at once as it allows."><${Button} changes kind="primary" act=${() => openEditor(null, loaded.refresh)}>New queue<//><//>
     <${Loaded} of=${loaded}>${(rows) => (rows.length ? html`<${Table} caption="Queues" columns=${columns(loaded.refresh)} rows=${rows} id=${(row) => row.name} mark=${(row) => row.name === query.name && "ticked"} />
       <p class="hint">Order is kept: a message cannot overtake. To skip the head, open it and cancel it.</p>` : html`<${None} make=${() => openEditor(null, loaded.refresh)} />`)}<//>`;
 }
 
-const None = ({ make }) => html`<${Empty} title="No queues" icon="queues"><p>A queue delivers one message after another. The first message enqueued makes it, or you do.</p><div class="row"><${Button} kind="primary" act=${make}>New queue<//><${Button} icon="builder" act=${() => go("builder?kind=enqueue")}>Enqueue a message<//></div><//>`;
+const None = ({ make }) => html`<${Empty} title="No queues" icon="queues"><p>A queue delivers one message after another. The first message enqueued makes it, or you do.</p><div class="row"><${Button} changes kind="primary" act=${make}>New queue<//><${Button} changes icon="builder" act=${() => go("builder?kind=enqueue")}>Enqueue a message<//></div><//>`;
 
 const openEditor = (queue, refresh) => openDialog(queue ? `Queue ${queue.name}` : "New queue", () => html`<${Editor} queue=${queue} refresh=${refresh} />`);
 

@@ -41,8 +41,8 @@ const columns = (refresh) => [
   { key: "target", title: "Destination", kind: "wide", draw: (row) => html`<span class="target"><span class="method">${row.method}</span><span class="where" title=${row.destination}>${row.destination}</span></span>` },
   { key: "next", title: "Next run", draw: (row) => (row.isPaused ? html`<span class="faint">–</span>` : html`<span class="nowrap"><${Time} at=${row.nextScheduleTime} as="relative" /></span>`) },
   { key: "last", title: "Last run", draw: (row) => html`<${LastRun} of=${row} />` },
-  { key: "acts", title: "", kind: "acts", draw: (row) => html`<span class="row nowrap"><${Button} kind="small" icon="play" act=${async () => (await runNow(row.scheduleId), refresh())}>Run now<//>
-    <${Button} kind="small" icon=${row.isPaused ? "play" : "pause"} label=${row.isPaused ? `Resume ${row.scheduleId}` : `Pause ${row.scheduleId}`} act=${async () => (await call(row.scheduleId, row.isPaused ? "resume" : "pause"), refresh())} /></span>` },
+  { key: "acts", title: "", kind: "acts", draw: (row) => html`<span class="row nowrap"><${Button} changes kind="small" icon="play" act=${async () => (await runNow(row.scheduleId), refresh())}>Run now<//>
+    <${Button} changes kind="small" icon=${row.isPaused ? "play" : "pause"} label=${row.isPaused ? `Resume ${row.scheduleId}` : `Pause ${row.scheduleId}`} act=${async () => (await call(row.scheduleId, row.isPaused ? "resume" : "pause"), refresh())} /></span>` },
 ];
 
 function LastRun({ of }) {
@@ -55,13 +55,13 @@ function LastRun({ of }) {
 
 export default function Schedules({ query }) {
   const loaded = useLoaded(loadSchedules, [], { topics: ["schedules"] });
-  return html`<${Head} title="Schedules" about="Messages that are published again and again by a cron."><${Button} kind="primary" icon="builder" act=${() => go("builder?kind=schedule")}>New schedule<//><//>
+  return html`<${Head} title="Schedules" about="Messages that are published again and again by a cron."><${Button} changes kind="primary" icon="builder" act=${() => go("builder?kind=schedule")}>New schedule<//><//>
     <${Loaded} of=${loaded}>${(rows) => (rows.length ? html`<${Whole} rows=${rows} refresh=${loaded.refresh} open=${query.name} />` : html`<${None} />`)}<//>`;
 }
 
 const None = () => html`<${Empty} title="No schedules" icon="schedules"><p>A schedule publishes a message whenever its cron says so, in the time zone you choose.</p>
-  <div class="row"><${Button} kind="primary" icon="builder" act=${() => go("builder?kind=schedule")}>New schedule<//>
-  ${info.value?.catcher !== false && html`<${Button} act=${() => go(`builder?kind=schedule&target=${part(catcherUrl("tick"))}`)}>One to the catcher<//>`}</div><//>`;
+  <div class="row"><${Button} changes kind="primary" icon="builder" act=${() => go("builder?kind=schedule")}>New schedule<//>
+  ${info.value?.catcher !== false && html`<${Button} changes act=${() => go(`builder?kind=schedule&target=${part(catcherUrl("tick"))}`)}>One to the catcher<//>`}</div><//>`;
 
 function Whole({ rows, refresh, open }) {
   const chosen = rows.find(({ scheduleId }) => scheduleId === open);
@@ -79,9 +79,9 @@ function One({ of, refresh }) {
     refresh();
   };
   return html`<${Card} title=${of.scheduleId} side=${html`<span class="row">
-      <${Button} kind="small" act=${() => go(`builder?schedule=${part(of.scheduleId)}`)} icon="builder">Edit<//>
+      <${Button} changes kind="small" act=${() => go(`builder?schedule=${part(of.scheduleId)}`)} icon="builder">Edit<//>
       <${Link} class="button small" to=${`messages?filter=schedule:${part(of.scheduleId)}`}>Its messages<//>
-      <${Button} kind="small warns" act=${erase}>Delete<//><${Button} kind="small quiet" icon="cross" label="Close" act=${() => setQuery({})} /></span>`}>
+      <${Button} changes kind="small warns" act=${erase}>Delete<//><${Button} kind="small quiet" icon="cross" label="Close" act=${() => setQuery({})} /></span>`}>
     <div class="split"><div>
       <${Facts} pairs=${[["Cron", html`<code>${of.cron}</code>`], ["In words", cronWords(of.cron)], ["Created", html`<${Time} at=${of.createdAt} as="full" />`], ["Runs", of.runs && count(of.runs)], ["Failed in a row", of.failedRuns], ["Missed", of.missedRuns], ["Skipped", of.skippedRuns], ["Delay", of.delay && `${of.delay} s`], ["Jitter", of.jitter && `${of.jitter} s`], ["If missed", of.missed], ["If still running", of.overlap], ["Queue", of.queueName], ["Flow key", of.flowControlKey], ["Retries", of.retries], ["Error", of.error]]} />
       <h3>Body</h3><${Body} text=${of.body} base64=${of.bodyBase64} none="It has no body." />

@@ -1,6 +1,6 @@
 // Settings: signing keys and how to roll them, the signature lab, and what this server is.
 
-import { BASE, get, post, session } from "../api.js";
+import { BASE, get, mayChange, post } from "../api.js";
 import { bytes, count, span } from "../format.js";
 import { html, useEffect, useState } from "../lib.js";
 import { info, loadInfo, useLoaded } from "../live.js";
@@ -14,11 +14,11 @@ import { Users } from "./users.js";
 
 export default function Settings() {
   useEffect(() => void loadInfo().catch(() => {}), []);
-  const mayChange = session.value?.role !== "read";
-  const keys = useLoaded(() => (mayChange ? get("v2/keys") : Promise.resolve(null)), [], { still: true });
+  const changes = mayChange(); // Keys are for who rolls them; who only looks needs none on his screen.
+  const keys = useLoaded(() => (changes ? get("v2/keys") : Promise.resolve(null)), [], { still: true });
   return html`<${Head} title="Settings" />
     <div class="grid-2"><div>
-      ${mayChange && html`<${Loaded} of=${keys}>${(pair) => html`<${Keys} pair=${pair} refresh=${keys.refresh} /><${Lab} pair=${pair} />`}<//>`}
+      ${changes && html`<${Loaded} of=${keys}>${(pair) => html`<${Keys} pair=${pair} refresh=${keys.refresh} /><${Lab} pair=${pair} />`}<//>`}
     </div><div><${Delivery} /><${Server} /><${Limits} /></div></div>
     ${info.value?.scope === "admin" && html`<${Tokens} /><${Users} /><${Configuration} /><${Audit} />`}`;
 }
@@ -69,7 +69,7 @@ function Delivery() {
     await post(`lateron/v1/delivery/${paused ? "resume" : "pause"}`);
     loaded.refresh();
   };
-  return html`<${Loaded} of=${loaded}>${(data) => html`<${Card} title="Delivery" side=${html`<${Button} kind=${`small ${data.isPaused ? "" : "warns"}`} icon=${data.isPaused ? "play" : "pause"} act=${() => toggle(data.isPaused)}>${data.isPaused ? "Resume" : "Pause all"}<//>`}>
+  return html`<${Loaded} of=${loaded}>${(data) => html`<${Card} title="Delivery" side=${html`<${Button} changes kind=${`small ${data.isPaused ? "" : "warns"}`} icon=${data.isPaused ? "play" : "pause"} act=${() => toggle(data.isPaused)}>${data.isPaused ? "Resume" : "Pause all"}<//>`}>
     <p>${data.isPaused ? "Paused: nothing is sent to anybody." : `On: ${count(data.parallelismCount)} open of at most ${data.parallelismMax ? count(data.parallelismMax) : "any number"}.`}</p>
   <//>`}<//>`;
 }

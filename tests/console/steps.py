@@ -1,0 +1,82 @@
+"""What the walks of the console have in common: things to look at, and steps by mouse and by keyboard."""
+
+from __future__ import annotations
+
+import json
+import re
+
+from playwright.sync_api import Locator, Page, expect
+from tests.support.poll import until
+from tests.support.server import Server
+
+JSON = ("Content-Type", "application/json")
+STEPS_MAX = 120  # Presses of Tab until something is out of reach.
+
+
+def publish(server: Server, name: str, body: object = None, *headers: tuple[str, str]) -> str:
+    """Publish to the catcher of the server."""
+    content = json.dumps({"n": 1} if body is None else body).encode()
+    reply = server.call("POST", f"/v2/publish/{server.url}/_catch/{name}", content, (JSON, *headers))
+    assert reply.status == 201, reply.text
+    return str(reply.json["messageId"])
+
+
+def fail(server: Server, number: int, name: str = "orders") -> None:
+    """Make dead letters, and wait until they are."""
+    for n in range(number):
+        publish(server, f"{name}?status=503", {"order": n}, ("Upstash-Retries", "0"), ("Upstash-Label", "nightly"))
+    until(lambda: len(server.call("GET", "/v2/dlq").json["messages"]) >= number, "dead letters")
+
+
+def make_token(server: Server, name: str, scope: str) -> str:
+    """Make a token, and return it."""
+    reply = server.call("POST", "/lateron/v1/tokens", json.dumps({"name": name, "scope": scope}).encode(), (JSON,))
+    assert reply.status == 201, reply.text
+    return str(reply.json["token"])
+
+
+def go(page: Page, word: str) -> None:
+    """Choose a screen at the left, which a telephone hides behind its menu."""
+    menu = page.get_by_role("button", name="Menu")
+    if menu.is_visible() and menu.get_attribute("aria-expanded") == "false":
+        menu.click()
+    page.get_by_role("navigation").get_by_role("link", name=re.compile(f"^{word}")).click()
+    expect(page.get_by_role("heading", level=1, name=word)).to_be_visible()
+
+
+def sign_in(page: Page, token: str) -> None:
+    """Log in with a token, by mouse."""
+    page.get_by_label("Token", exact=True).fill(token)
+    page.get_by_role("button", name="Sign in with the token").click()
+    expect(page.get_by_role("button", name="Keys", exact=True)).to_be_visible()
+
+
+def reach(page: Page, wanted: Locator) -> None:
+    """Go to a control as a keyboard goes: by Tab, until it has the focus."""
+    expect(wanted).to_be_visible()
+    for _ in range(STEPS_MAX):
+        if wanted.evaluate("(element) => element === document.activeElement"):
+            return
+        page.keyboard.press("Tab")
+    raise AssertionError(f"{wanted} cannot be reached by Tab")
+
+
+def press(page: Page, name: str, where: Locator | None = None) -> None:
+    """Reach a button and press it."""
+    reach(page, (where or page.locator("main")).get_by_role("button", name=name).first)
+    page.keyboard.press("Enter")
+
+
+def write(page: Page, label: str, text: str, where: Locator | None = None) -> None:
+    """Reach a field and write over what it holds."""
+    reach(page, (where or page.locator("main")).get_by_label(label, exact=True).first)
+    page.keyboard.press("Control+a")
+    page.keyboard.type(text)
+
+
+def screen(page: Page, key: str, title: str) -> None:
+    """Go to a screen by its letters."""
+    page.locator("main").evaluate("(main) => main.focus()")
+    page.keyboard.press("g")
+    page.keyboard.press(key)
+    expect(page.get_by_role("heading", level=1, name=title)).to_be_visible()
