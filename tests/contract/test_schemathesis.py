@@ -249,6 +249,7 @@ def known_ids(house: House) -> Mapping[str, Sequence[str]]:
         "flowControlKey": ["shared", f"key-{ALICE.tenant}", f"key-{BOB.tenant}", "none"],
         "host": ["127.0.0.1:9", f"host-{ALICE.tenant}.example:443", f"host-{BOB.tenant}.example:443"],
         "tokenName": [f"token-{ALICE.tenant}", f"token-{BOB.tenant}", "none"],
+        "userName": [f"user-{ALICE.tenant}", "none"],
         "name": ["ok", "down", "told", "none"],
         "label": ["kept", "later", "dead1"],
         "destination": [

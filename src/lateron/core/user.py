@@ -109,7 +109,7 @@ def change(scope: str | None, password: str | None, name: str) -> Change:
         RequestError: There cannot.
     """
     if scope is None and password is None:
-        raise RequestError("expected a scope or a password, got neither")
+        raise RequestError("body: expected a scope or a password, got neither")
     if scope is not None:
         check_scope(scope)
     if password is not None:
