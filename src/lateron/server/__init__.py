@@ -329,7 +329,7 @@ class Server:
             self._closing.callback(store.close)
             reader = sqlite.open_reader(self._directory)
         except apsw.Error as error:
-            raise StoreFailed(f"the store cannot be opened: {type(error).__name__}: {error}") from error
+            raise StoreFailed(f"the store cannot be opened: {sqlite.reason(error)}") from error
         self._closing.callback(reader.close)
         return store, reader, unlocked(self.settings, store, reader, now)
 
