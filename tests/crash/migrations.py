@@ -155,12 +155,11 @@ def every_point(schema: int, directory: Path) -> Counter[str]:
             shutil.rmtree(server.data_dir)
             shutil.copytree(kept, server.data_dir)
             server.strike(Point(kind, at), signal.SIGKILL)
+            server.launch()
             try:
-                server.start()
-            except AssertionError:
-                assert ended(server) == -signal.SIGKILL, server.log
-            else:
-                raise AssertionError(f"it was not killed at {kind} {at}")
+                assert ended(server) == -signal.SIGKILL, f"it was not killed at {kind} {at}"
+            finally:
+                server.kill()
             older.check(server.data_dir)
             made[kind] += 1
     return made

@@ -12,7 +12,6 @@ import os
 import shutil
 import signal
 import tempfile
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -354,12 +353,11 @@ class Migration:
         return Point(kind, self._chance.randint(1, left[kind]))
 
     def _fails(self, code: int) -> None:
+        self._server.launch()
         try:
-            self._server.start()
-        except AssertionError:
             assert ended(self._server) == code, self._server.log
-        else:
-            raise AssertionError("it was not struck")
+        finally:
+            self._server.kill()
 
     def _killed(self) -> None:
         self._server.strike(self._point(*KINDS), signal.SIGKILL)
@@ -379,7 +377,7 @@ class Migration:
     def _stood_still(self) -> None:
         """Let it stand still; a second server is refused meanwhile, and a copy can be made. Then kill it."""
         self._server.strike(self._point(*KINDS), signal.SIGSTOP)
-        with self._starting():
+        with self._standing_still():
             code, printed = refused(self._server.data_dir)
             assert code == exits.LOCKED, printed
             with tempfile.TemporaryDirectory(prefix="lateron-copy-") as place:
@@ -393,7 +391,7 @@ class Migration:
         In the midst of a step nobody else gets to write; then the start is killed.
         """
         self._server.strike(self._point("statement"), signal.SIGSTOP)
-        with self._starting(), closing(apsw.Connection(str(self._server.data_dir / FILE))) as other:
+        with self._standing_still(), closing(apsw.Connection(str(self._server.data_dir / FILE))) as other:
             try:
                 other.execute("BEGIN IMMEDIATE")
             except apsw.BusyError:
@@ -404,23 +402,11 @@ class Migration:
                 assert "locked" in self._server.log
 
     @contextmanager
-    def _starting(self) -> Iterator[None]:
-        """Start the server until it stands still; it has ended when the block has."""
-        failed: list[BaseException] = []
-
-        def start() -> None:
-            try:
-                self._server.start()
-            except BaseException as error:  # noqa: BLE001 # It is told below.
-                failed.append(error)
-
-        starting = threading.Thread(target=start)
-        starting.start()
+    def _standing_still(self) -> Iterator[None]:
+        """Start the server until a signal stops it; it has ended when the block has."""
+        self._server.launch()
         try:
-            until(lambda: self._server.stands_still or failed, "it to stand still")
-            assert not failed, failed
+            until(lambda: self._server.stands_still, "it to stand still")
             yield
         finally:
             self._server.kill()
-            starting.join()
-        assert failed, "it was not struck"
