@@ -127,12 +127,12 @@ class Faulty(Changed):
 
 
 @cache
-def library() -> Path:
-    """Compile the library, once for a run of tests."""
+def library(source: Path = SOURCE) -> Path:
+    """Compile a library, once for a run of tests."""
     folder = Path(tempfile.mkdtemp(prefix="lateron-faults-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    target = folder / "faults.so"
-    subprocess.run(["gcc", "-O1", "-shared", "-fPIC", "-o", target, SOURCE, "-ldl"], check=True)
+    target = folder / f"{source.stem}.so"
+    subprocess.run(["gcc", "-O1", "-shared", "-fPIC", "-o", target, source, "-ldl"], check=True)
     return target
 
 
