@@ -56,6 +56,10 @@ power-cuts *arguments:
 swarm *arguments:
     .venv/bin/python -m tests.crash.swarm {{arguments}}
 
+# Strike a server while it brings the store of an older program up to date: `just migrations --seeds 100`, `--every`.
+migrations *arguments:
+    .venv/bin/python -m tests.crash.migrations {{arguments}}
+
 # Plant a bug for each promise, or for those you name, and expect the promise's test to go red.
 redden *arguments:
     .venv/bin/python -m tests.redden {{arguments}}

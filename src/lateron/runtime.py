@@ -102,6 +102,15 @@ async def timeout(clock: Clock, seconds: float) -> AsyncIterator[Timeout]:
             alarm.cancel()
 
 
+def new_node() -> int:
+    """Return the number of this start of the program, under which a store knows what it holds: 62 bits.
+
+    A machine that is restored from a snapshot may draw the same random bits at each start. Its clock has gone on.
+    """
+    bits = int.from_bytes(os.urandom(8)) ^ time.time_ns()
+    return bits & ((1 << 62) - 1)
+
+
 def id_maker(random_bytes: Callable[[int], bytes] = os.urandom) -> Callable[[Millis], MessageId]:
     """Return a function that makes message ids: 16 bytes, unique, ordered by time.
 

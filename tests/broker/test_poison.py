@@ -12,7 +12,7 @@ from lateron.broker import messages
 from lateron.broker.bulk import Broker
 from lateron.broker.views import Limits, Turn
 from lateron.core.apart import ALONE_MS
-from lateron.core.flow_control import flow_lane, host_lane, paused
+from lateron.core.flow_control import flow_lane, host_lane, paused, resumed
 from lateron.core.values import CallbackOptions, Claimed, Filter, Flow, Kind, MessageId, Outcome, State
 from lateron.runtime import id_maker
 from lateron.store.sqlite import open_memory
@@ -131,6 +131,21 @@ def test_a_suspect_that_may_not_start_holds_nobody_up(desk: Desk, shut: str) -> 
 
     assert started == [other]
     assert desk.history.message(1, suspect, NOW).waiting.reason.endswith("_paused")  # type: ignore[union-attr]
+
+
+@pytest.mark.promise("P-31")
+def test_a_suspect_that_lost_its_turn_waits_as_everybody_does_from_then_on(desk: Desk) -> None:
+    """Its host is paused and resumed before the next turn: nobody is said to be set apart any more, and nobody is."""
+    (suspect,) = (one.id for one in desk.publish(item()))
+    kill(desk, LIMIT)
+    desk.broker.alter_lane(1, host_lane(1, "one:80"), paused, NOW, create=True)
+
+    assert desk.claim() == ()
+    desk.broker.alter_lane(1, host_lane(1, "one:80"), resumed, NOW)
+
+    assert setting(desk, "set-apart") is None
+    assert desk.history.message(1, suspect, NOW).waiting.reason == "node"  # type: ignore[union-attr]
+    assert suspect in ids(desk.claim())
 
 
 @pytest.mark.promise("P-31")

@@ -2,7 +2,8 @@
 
 A small library stands between the process and the C library (``faults.c``, loaded by LD_PRELOAD) and looks, at
 each write, sync, read and truncation of a file of the store, into a page that it shares with the test. So a fault
-begins and ends while the server runs, at the n-th call from now on, with no hook in the product.
+begins and ends while the server runs, at the n-th call from now on, with no hook in the product. Instead of a failure
+the n-th call may bring a signal, which ends the process or lets it stand still there.
 """
 
 from __future__ import annotations
@@ -53,6 +54,10 @@ class Faults:
         for name, value in (("skip", skip), ("times", times), ("seen", 0), ("failed", 0), ("error", error)):
             self._set(name, value)
         self._set("calls", calls)
+
+    def signal(self, calls: Calls, number: int, *, skip: int = 0) -> None:
+        """Send the process a signal (SIGKILL, SIGSTOP) just before one of the calls: after ``skip`` have passed."""
+        self.fail(calls, -number, skip=skip, times=1)
 
     def slow(self, calls: Calls, microseconds: int) -> None:
         """Let some calls take longer."""
@@ -122,12 +127,12 @@ class Faulty(Changed):
 
 
 @cache
-def library() -> Path:
-    """Compile the library, once for a run of tests."""
+def library(source: Path = SOURCE) -> Path:
+    """Compile a library, once for a run of tests."""
     folder = Path(tempfile.mkdtemp(prefix="lateron-faults-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    target = folder / "faults.so"
-    subprocess.run(["gcc", "-O1", "-shared", "-fPIC", "-o", target, SOURCE, "-ldl"], check=True)
+    target = folder / f"{source.stem}.so"
+    subprocess.run(["gcc", "-O1", "-shared", "-fPIC", "-o", target, source, "-ldl"], check=True)
     return target
 
 

@@ -6,7 +6,7 @@
 //     calls    which calls are meant: 1 writes, 2 syncs, 4 reads, 8 truncations
 //     skip     so many of them pass first
 //     times    then so many fail; -1: all
-//     error    errno of the failure
+//     error    errno of the failure; negative: the call goes on, but first the process gets the signal -error
 //     delay    microseconds that each meant call waits first
 //     hold     while not 0, meant calls wait
 //     seen     how many meant calls there were since the file was written
@@ -18,6 +18,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -79,6 +80,11 @@ static int fails(int kind, int file) {
     if (faults->times == 0) return 0;
     if (faults->times > 0) __atomic_sub_fetch(&faults->times, 1, __ATOMIC_SEQ_CST);
     __atomic_add_fetch(&faults->failed, 1, __ATOMIC_SEQ_CST);
+    if (faults->error < 0) {
+        kill(getpid(), (int)-faults->error);
+        errno = before;
+        return 0;
+    }
     errno = (int)faults->error;
     return 1;
 }

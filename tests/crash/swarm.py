@@ -2,8 +2,9 @@
 
 A run draws a *subset* of the kinds of fault from its seed: what is left out finds more than all at once, because
 one fault can hide another. Some faults last a while and the sudden ones strike while they do: the server is killed
-while the disk is slow, or started while another program holds its file. In the end all faults are healed, everything
-comes to rest, and the checker compares the logs.
+while the disk is slow, or started while another program holds its file. Some strike while it brings a file that an
+older program has left to its own schema (``older``). In the end all faults are healed, everything comes to rest, and
+the checker compares the logs.
 
 What is drawn follows from the seed; how the processes interleave does not. A seed that fails is repeated by
 ``--seed S``, which may need a few tries.
@@ -29,22 +30,18 @@ from pathlib import Path
 import apsw
 from tests.crash.checker import check
 from tests.crash.clock import SWEEP_OFTEN, libraries, preloaded, set_clock
-from tests.crash.disk import Calls, Faulty, library
+from tests.crash.disk import Calls, library
 from tests.crash.history import History, Report, Violation
+from tests.crash.older import QUEUES_SINCE, Migration, Strikable, make_older
 from tests.crash.traffic import KINDS, Kind, Traffic
 from tests.serving import ended
 from tests.support.poll import until
 
 from lateron.cli import exits
+from lateron.store.sqlite import SCHEMA
 
 ROUNDS = 4
 PUBLISHERS = 3
-# Another program that holds the file is waited for so long only, so that a run is short.
-IMPATIENT = """
-import lateron.store.sqlite, lateron.writer
-lateron.store.sqlite.BUSY_MS = 100
-lateron.writer.BUSY_PATIENCE_NS = 100_000_000
-"""
 CLOCK = ("-1h", "+1h", "-3h", "+2h", "+30m")
 PATIENT = 100  # Retries where there must be no dead letter: only the server tells of those, by its clock.
 FURTHEST = "+20h"  # What a message was told by a clock that was ahead is due then.
@@ -58,10 +55,10 @@ BREAKS = (  # Which calls fail with which error, after how many, and how many: e
 )
 
 
-class Tormented(Faulty):
+class Tormented(Strikable):
     """A server on a faulty disk, by a clock that may be set."""
 
-    code = SWEEP_OFTEN + IMPATIENT
+    code = SWEEP_OFTEN + Strikable.code
     clock = False  # Whether its clock may be set.
 
     @property
@@ -113,6 +110,7 @@ class Swarm:
             "disk hung": self._disk_hung,
             "disk error": self._disk_error,
             "disk error in recovery": self._disk_error_in_recovery,
+            "struck in migration": self._struck_in_migration,
         }
         if libraries():
             self._lasting["clock set"] = self._clock_set
@@ -266,6 +264,17 @@ class Swarm:
         self._tries_to_start()
         assert ended(self._server) == exits.STORE, self._server.log
         self._server.faults.heal()
+        self._begin_again()
+
+    def _struck_in_migration(self) -> None:
+        """Let an older program have written the file, and fail some of the starts that migrate it."""
+        self._dies()
+        self._let_go_of_file()
+        schema = self._chance.randrange(QUEUES_SINCE, SCHEMA)
+        make_older(self._server.data_dir, schema, killed=self._chance.random() < 0.5)
+        migration = Migration(self._server, self._chance)
+        for name in self._chance.choices(sorted(migration.kinds), k=self._chance.randint(1, 2)):
+            self.injected[name] += migration.strike(name)
         self._begin_again()
 
     def _dies(self) -> None:

@@ -42,6 +42,7 @@ from tests.support.server import Server
 # How the engine begins to say that an attempt has no answer, or was none.
 GONE = ("node lost", "given back", "this machine could not open a connection")
 TIMES_SENT = 30  # A call is repeated so often at most; a green run needs two or three.
+AWAY_S = 10 * PATIENCE_S  # How long publishers wait for a server that starts again and again.
 BACK_OFF_S = 0.02  # Of a publisher that was answered 5xx: the server is in trouble, and says so quickly.
 
 
@@ -103,9 +104,17 @@ SECOND_MS = 1000
 class Traffic:
     """A receiver and some publishers; a context manager. The server is handed in and may die at will."""
 
-    def __init__(self, server: Server, seed: int, publishers: int = 4, kinds: Sequence[Kind] = KINDS) -> None:
+    def __init__(
+        self,
+        server: Server,
+        seed: int,
+        publishers: int = 4,
+        kinds: Sequence[Kind] = KINDS,
+        schedules: Sequence[str] = tuple(SCHEDULES),
+    ) -> None:
         self._server = server
         self._kinds = kinds
+        self._schedules = schedules
         self._receiver = Receiver()
         self._changed = threading.Condition()
         self._stop = threading.Event()
@@ -214,7 +223,7 @@ class Traffic:
         if self._failed:
             raise self._failed[0]
 
-        schedules = tuple(self._end_schedule(name) for name in SCHEDULES)
+        schedules = tuple(self._end_schedule(name) for name in self._schedules)
 
         def at_rest() -> bool:
             self.let_go()
@@ -235,12 +244,15 @@ class Traffic:
         )
 
     def _arrange(self) -> None:
-        """Make the queues, the group and the schedules."""
+        """Make the queues, the group and the schedules, as far as they are used."""
         endpoints = [{"url": self._endpoints[path].url} for path in MEMBERS]
-        self._must("POST", f"/v2/topics/{GROUP}/endpoints", json.dumps({"endpoints": endpoints}))
-        for name in ("single", "wide"):
+        if any(kind.path == GROUP for kind in self._kinds):
+            self._must("POST", f"/v2/topics/{GROUP}/endpoints", json.dumps({"endpoints": endpoints}))
+        queues = {kind.queue for kind in self._kinds} | {SCHEDULES[name][1] for name in self._schedules}
+        for name in sorted({"single", "wide"} & queues):
             self._must("POST", "/v2/queues", json.dumps({"queueName": name, "parallelism": LINES[name]}))
-        for name, (cron, queue) in SCHEDULES.items():
+        for name in self._schedules:
+            cron, queue = SCHEDULES[name]
             headers = {"Upstash-Cron": cron, "Upstash-Schedule-Id": name, "Lateron-Missed": "all"}
             headers |= {"Upstash-Queue-Name": queue} if queue else {}
             self._must("POST", f"/v2/schedules/{self._endpoints['/tick'].url}", TICK.decode(), headers)
@@ -437,7 +449,7 @@ class _Client:
     def _connected(self) -> HTTPConnection:
         """Return the open connection, or wait for the server and open one."""
         if self._connection is None:
-            assert self._traffic._up.wait(PATIENCE_S), "the server did not come back"
+            assert self._traffic._up.wait(AWAY_S), "the server did not come back"
             self._connection = until(self._try_to_connect, "the server to accept a connection")
         return self._connection
 

@@ -128,6 +128,17 @@ class Server:
         Raises:
             AssertionError: It ended or did not become ready; the message holds what it printed.
         """
+        self.launch()
+        try:
+            self.port = until(self._printed_port, "the server to print its address")
+            until(self._is_ready, "the server to become ready")
+        except BaseException:
+            self.kill()
+            raise
+        return self
+
+    def launch(self) -> None:
+        """Start the command and wait for nothing."""
         self.data_dir.mkdir(parents=True, exist_ok=True)
         self._logged = self._log_path.stat().st_size if self._log_path.exists() else 0
         with self._log_path.open("ab") as log:
@@ -139,13 +150,6 @@ class Server:
                 env=self._environment(),
                 cwd=self.data_dir,
             )
-        try:
-            self.port = until(self._printed_port, "the server to print its address")
-            until(self._is_ready, "the server to become ready")
-        except BaseException:
-            self.kill()
-            raise
-        return self
 
     @property
     def command(self) -> Sequence[str]:

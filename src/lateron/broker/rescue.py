@@ -124,4 +124,6 @@ def begin_alone(tx: Verbs, ledger: Ledger, apart: Apart) -> tuple[list[Claimed],
         # When the others of its lane are due need not be known: it is looked at again once everybody may start.
         started = ledger.start(message.lane, [message], ledger.now)
         return tx.claimed(started), poison.begun(apart, passed, ledger.now)
+    # All have lost their turn. What users are told of them must not wait for the next one, which may be hours away.
+    release(tx)
     return [], Apart((), apart.since)

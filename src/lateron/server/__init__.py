@@ -47,7 +47,7 @@ from lateron.core.values import SECOND, Claimed, Millis, Outcome, Tenant
 from lateron.dispatcher import Dispatcher
 from lateron.egress import Egress, Resolver
 from lateron.errors import StoreFailed, StoreLocked
-from lateron.runtime import Clock, SystemClock, id_maker
+from lateron.runtime import Clock, SystemClock, id_maker, new_node
 from lateron.scheduler import Scheduler
 from lateron.server import rooms
 from lateron.server.attempts import AttemptLog
@@ -192,7 +192,7 @@ class Server:
         guard = rooms.guard_policy(settings, frozenset(s.getsockname()[:2] for s in (*self._sockets, *self._scraped)))
         resolver = Resolver(rooms.name_overrides(settings), self._clock)
         check = rooms.destination_check(resolver, guard)
-        broker = Broker(store, id_maker(), secrets.randbits(62), rooms.broker_limits(settings), check)
+        broker = Broker(store, id_maker(), new_node(), rooms.broker_limits(settings), check)
         writer = self._open_writer(broker, history, own_readers=reader is not None)
         egress = Egress(rooms.egress_settings(settings, guard), self._clock, resolver)
         self._closing.push_async_callback(egress.close)
@@ -329,7 +329,7 @@ class Server:
             self._closing.callback(store.close)
             reader = sqlite.open_reader(self._directory)
         except apsw.Error as error:
-            raise StoreFailed(f"the store cannot be opened: {type(error).__name__}: {error}") from error
+            raise StoreFailed(f"the store cannot be opened: {sqlite.reason(error)}") from error
         self._closing.callback(reader.close)
         return store, reader, unlocked(self.settings, store, reader, now)
 

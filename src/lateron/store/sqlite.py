@@ -363,6 +363,15 @@ def _told_apart() -> Iterator[None]:
         raise StoreFailed(f"the store reported {type(error).__name__}: {error}") from error
 
 
+def reason(error: apsw.Error) -> str:
+    """Say what an error of the driver means, for people.
+
+    On a full disk SQLite has no room for its index of the log (``-shm``) either, and calls that an I/O error.
+    """
+    full = getattr(error, "extendedresult", None) == apsw.SQLITE_IOERR_SHMSIZE
+    return f"{type(error).__name__}: {'no room for its index, the disk is full' if full else error}"
+
+
 def _configure(connection: apsw.Connection, synchronous: str) -> None:
     pragma = connection.pragma
     # Until there is a log a change goes through a journal that is deleted; EXTRA syncs its directory then, or the
