@@ -486,6 +486,7 @@ def _schemas() -> Json:
         **about,
         **answer,
         **line,
+        "attemptMs": {"type": "number", "description": "How long the attempt took, in milliseconds."},
         "retryDelayExpr": text,
         **_fields(headers, "responseHeaders callbackHeaders failureCallbackHeaders"),
     }

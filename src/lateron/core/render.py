@@ -150,6 +150,7 @@ def event_object(
     _put(shown, "attempt", event.attempt or None)
     if attempt is not None and event.kind in _WITH_ANSWER:
         _put_answer(shown, attempt.outcome, limit)
+        shown["attemptMs"] = round(attempt.outcome.phases.total / 1000, 1)
         if "responseHeader" in shown:
             shown["responseHeaders"] = shown["responseHeader"]
     return shown
