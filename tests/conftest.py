@@ -7,6 +7,7 @@ areas; an area may have a receiver of its own that lives longer.
 from __future__ import annotations
 
 import logging
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -25,6 +26,10 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("lateron")
+
+# A shell starts what runs in its background with this signal ignored, and who is started so hands it on: then the
+# programs of the tests could not be interrupted. Handled here, it is as usual for them.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
