@@ -23,7 +23,9 @@ from urllib.request import urlopen
 import pytest
 import yaml
 from tests.documents import ROOT
+from tests.serving import delivered, publish
 from tests.support.poll import until
+from tests.support.server import Server
 
 from lateron.config import BY_NAME
 from lateron.config.table import SETTINGS
@@ -200,6 +202,30 @@ def test_the_entry_point_runs_with_nothing_but_its_volume(image: Path) -> None:
 
     store = image / "data" / "lateron.db"
     assert (store.stat().st_uid, store.stat().st_mode & 0o777) == (USER, 0o600)
+
+
+@pytest.mark.promise("D-81")
+def test_the_limits_for_operators_are_one_and_plenty(tmp_path: Path) -> None:
+    """What the compose file allows is what the unit allows, and far from what a server at work takes."""
+    service = yaml.safe_load((ROOT / "deploy" / "compose.yaml").read_text("utf-8"))["services"]["lateron"]
+    unit = dict(
+        re.findall(r"^(\w+)=(\d+)$", (ROOT / "deploy/systemd/lateron.service").read_text("utf-8"), re.MULTILINE)
+    )
+    tasks, descriptors, memory = service["pids_limit"], service["ulimits"]["nofile"], service["mem_limit"]
+    assert (int(unit["TasksMax"]), int(unit["LimitNOFILE"])) == (tasks, descriptors)
+
+    with Server(tmp_path / "data") as server:
+        messages = [publish(server, f"{server.url}/_catch/hello") for _ in range(50)]
+        until(lambda: all(delivered(server, message) for message in messages), "the deliveries")
+        assert server.call("GET", "/metrics").status == 200
+        status = dict(re.findall(r"^(\w+):\s+(\d+)", Path(f"/proc/{server.pid}/status").read_text(), re.MULTILINE))
+        opened = len(list(Path(f"/proc/{server.pid}/fd").iterdir()))
+
+    # Beside these a pool for name lookups may grow to 32 threads, on machines with more cores (asyncio).
+    assert int(status["Threads"]) + 32 <= tasks
+    assert opened * 100 <= descriptors
+    assert memory == "1g"
+    assert int(status["VmHWM"]) * 1024 * 4 <= 1 << 30
 
 
 REACH = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 5).close()"
