@@ -139,7 +139,7 @@ def test_a_row_that_a_migration_loses_is_noticed(old: Path, tmp_path: Path, monk
 
 
 @pytest.mark.promise("P-1", "P-2", "P-4", "P-11", "P-20", "P-21", "P-22", "P-28", "P-50", "P-61", "P-80", "P-132",
-                     "F-6", "F-12", "F-18", "F-19", "F-64")  # fmt: skip
+                     "F-12", "F-18", "F-19", "F-64")  # fmt: skip
 @pytest.mark.parametrize("seed", [0, 1])
 def test_a_server_that_is_struck_while_it_migrates_delivers_what_waited(seed: int, tmp_path: Path) -> None:
     """Publishers and receiver see nothing of an upgrade but that the server was away."""
