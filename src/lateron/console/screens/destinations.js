@@ -50,7 +50,7 @@ const columns = (refresh) => [
   { key: "times", title: "Answers in (p50, p95)", kind: "right", draw: (row) => (row.times.length ? html`<span class="nowrap">${[0.5, 0.95].map((share) => micros(Math.round(1_000 * quantile(row.times, share)))).join(", ")}</span>` : html`<span class="faint">–</span>`) },
   { key: "waiting", title: "Waiting", kind: "right", draw: (row) => html`<${Link} to=${`messages?view=waiting&filter=host:${part(row.host.replace(/:\d+$/, ""))}`}>${count(row.waitListSize)}<//>` },
   { key: "open", title: "Open at once", draw: (row) => html`<${Meter} used=${row.parallelismCount} most=${row.parallelismMax} label=${`${row.parallelismCount} open of ${row.parallelismMax}`} />` },
-  { key: "acts", title: "", kind: "acts", draw: (row) => html`<${Button} changes kind="small" icon="play" act=${() => openTest(row)}>Test now<//><${Button} changes kind="small" icon=${row.isPaused ? "play" : "pause"} act=${async () => (await post(`lateron/v1/destinations/${part(row.host)}/${row.isPaused ? "resume" : "pause"}`), refresh())}>${row.isPaused ? "Resume" : "Pause"}<//>` },
+  { key: "acts", title: "", kind: "acts", draw: (row) => html`<span class="row nowrap"><${Button} changes kind="small" icon="play" act=${() => openTest(row)}>Test now<//><${Button} changes kind="small" icon=${row.isPaused ? "play" : "pause"} act=${async () => (await post(`lateron/v1/destinations/${part(row.host)}/${row.isPaused ? "resume" : "pause"}`), refresh())}>${row.isPaused ? "Resume" : "Pause"}<//></span>` },
 ];
 
 /** Ask the server how a delivery would go now; a HEAD request to the newest URL of the host. */
