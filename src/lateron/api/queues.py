@@ -12,12 +12,13 @@ from lateron.api.ports import Ports
 from lateron.api.publish import body_check, store
 from lateron.broker.bulk import Broker
 from lateron.broker.history import History
+from lateron.core.body import read_body
 from lateron.core.options import Given
 from lateron.core.queue import MOST, check_queue_name
 from lateron.core.quota import Quota
 from lateron.core.render import queue_object
 from lateron.core.values import Millis, Tenant
-from lateron.errors import InvalidValue, RequestError
+from lateron.errors import InvalidValue
 
 
 class _Settings(Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
@@ -89,10 +90,7 @@ async def _pause(ports: Ports, call: Call, *, paused: bool) -> Answer:
 
 
 def _settings(body: bytes, quota: Quota) -> _Settings:
-    try:
-        wanted = _decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise RequestError(f'body: expected {{"queueName", "parallelism", "paused"}} ({error})') from None
+    wanted = read_body(body, _decode, '{"queueName", "parallelism", "paused"}')
     check_queue_name("queueName", wanted.queue_name)
     if wanted.parallelism is not None:
         quota.check("parallelism", wanted.parallelism, quota.parallelism)

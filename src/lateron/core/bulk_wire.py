@@ -15,6 +15,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from lateron.core import bulk
+from lateron.core.body import read_body
 from lateron.core.bulk import OF_LETTERS, WORDS, Job, JobKind, Order
 from lateron.core.durations import parse_duration
 from lateron.core.filters import DEAD_LETTER_FILTERS, MESSAGE_FILTERS, parse_filter
@@ -64,10 +65,7 @@ def parse_job(body: bytes, context: PublishContext) -> Wanted:
     Raises:
         RequestError: It cannot be read, or contradicts itself.
     """
-    try:
-        asked = _decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise RequestError(f"body: expected {_SHAPE}: {error}") from None
+    asked = read_body(body, _decode, _SHAPE)
     if asked.kind not in WORDS:
         raise InvalidValue("kind", asked.kind, f"one of {', '.join(WORDS)}")
     kind = WORDS[asked.kind]

@@ -14,9 +14,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 
-from msgspec import DecodeError, Struct
+from msgspec import Struct
 from msgspec.json import Decoder
 
+from lateron.core.body import read_body
 from lateron.core.destination import parse_destination
 from lateron.core.ids import NO_MESSAGE, parse_dlq_id, parse_message_id
 from lateron.core.options import WorkflowNotSupported
@@ -164,10 +165,7 @@ def parse_selection(body: bytes, field: str) -> Filter | None:
     """
     if not body.strip():
         return None
-    try:
-        ids = _decode_ids(body)
-    except (DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise RequestError(f'body: expected {{"{field}": [...]}} ({error})') from None
+    ids = read_body(body, _decode_ids, f'{{"{field}": [...]}}')
     chosen, other = (ids.message_ids, ids.dlq_ids) if field == "messageIds" else (ids.dlq_ids, ids.message_ids)
     if chosen is None or other is not None:
         raise RequestError(f'body: expected {{"{field}": [...]}}')

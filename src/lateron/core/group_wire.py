@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from lateron.core.batch import gather
+from lateron.core.body import read_body
 from lateron.core.destination import parse_destination
 from lateron.core.groups import Endpoint, Group, Target
 from lateron.core.headers import grouped
@@ -60,8 +61,8 @@ class _Patch(Struct, frozen=True, forbid_unknown_fields=True):
     headers: dict[str, str | list[str]]
 
 
-_decode_endpoints = msgspec.json.Decoder(_Endpoints)
-_decode_patch = msgspec.json.Decoder(_Patch)
+_decode_endpoints = msgspec.json.Decoder(_Endpoints).decode
+_decode_patch = msgspec.json.Decoder(_Patch).decode
 
 
 def check_group_name(name: str) -> str:
@@ -109,7 +110,7 @@ def parse_targets(body: bytes) -> tuple[Target, ...]:
 
 
 def _listed(body: bytes) -> list[_Given]:
-    listed = _read(body, _decode_endpoints, '{"endpoints": [{"url": "https://...", "name": "..."}]}').endpoints
+    listed = read_body(body, _decode_endpoints, '{"endpoints": [{"url": "https://...", "name": "..."}]}').endpoints
     if not listed:
         raise RequestError("body: at least one endpoint")
     return listed
@@ -130,7 +131,7 @@ def parse_defaults(body: bytes, context: PublishContext, check: Check) -> Header
         NotSupported: One of them belongs to a part of the API that is not built yet.
     """
     config = Config()
-    given = _read(body, _decode_patch, '{"headers": {"Upstash-Retries": "5"}}').headers
+    given = read_body(body, _decode_patch, '{"headers": {"Upstash-Retries": "5"}}').headers
     for name, _ in gather(config, given):
         if name.lower() != "content-type" and not name.lower().startswith(("upstash-", "lateron-")):
             raise RequestError(f"{name}: configures no publish; to forward it, name it Upstash-Forward-{name}")
@@ -152,13 +153,6 @@ def _trial(headers: Headers) -> Config:
         if part is not None and part.failure is not None:
             part.given.setdefault("failure-callback", Given("Upstash-Failure-Callback", _SAMPLE))
     return config
-
-
-def _read(body: bytes, decoder: msgspec.json.Decoder[T], expected: str) -> T:
-    try:
-        return decoder.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise RequestError(f"body: expected {expected} ({error})") from None
 
 
 def group_object(group: Group) -> dict[str, Any]:

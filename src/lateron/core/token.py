@@ -24,9 +24,10 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
+from lateron.core.body import read_body
 from lateron.core.durations import parse_duration
 from lateron.core.values import SECOND, Millis
-from lateron.errors import Forbidden, InvalidValue, RequestError
+from lateron.errors import Forbidden, InvalidValue
 
 
 class Access(Enum):
@@ -98,11 +99,7 @@ def parse_new_token(body: bytes) -> NewToken:
     Raises:
         RequestError: It is something else.
     """
-    try:
-        asked = _decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        shape = '{"name": "ci", "scope": "publish", "expiresIn": "90d"}'
-        raise RequestError(f"body: expected {shape}: {error}") from None
+    asked = read_body(body, _decode, '{"name": "ci", "scope": "publish", "expiresIn": "90d"}')
     return new_token(asked.name, asked.scope, asked.expires_in)
 
 

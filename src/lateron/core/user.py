@@ -8,6 +8,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
+from lateron.core.body import read_body
 from lateron.core.password import check_password
 from lateron.core.token import check_scope
 from lateron.errors import InvalidValue, RequestError
@@ -59,11 +60,7 @@ def parse_new_user(body: bytes) -> NewUser:
     Raises:
         RequestError: It is something else.
     """
-    try:
-        asked = _asked(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        shape = '{"name": "anna", "scope": "read", "password": "..."}'
-        raise RequestError(f"body: expected {shape}: {error}") from None
+    asked = read_body(body, _asked, '{"name": "anna", "scope": "read", "password": "..."}')
     return new_user(asked.name, asked.scope, asked.password)
 
 
@@ -95,10 +92,7 @@ def parse_change(body: bytes, name: str) -> Change:
     Raises:
         RequestError: It is something else.
     """
-    try:
-        asked = _changed(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise RequestError(f'body: expected {{"scope": "read"}} or {{"password": "..."}}: {error}') from None
+    asked = read_body(body, _changed, '{"scope": "read"} or {"password": "..."}')
     return change(asked.scope, asked.password, name)
 
 
