@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, Final
 
+from lateron.api.auth import OPERATOR
 from lateron.api.call import Answer, Call, encode
 from lateron.api.ports import Ports
 from lateron.broker.history import History
@@ -68,7 +69,6 @@ ACTIONS: Final[Mapping[str, str]] = {
     "DELETE /lateron/v1/catcher/{name}": "catcher.clear",
 }
 UNCHANGING: Final = frozenset(("POST /lateron/v1/destinations/{host}/test",))  # Needs the scope and changes nothing.
-OPERATOR: Final[Tenant] = 1  # The first user of a server.
 _CREATED: Final = frozenset(
     ("deadLetter.retry", "schedule.set", "schedule.run", "token.create", "user.create", "job.create")
 )

@@ -19,14 +19,29 @@ from urllib.parse import unquote_to_bytes
 
 from lateron.api.call import Answer, refusal
 from lateron.broker.resources import Identity
-from lateron.core.values import MINUTE, SECOND, Millis
-from lateron.errors import Unauthorized
+from lateron.core.values import MINUTE, SECOND, Millis, Tenant
+from lateron.errors import Forbidden, Unauthorized
 from lateron.runtime import Clock
 
+OPERATOR: Final[Tenant] = 1  # The first user of a server; what concerns all users is theirs.
 MAX_TOKEN: Final = 4096
 MAX_HOPS: Final = 64  # Of X-Forwarded-For.
 
 Authenticate = Callable[[bytes], Identity | None]
+
+
+def require_operator(who: Identity, what: str) -> None:
+    """Do nothing if a caller is the first user of this server.
+
+    Args:
+        who: The caller.
+        what: What only that one may do.
+
+    Raises:
+        Forbidden: He is another one.
+    """
+    if who.tenant != OPERATOR:
+        raise Forbidden(f"forbidden: only the first user of this server may {what}")
 
 
 class Token(NamedTuple):

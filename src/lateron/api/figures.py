@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from typing import Final
 
+from lateron.api.auth import require_operator
 from lateron.api.call import Answer, Call
-from lateron.api.flow import OPERATOR
 from lateron.api.ports import Ports
-from lateron.errors import Forbidden
 
 MEDIA_TYPE: Final = b"text/plain; version=0.0.4; charset=utf-8"  # Of Prometheus.
 
@@ -22,6 +21,5 @@ async def metrics(ports: Ports, call: Call) -> Answer:
     Raises:
         Forbidden: The caller is not the first user of this server.
     """
-    if call.who.tenant != OPERATOR:
-        raise Forbidden("forbidden: only the first user of this server may see the figures of all")
+    require_operator(call.who, "see the figures of all")
     return Answer(200, ports.figures(), media=MEDIA_TYPE)

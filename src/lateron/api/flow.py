@@ -11,6 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from lateron.api.auth import require_operator
 from lateron.api.call import Answer, Call, json_answer
 from lateron.api.ports import Ports
 from lateron.broker.bulk import Broker
@@ -21,12 +22,11 @@ from lateron.core.filters import parse_query
 from lateron.core.flow import Lane, LaneName
 from lateron.core.flow_control import Listing
 from lateron.core.values import LaneKind, Millis, Tenant
-from lateron.errors import Forbidden, NotFound
+from lateron.errors import NotFound
 from lateron.telemetry import Log
 
 log = Log("lateron.api")
 
-OPERATOR: Tenant = 1  # The first user of a server; what concerns all users is theirs to switch.
 
 Change = Callable[[Lane, Millis], Lane]
 
@@ -132,8 +132,7 @@ async def _halt(ports: Ports, call: Call, *, paused: bool) -> Answer:
     Raises:
         Forbidden: The caller is not the first user of this server.
     """
-    if call.who.tenant != OPERATOR:
-        raise Forbidden("forbidden: only the first user of this server may pause or resume it for all")
+    require_operator(call.who, "pause or resume it for all")
     await ports.writer.run(lambda broker, _: broker.pause_delivery(paused=paused))
     log.warning("delivery paused" if paused else "delivery resumed", user=call.who.user, caller=call.caller_ip)
     return _switch(await ports.writer.read(partial(_delivery, call.who.tenant)))

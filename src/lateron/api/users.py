@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from lateron.api.auth import require_operator
 from lateron.api.call import Answer, Call, json_answer
-from lateron.api.flow import OPERATOR
 from lateron.api.passwords import secret_of
 from lateron.api.ports import Ports
 from lateron.core.user import parse_change, parse_new_user
 from lateron.core.values import Tenant
-from lateron.errors import Forbidden
 from lateron.store.users import UserRow
 from lateron.telemetry import Log
 
@@ -70,8 +69,7 @@ def _tenant(call: Call) -> Tenant:
     Raises:
         Forbidden: The caller is not the first user of this server.
     """
-    if call.who.tenant != OPERATOR:
-        raise Forbidden("forbidden: only the first user of this server may administer users of the console")
+    require_operator(call.who, "administer users of the console")
     return call.who.tenant
 
 
