@@ -56,7 +56,7 @@ def in_store(directory: Path, work: Callable[[Resources, Millis], T], action: st
     from lateron.server.seeding import new_key, new_token
 
     clock = SystemClock()
-    with _opened(directory) as store:
+    with opened(directory) as store:
         resources, now = Resources(store, new_key, new_token, clock.wall), clock.wall()
         try:
             with nullcontext() if action is None else store.noting(_note(action, name, now)):
@@ -73,7 +73,12 @@ def tenant() -> Tenant:
 
 
 @contextmanager
-def _opened(directory: Path) -> Iterator[SqliteStore]:
+def opened(directory: Path) -> Iterator[SqliteStore]:
+    """Open a store beside its server, if that runs.
+
+    Raises:
+        Failed: There is none.
+    """
     from lateron.store.sqlite import FILE, open_beside
 
     if not (directory / FILE).exists():

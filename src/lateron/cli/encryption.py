@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from lateron.cli.beside import opened
 from lateron.cli.commands import command
 from lateron.cli.exits import PARTLY, REFUSED, USAGE, Failed
 
@@ -172,16 +173,8 @@ def _unlocked(data_dir: Path | None, key_file: Path | None) -> Iterator[tuple[Sq
 
 @contextmanager
 def _opened(data_dir: Path | None) -> Iterator[SqliteStore]:
-    from lateron.store.sqlite import FILE, open_beside
-
     named = data_dir or os.environ.get("LATERON_DATA_DIR")
     if not named:
         raise Failed("expected --data-dir or LATERON_DATA_DIR", USAGE)
-    directory = Path(named)
-    if not (directory / FILE).exists():
-        raise Failed(f"--data-dir: there is no store in {directory}", REFUSED)
-    store = open_beside(directory)
-    try:
+    with opened(Path(named)) as store:
         yield store
-    finally:
-        store.close()
