@@ -154,9 +154,8 @@ class Users:
             return
         used, self._used = self._used, {}
         with self._store.transaction() as tx:
-            for row in tx.users():
-                if row.proof in used:
-                    tx.use_user(row.name, used[row.proof])
+            for proof, moment in used.items():
+                tx.use_user(proof, moment)
             rows = tx.users()
         self._keep(rows)
 

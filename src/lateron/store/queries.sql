@@ -257,8 +257,8 @@ SELECT name, tenant, scope, password, proof, created, changed, used FROM account
 -- delete_user
 DELETE FROM account WHERE name = ?;
 
--- use_user: when he was last there (used, name)
-UPDATE account SET used = ? WHERE name = ?;
+-- use_user: when whose proof this is was last there (used, proof)
+UPDATE account SET used = ? WHERE proof = ?;
 
 -- save_keys
 INSERT INTO signing_key (tenant, current, next, rotated) VALUES (?, ?, ?, ?)

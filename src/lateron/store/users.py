@@ -42,9 +42,9 @@ class UserVerbs(Statements):
         """Forget a user."""
         self._run("delete_user", (name,))
 
-    def use_user(self, name: str, used: Millis) -> None:
-        """Note when a user was last there."""
-        self._run("use_user", (used, name))
+    def use_user(self, proof: bytes, used: Millis) -> None:
+        """Note when a user was last there; one who was changed since has another proof."""
+        self._run("use_user", (used, proof))
 
 
 def _user(row: Row) -> UserRow:
