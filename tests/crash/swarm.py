@@ -34,7 +34,7 @@ from tests.crash.disk import Calls, library
 from tests.crash.history import History, Report, Violation
 from tests.crash.older import QUEUES_SINCE, Migration, Strikable, make_older
 from tests.crash.traffic import KINDS, Kind, Traffic
-from tests.serving import ended
+from tests.serving import ended, standing
 from tests.support.poll import until
 
 from lateron.cli import exits
@@ -236,11 +236,8 @@ class Swarm:
         self._begin_again()
 
     def _stood_still(self) -> None:
-        os.kill(self._server.pid, signal.SIGSTOP)
-        try:
+        with standing(self._server):
             self._traffic.answer_all()
-        finally:
-            os.kill(self._server.pid, signal.SIGCONT)
 
     def _disk_hung(self) -> None:
         self._let_go_of_file()

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
 import threading
 from contextlib import closing
 from pathlib import Path
@@ -12,7 +10,7 @@ from pathlib import Path
 import apsw
 import pytest
 from tests.crash.disk import library, require_gcc
-from tests.serving import delivered, publish, refused
+from tests.serving import delivered, publish, refused, standing
 from tests.support.poll import until
 from tests.support.receiver import Answer, Receiver
 from tests.support.server import Server
@@ -47,11 +45,8 @@ def test_a_machine_that_is_cloned_while_it_works_is_two_servers(tmp_path: Path) 
         slow.answers(Answer(hold=gate))
         under_way, waiting = publish(server, slow.url), publish(server, slow.url, DELAYED)
         slow.wait_for(1)
-        os.kill(server.pid, signal.SIGSTOP)
-        try:
+        with standing(server):
             shutil.copytree(tmp_path / "data", tmp_path / "clone")
-        finally:
-            os.kill(server.pid, signal.SIGCONT)
 
         with Server(tmp_path / "clone") as clone:
             slow.wait_for(2)
