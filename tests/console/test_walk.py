@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Page, Route, expect
 from tests.console.conftest import Open
 from tests.console.steps import JSON, fail, go, publish
 from tests.support.poll import until
@@ -92,6 +94,35 @@ def test_a_slow_job_is_shown_on_every_screen_until_it_is_stopped(open_page: Open
     expect(page.get_by_role("cell", name="cancelled", exact=True)).to_be_visible()
     (job,) = server.call("GET", "/lateron/v1/jobs").json["jobs"]
     assert (job["state"], job["done"], job["total"]) == ("cancelled", 1, 5)
+
+
+def test_the_end_of_a_job_is_said_once_however_often_it_is_seen(open_page: Open, server: Server) -> None:
+    """Two looks at a job that overlap both find it at its end; one of them says so."""
+    fail(server, 2)
+    page = open_page("dead")
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.route(re.compile("/v1/jobs/."), hold)
+    page.get_by_role("button", name="Replay 2").first.click()
+    page.get_by_role("dialog").get_by_role("button", name="Replay 2 messages").click()
+    poll(page, lambda: len(held) == 1)
+
+    asked = {"kind": "deleteDeadLetters", "filter": {"label": ["none has it"]}}
+    assert server.call("POST", "/lateron/v1/jobs", json.dumps(asked).encode(), (JSON,)).status in {201, 202}
+    poll(page, lambda: len(held) == 2)
+    until(lambda: all(job["state"] == "done" for job in server.call("GET", "/lateron/v1/jobs").json["jobs"]), "the end")
+    for route in held.copy():
+        route.continue_()
+    expect(page.locator(".toasts.jobs")).to_have_count(0)
+    expect(page.get_by_text("2 dead letters replayed.")).to_have_count(1)
+
+
+def poll(page: Page, fact: Callable[[], bool]) -> None:
+    """Wait for what a page asks; its requests are only handed over while the driver is awake."""
+    until(lambda: page.evaluate("1") and fact(), "a request of the page")
 
 
 def test_what_was_replayed_is_taken_back_while_it_waits(open_page: Open, server: Server) -> None:

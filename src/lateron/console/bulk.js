@@ -110,7 +110,8 @@ function ended(job) {
 async function look() {
   for (const { jobId } of watched.value) {
     const job = await get(`${JOBS}/${part(jobId)}`).catch((error) => (error.status === 404 ? null : undefined));
-    if (job === undefined) continue;
+    // Why: two looks may overlap, and both see the end; the first one says it.
+    if (job === undefined || !watched.value.some((one) => one.jobId === jobId)) continue;
     const left = watched.value.filter((one) => one.jobId !== jobId);
     watch(job?.state === "running" ? watched.value.map((one) => (one.jobId === jobId ? job : one)) : left);
     if (job && job.state !== "running") ended(job);
