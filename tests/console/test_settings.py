@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 from tests.console.conftest import Open
+from tests.console.steps import go, publish
 from tests.support.server import Server
 
 
@@ -62,4 +63,36 @@ def test_every_setting_is_there_with_where_it_came_from(open_page: Open, server:
     expect(page.get_by_text("Room on its disk")).to_be_visible()
     told = server.call("GET", "/lateron/v1/config").json
     assert {"name": "catcher", "value": "true", "source": "default"} in told["settings"]
-    assert told["storage"]["store"] > 0
+
+
+def test_what_takes_the_room_of_the_store_is_shown(open_page: Open, server: Server) -> None:
+    """The largest first, and that it is too early for a forecast, minutes after the start."""
+    for number in range(3):
+        publish(server, "orders", {"text": "x" * 200_000, "n": number})
+    told = server.call("GET", "/lateron/v1/config").json["storage"]
+    assert told["used"] <= told["store"] + told["log"]
+    assert told["tables"]["request"] > 600_000
+    assert "growth" not in told
+
+    page = open_page("settings")
+    expect(page.get_by_role("list", name="What takes it").get_by_role("listitem").first).to_contain_text("Bodies and")
+    expect(page.get_by_text("too early to say")).to_be_visible()
+
+
+def test_it_is_shown_when_the_disk_will_be_full(open_page: Open) -> None:
+    """As it grew, and as red as it is near."""
+    growing = {"bytesPerDay": 5_368_709_120, "overMs": 36_000_000, "fullInMs": 300_000_000}
+    page = open_page()
+
+    def forecast(route: Route) -> None:
+        told = route.fetch().json()
+        route.fulfill(json=told | {"storage": told["storage"] | {"growth": growing}})
+
+    page.route(re.compile("/v1/config"), forecast)
+    go(page, "Settings")
+    expect(page.get_by_text("5.0 GB a day, full in 3d 11h, as in the last 10h")).to_be_visible()
+    expect(page.locator(".wrong-text", has_text="full in 3d 11h")).to_be_visible()
+    growing |= {"bytesPerDay": -1, "overMs": 86_400_000}
+    go(page, "Overview")
+    go(page, "Settings")
+    expect(page.get_by_text("none, as in the last 1d")).to_be_visible()

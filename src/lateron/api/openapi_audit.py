@@ -57,14 +57,30 @@ def audit_paths() -> Json:
 
 def _configuration() -> Json:
     setting = object_of({"name": _TEXT, "value": _TEXT, "source": _TEXT}, ["name", "value", "source"])
-    sizes = object_of({"store": _NUMBER, "log": _NUMBER, "free": _NUMBER}, [])
+    growth = object_of({"bytesPerDay": _NUMBER, "overMs": _NUMBER, "fullInMs": _NUMBER}, ["bytesPerDay", "overMs"])
+    tables = {"type": "object", "additionalProperties": _NUMBER}
+    bytes_of = dict.fromkeys(("store", "log", "free", "used", "unused"), _NUMBER)
+    sizes = object_of({**bytes_of, "tables": tables, "growth": growth}, [])
     schema = object_of({"settings": {"type": "array", "items": setting}, "storage": sizes}, ["settings", "storage"])
     example = {
         "settings": [{"name": "concurrency", "value": "512", "source": "environment LATERON_CONCURRENCY"}],
-        "storage": {"store": 48_201_728, "log": 4_152_992, "free": 91_268_055_040},
+        "storage": {
+            "store": 48_201_728,
+            "log": 4_152_992,
+            "free": 91_268_055_040,
+            "used": 47_108_096,
+            "unused": 1_093_632,
+            "tables": {"event": 11_419_648, "message": 9_805_824, "request": 25_882_624},
+            "growth": {"bytesPerDay": 61_865_984, "overMs": 86_400_000, "fullInMs": 127_463_000_000},
+        },
     }
     answers: dict[int, tuple[str, Json, Any]] = {200: ("Secrets are masked.", schema, example)}
-    about = "Every setting with its value and where that came from, and the bytes of the store, its log and their disk."
+    about = (
+        "Every setting with its value and where that came from, and what the store takes: its file, its log, the room "
+        "on their disk, what of the file is in use and what is free inside it, each table with its indexes (of a large "
+        "file estimated from a sample of its pages), and, ten minutes after a start, how it has grown since "
+        "then, in the last day at most, with the time until its disk is full if it goes on like that. A store in memory takes none."
+    )
     return operation("Server", "configuration", "Show the settings", about, [], answers, (401, 403, 429))
 
 

@@ -16,6 +16,7 @@ from lateron.broker.resources import Identity, Resources
 from lateron.broker.views import Answered, Item, KeyPair
 from lateron.core.board import Boards
 from lateron.core.destination import Destination
+from lateron.core.growth import Growth
 from lateron.core.quota import Quota
 from lateron.core.values import MINUTE, Millis, Tenant, Trace
 from lateron.egress.probe import Probe
@@ -120,6 +121,7 @@ class Ports:
     info: Callable[[], Mapping[str, Any]] = dict  # What the server says of itself; no secrets.
     settings: Callable[[], Iterable[tuple[str, str, str]]] = tuple  # Name, value and source of each, secrets masked.
     storage: Callable[[], Mapping[str, int]] = dict  # Bytes on the disk; nothing of a store in memory.
+    growth: Growth = field(default_factory=Growth)  # Of the store.
     not_ready: Callable[[], str | None] = lambda: None  # Why work should go elsewhere now; None: it should not.
     query_token: Callable[[Identity], bool] = lambda _: True  # Whether a token may come as ?qstash_token=.
     trusted_proxies: Sequence[IPv4Network | IPv6Network] = ()

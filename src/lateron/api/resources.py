@@ -9,6 +9,7 @@ from lateron import __version__
 from lateron.api.call import Answer, Call, encode, json_answer, refusal
 from lateron.api.openapi import document
 from lateron.api.ports import CatchingRoom, Ports
+from lateron.api.storage import storage
 from lateron.broker.bulk import NEWEST
 from lateron.broker.history import History
 from lateron.broker.rehearsal import EXAMPLES, Rehearsed
@@ -90,9 +91,9 @@ async def info(ports: Ports, call: Call) -> Answer:
 
 
 async def configuration(ports: Ports, _call: Call) -> Answer:
-    """List the settings that the server runs with, where each came from, and what the store takes on its disk."""
+    """List the settings that the server runs with, where each came from, what the store takes on its disk."""
     settings = [{"name": name, "value": value, "source": source} for name, value, source in ports.settings()]
-    return json_answer({"settings": settings, "storage": ports.storage()})
+    return json_answer({"settings": settings, "storage": await storage(ports)})
 
 
 async def health(_ports: Ports, _call: Call) -> Answer:

@@ -48,6 +48,7 @@ from lateron.core.values import (
 from lateron.errors import InvalidValue, NotFound
 from lateron.store.rows import StoredRequest
 from lateron.store.sql import LAST, EventKey, Store, TokenRow, Verbs
+from lateron.store.usage import Usage
 from lateron.store.users import UserRow
 
 PAGE_BYTES = 8 << 20  # Of bodies on one page.
@@ -81,6 +82,14 @@ class History(GroupHistory, JobHistory, Rehearsal, AuditHistory):
         """Return all users, by name."""
         with self._store.transaction() as tx:
             return tx.users()
+
+    def used_bytes(self) -> int:
+        """Return how much of the store is in use."""
+        return self._store.used_bytes()
+
+    def usage(self) -> Usage:
+        """Return what the store takes, and what of."""
+        return self._store.usage()
 
     def message(self, tenant: Tenant, message_id: MessageId, now: Millis) -> MessageView:
         """Return a message until shortly after its end.

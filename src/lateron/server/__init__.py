@@ -36,6 +36,7 @@ from lateron.api.lane import protocol_class
 from lateron.api.overview import follow_ages
 from lateron.api.ports import Ports, Streams
 from lateron.api.publish import FastLane
+from lateron.api.storage import follow_growth
 from lateron.broker.bulk import Broker
 from lateron.broker.history import History
 from lateron.broker.resources import Resources
@@ -248,6 +249,8 @@ class Server:
         self._beside(scheduler.jobs(lambda: broker.job_alarm, store.empty_log), "bulk jobs")
         self._beside(follow_tokens(writer, resources, elsewhere=reader is not None), "tokens")
         self._beside(follow_ages(ports), "ages")
+        if self._directory is not None:
+            self._beside(follow_growth(ports), "growth")
         await self._accept()
 
     def _open_writer(self, broker: Broker, history: History, *, own_readers: bool) -> Writer:

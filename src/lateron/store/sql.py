@@ -41,6 +41,7 @@ from lateron.store.rows import integer as _int
 from lateron.store.rows import octets as _bytes
 from lateron.store.schedules import ScheduleVerbs
 from lateron.store.sealed import SealVerbs
+from lateron.store.usage import Usage
 from lateron.store.users import UserVerbs
 
 _STATES: Final = {state.value: state for state in State}
@@ -442,6 +443,14 @@ class Store(Protocol):
 
     def commit(self) -> None:
         """Commit the transaction that was left open."""
+        ...
+
+    def used_bytes(self) -> int:
+        """Return how much of the store is in use."""
+        ...
+
+    def usage(self) -> Usage:
+        """Return what the store takes, and what of."""
         ...
 
 

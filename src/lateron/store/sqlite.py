@@ -30,6 +30,7 @@ from lateron.errors import StorageFull, StoreBusy, StoreFailed, StoreLocked
 from lateron.store.interface import Row, Statement, Value, load_statements, pieces
 from lateron.store.sealing import Seals
 from lateron.store.sql import Verbs
+from lateron.store.usage import Usage, usage
 
 SCHEMA: Final = 11  # What this program writes: the number of the last step in schema/.
 OLDEST_READER: Final = 7  # The oldest program that still reads what this one writes; for those before no token ends.
@@ -193,6 +194,11 @@ class SqliteStore:
         assert isinstance(free, int)
         assert isinstance(size, int)
         return (pages - free) * size
+
+    def usage(self) -> Usage:
+        """Return what the store takes, and what of."""
+        with _told_apart():
+            return usage(self._connection)
 
     def shrink(self, pages: int) -> None:
         """Give up to ``pages`` free pages back to the file system."""

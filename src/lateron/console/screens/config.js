@@ -1,7 +1,7 @@
 // What the server was told: where it may deliver to, every setting with its source, and what the store takes.
 
 import { get } from "../api.js";
-import { bytes } from "../format.js";
+import { bytes, span } from "../format.js";
 import { html, useState } from "../lib.js";
 import { useLoaded } from "../live.js";
 import { Table } from "../table.js";
@@ -19,6 +19,9 @@ const GUARD = {
   resolve: ["Names resolved by hand", (value) => (value === "-" ? "none" : value)],
 };
 
+const WEEK = 7 * 86_400_000;
+const YEARS = 3_652 * 86_400_000;
+
 export function Configuration() {
   const loaded = useLoaded(() => get("lateron/v1/config"), [], { still: true });
   const [sought, setSought] = useState("");
@@ -28,7 +31,7 @@ export function Configuration() {
     const rows = settings.filter((row) => (sought ? `${row.name} ${row.value} ${row.source}`.toLowerCase().includes(sought) : all || row.source !== "default"));
     return html`<div class="grid-2">
         <${Card} title="Where it may deliver"><${Facts} pairs=${Object.entries(GUARD).map(([name, [word, say]]) => [word, say(value[name] ?? "-")])} /><p class="hint">Its own listeners are refused always. The address that is checked is the one that is connected to.</p><//>
-        <${Card} title="Storage"><${Facts} pairs=${storage.store == null ? [["Store", "in memory"]] : [["Store", bytes(storage.store)], ["Log beside it", bytes(storage.log)], ["Room on its disk", storage.free == null ? "not known" : bytes(storage.free)]]} /><//>
+        <${Card} title="Storage"><${Storage} ...${storage} /><//>
       </div>
       <${Card} title="Configuration">
         <div class="row">
@@ -39,4 +42,26 @@ export function Configuration() {
         <p class="hint">Flags win over the environment, the environment over the file, the file over the defaults. Secrets are masked.</p>
       <//>`;
   }}<//>`;
+}
+
+// What a table holds, for people; the rest is small.
+const HOLDS = { request: "Bodies and headers", message: "Messages", attempt: "Attempts", event: "Log", dead_letter: "Dead letters", audit: "Audit log" };
+
+function Storage({ store, log, free, used, unused, tables, growth }) {
+  if (store == null) return html`<p>The store is in memory: it takes no room on a disk, and ends with the server.</p>`;
+  const known = Object.entries(HOLDS).map(([table, word]) => [word, tables[table] ?? 0]);
+  const large = known.filter(([, size]) => size * 200 > used).sort(([, a], [, b]) => b - a);
+  const rest = Math.max(0, used - large.reduce((sum, [, size]) => sum + size, 0));
+  return html`<${Facts} pairs=${[["Store", html`${bytes(store)}${unused * 50 > store && html` <span class="faint">${bytes(unused)} of it free</span>`}`], ["Log beside it", bytes(log)], ["Room on its disk", free == null ? "not known" : bytes(free)], ["Growth", html`<${Growth} ...${growth} />`]]} />
+    <h3>What takes it</h3>
+    <ul class="shares" aria-label="What takes it">${[...large, ["All else", rest]].map(([word, size]) => html`<li key=${word}><span>${word}</span><progress max=${used} value=${size} aria-hidden="true"></progress><span class="right">${bytes(size)}</span></li>`)}</ul>`;
+}
+
+/** How it has grown, and what comes of it. */
+function Growth({ bytesPerDay, overMs, fullInMs }) {
+  if (bytesPerDay == null) return "too early to say; ten minutes after a start";
+  const over = html`<span class="faint">as in the last ${span(overMs)}</span>`;
+  if (bytesPerDay <= 0) return html`none, ${over}`;
+  const full = fullInMs > YEARS ? "full in more than ten years" : html`<span class=${fullInMs < WEEK ? "wrong-text" : ""}>full in ${span(fullInMs)}</span>`;
+  return html`${bytes(bytesPerDay)} a day, ${full}, ${over}`;
 }
