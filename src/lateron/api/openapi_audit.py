@@ -76,10 +76,11 @@ def _configuration() -> Json:
     }
     answers: dict[int, tuple[str, Json, Any]] = {200: ("Secrets are masked.", schema, example)}
     about = (
-        "Every setting with its value and where that came from, and what the store takes: its file, its log, the room "
-        "on their disk, what of the file is in use and what is free inside it, each table with its indexes (of a large "
-        "file estimated from a sample of its pages), and, ten minutes after a start, how it has grown since "
-        "then, in the last day at most, with the time until its disk is full if it goes on like that. A store in memory takes none."
+        "Every setting with its value and where that came from, and what the store takes: its file, its log, the "
+        "room on their disk, what of the file is in use and what is free inside it, each table with its indexes "
+        "(of a large file estimated from a sample of its pages), and, ten minutes after a start, how it has grown "
+        "since then, in the last day at most, with the time until its disk is full if it goes on like that. A "
+        "store in memory takes none."
     )
     return operation("Server", "configuration", "Show the settings", about, [], answers, (401, 403, 429))
 

@@ -47,7 +47,7 @@ from lateron.core.values import (
 )
 from lateron.errors import InvalidValue, NotFound
 from lateron.store.rows import StoredRequest
-from lateron.store.sql import LAST, EventKey, Store, TokenRow, Verbs
+from lateron.store.sql import LAST, EventKey, MeasuredStore, TokenRow, Verbs
 from lateron.store.usage import Usage
 from lateron.store.users import UserRow
 
@@ -69,7 +69,9 @@ _LETTER_KEY: msgpack.Decoder[LetterKey] = msgpack.Decoder(tuple[_Whole, bytes])
 class History(GroupHistory, JobHistory, Rehearsal, AuditHistory):
     """Reads for the API; see the module."""
 
-    def __init__(self, store: Store, limits: Limits) -> None:
+    _store: MeasuredStore
+
+    def __init__(self, store: MeasuredStore, limits: Limits) -> None:
         self._store = store
         self._limits = limits
 

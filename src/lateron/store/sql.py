@@ -445,12 +445,16 @@ class Store(Protocol):
         """Commit the transaction that was left open."""
         ...
 
+
+class MeasuredStore(Store, Protocol):
+    """A store that also says what it takes."""
+
     def used_bytes(self) -> int:
-        """Return how much of the store is in use."""
+        """Return how much of it is in use."""
         ...
 
     def usage(self) -> Usage:
-        """Return what the store takes, and what of."""
+        """Return what it takes, and what of."""
         ...
 
 

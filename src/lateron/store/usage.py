@@ -52,8 +52,10 @@ def _all_pages(connection: apsw.Connection) -> dict[str, int]:
 def _sampled(connection: apsw.Connection, pages: int, size: int) -> dict[str, int]:
     owners: dict[int, str] = dict(connection.execute("SELECT rootpage, tbl_name FROM sqlite_schema WHERE rootpage > 0"))
     tree = PageMap(connection, size)
-    found = Counter(owners.get(tree.root(page * pages // SAMPLE + 1)) for page in range(SAMPLE))
-    del found[None]
+    roots = Counter(tree.root(place * pages // SAMPLE + 1) for place in range(SAMPLE))
+    found: Counter[str] = Counter()
+    for root in roots.keys() & owners.keys():
+        found[owners[root]] += roots[root]
     return {name: number * pages // SAMPLE * size for name, number in found.items()}
 
 
