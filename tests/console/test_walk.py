@@ -208,6 +208,24 @@ def test_what_is_kept_under_a_label_is_erased_only_after_the_label_was_typed(ope
     assert len(server.call("GET", "/v2/messages").json["messages"]) == 1
 
 
+def test_a_label_of_any_text_leads_to_its_messages(open_page: Open, server: Server) -> None:
+    """Spaces, quotes and backslashes mean themselves in the filter that a press on it makes."""
+    label = 'the "last" night \\ "1'
+    publish(server, "one", None, ("Upstash-Delay", "1h"), ("Upstash-Label", label))
+    publish(server, "two", None, ("Upstash-Delay", "1h"), ("Upstash-Label", "the"))
+    page = open_page("messages?view=waiting")
+    rows = page.get_by_role("table").locator("tbody tr")
+    expect(rows).to_have_count(2)
+    page.get_by_role("link", name=label).click()
+
+    expect(page.get_by_role("combobox", name="Filter")).to_have_value('label:"the \\"last\\" night \\\\ \\"1"')
+    expect(page.get_by_text("looked for among the rows")).to_have_count(0)
+    expect(rows).to_have_count(1)
+    expect(rows).to_contain_text("/one")
+    page.reload()
+    expect(rows).to_have_count(1)
+
+
 def test_a_schedule_shows_its_next_runs_while_it_is_written(open_page: Open, server: Server) -> None:
     """The preview is the server's own; the schedule that is saved runs at a press and can be paused."""
     page = open_page("builder?kind=schedule")

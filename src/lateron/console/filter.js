@@ -2,6 +2,7 @@
 //
 // What the API filters by becomes its parameters; the rest is looked for among the rows that are loaded.
 
+import { part } from "./api.js";
 import { html, useId, useRef, useState } from "./lib.js";
 import { bounds } from "./range.js";
 
@@ -32,16 +33,25 @@ const OF_LIST = {
 
 const UNIT_MS = { s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 };
 
-/** Cut a text into [field, value]; free words have the field "". Quotes keep spaces together. */
+const WORDS = /(?:[a-z]+:)?(?:"(?:\\.|[^"\\])*"|\S+)/gi;
+
+const words = (text) => text.match(WORDS) ?? [];
+
+/** Cut a text into [field, value]; free words have the field "". Quotes keep spaces together; a quote inside of them is written \". */
 export function tokens(text) {
-  const found = text.match(/(?:[a-z]+:)?(?:"[^"]*"|\S+)/gi) ?? [];
-  return found.map((word) => {
+  return words(text).map((word) => {
     const [, name, value] = /^([a-z]+):(.*)$/is.exec(word) ?? [];
     return name?.toLowerCase() in FIELDS ? [name.toLowerCase(), unquoted(value)] : ["", unquoted(word)];
   });
 }
 
-const unquoted = (text) => text.replace(/^"(.*)"$/s, "$1");
+const unquoted = (text) => (/^".*"$/s.test(text) ? text.slice(1, -1).replace(/\\(["\\])/g, "$1") : text);
+
+/** Write a field and its value as a filter has them. */
+export const term = (name, value) => `${name}:${/[\s"]/.test(value) ? `"${value.replace(/["\\]/g, "\\$&")}"` : value}`;
+
+/** The place of the messages with a value of a field; `view` is a list other than theirs. */
+export const messagesOf = (name, value, view) => `messages?${view ? `view=${view}&` : ""}filter=${part(term(name, value))}`;
 
 /**
  * Understand a filter for one of the lists.
@@ -94,8 +104,8 @@ function compare(number, wanted) {
 
 /** Set or drop one field of a filter text. */
 export function withField(text, name, value) {
-  const kept = (text.match(/(?:[a-z]+:)?(?:"[^"]*"|\S+)/gi) ?? []).filter((word) => !word.toLowerCase().startsWith(`${name}:`));
-  if (value) kept.push(`${name}:${/\s/.test(value) ? `"${value}"` : value}`);
+  const kept = words(text).filter((word) => !word.toLowerCase().startsWith(`${name}:`));
+  if (value) kept.push(term(name, value));
   return kept.join(" ");
 }
 

@@ -2,6 +2,7 @@
 
 import { mayChange, part, post } from "./api.js";
 import { openErase } from "./erase.js";
+import { messagesOf } from "./filter.js";
 import { nextTheme, openKeys, SCREENS } from "./frame.js";
 import { html, signal, useLayoutEffect, useRef, useState } from "./lib.js";
 import { go } from "./router.js";
@@ -23,7 +24,7 @@ export function meanings(text) {
   const found = [];
   if (/^msg_[0-9a-z]+$/i.test(word)) found.push({ title: `Open message ${word}`, run: () => go(`messages/${word}`) });
   if (/^\d{13}-[0-9a-f]{32}$/i.test(word)) found.push({ title: "Open this dead letter's message", run: () => go(`messages/msg_${word.split("-")[1]}`) });
-  if (/^https?:\/\//i.test(word)) found.push({ title: `Messages to ${word}`, run: () => go(`messages?filter=${part(`url:${word}`)}`) });
+  if (/^https?:\/\//i.test(word)) found.push({ title: `Messages to ${word}`, run: () => go(messagesOf("url", word)) });
   for (const command of mayChange() ? COMMANDS : []) {
     const match = command.words.exec(word);
     if (match) found.push({ title: `Do it: ${word}`, run: async () => (await command.run(match), toast(`Done: ${word}.`, "good")) });

@@ -1,6 +1,7 @@
 // The request builder: a form and the code it stands for, each made from the other.
 
 import { call, get, mayChange, part } from "../api.js";
+import { messagesOf } from "../filter.js";
 import { catcherUrl } from "../first.js";
 import { bytes, span } from "../format.js";
 import { html, useEffect, useMemo, useState } from "../lib.js";
@@ -88,7 +89,7 @@ async function send(draft) {
   const { method, path, headers, body } = requestOf(draft);
   const sent = await call(method, path, { headers: Object.fromEntries(headers), body: body || undefined });
   if (draft.kind === "schedule") return go(`schedules?name=${part(sent.scheduleId)}`);
-  if (Array.isArray(sent)) return go(`messages?filter=group:${part(draft.target)}`);
+  if (Array.isArray(sent)) return go(messagesOf("group", draft.target));
   return go(`messages/${sent.messageId}`);
 }
 

@@ -2,6 +2,7 @@
 
 import { get, part, post } from "../api.js";
 import { Meter, PhaseKey } from "../charts.js";
+import { messagesOf } from "../filter.js";
 import { FirstRun } from "../first.js";
 import { count, micros, place } from "../format.js";
 import { html } from "../lib.js";
@@ -48,7 +49,7 @@ const columns = (refresh) => [
   { key: "good", title: "Well", kind: "right", draw: (row) => (row.seen ? html`<span class="nowrap">${Math.round((100 * row.good) / row.seen)}% of ${count(row.seen)}</span>` : html`<span class="faint">–</span>`) },
   { key: "errors", title: "Errors", draw: (row) => html`<span class="chips">${Object.entries(row.errors).sort((a, b) => b[1] - a[1]).slice(0, 4).map(([error, number]) => html`<${Chip} key=${error} tone="bad">${error} × ${count(number)}<//>`)}</span>` },
   { key: "times", title: "Answers in (p50, p95)", kind: "right", draw: (row) => (row.times.length ? html`<span class="nowrap">${[0.5, 0.95].map((share) => micros(Math.round(1_000 * quantile(row.times, share)))).join(", ")}</span>` : html`<span class="faint">–</span>`) },
-  { key: "waiting", title: "Waiting", kind: "right", draw: (row) => html`<${Link} to=${`messages?view=waiting&filter=host:${part(row.host.replace(/:\d+$/, ""))}`}>${count(row.waitListSize)}<//>` },
+  { key: "waiting", title: "Waiting", kind: "right", draw: (row) => html`<${Link} to=${messagesOf("host", row.host.replace(/:\d+$/, ""), "waiting")}>${count(row.waitListSize)}<//>` },
   { key: "open", title: "Open at once", draw: (row) => html`<${Meter} used=${row.parallelismCount} most=${row.parallelismMax} label=${`${row.parallelismCount} open of ${row.parallelismMax}`} />` },
   { key: "acts", title: "", kind: "acts", draw: (row) => html`<span class="row nowrap"><${Button} changes kind="small" icon="play" act=${() => openTest(row)}>Test now<//><${Button} changes kind="small" icon=${row.isPaused ? "play" : "pause"} act=${async () => (await post(`lateron/v1/destinations/${part(row.host)}/${row.isPaused ? "resume" : "pause"}`), refresh())}>${row.isPaused ? "Resume" : "Pause"}<//></span>` },
 ];

@@ -2,6 +2,7 @@
 
 import { get, part, post } from "../api.js";
 import { Meter } from "../charts.js";
+import { messagesOf } from "../filter.js";
 import { count, span } from "../format.js";
 import { html, useState } from "../lib.js";
 import { now, useLoaded } from "../live.js";
@@ -14,7 +15,7 @@ const act = (key, verb, query) => post(`v2/flowControl/${part(key)}/${verb}`, { 
 const columns = (refresh) => [
   { key: "key", title: "Key", draw: (row) => html`<strong class="break">${row.flowControlKey}</strong>` },
   { key: "state", title: "State", draw: (row) => html`<${KeyState} of=${row} />` },
-  { key: "waiting", title: "Waiting", kind: "right", draw: (row) => html`<${Link} to=${`messages?view=waiting&filter=flow:${part(row.flowControlKey)}`}>${count(row.waitListSize)}<//>` },
+  { key: "waiting", title: "Waiting", kind: "right", draw: (row) => html`<${Link} to=${messagesOf("flow", row.flowControlKey, "waiting")}>${count(row.waitListSize)}<//>` },
   { key: "open", title: "Open at once", draw: (row) => html`<span class="row nowrap"><${Meter} used=${row.parallelismCount} most=${row.parallelismMax} label=${`${row.parallelismCount} open of ${row.parallelismMax || "any number"}`} />${row.isPinnedParallelism && html`<${Chip} title="Pinned: messages do not change it">pinned<//>`}</span>` },
   { key: "rate", title: "Started this period", draw: (row) => html`<${Rate} of=${row} />` },
   { key: "acts", title: "", kind: "acts", draw: (row) => html`<${Acts} of=${row} refresh=${refresh} />` },

@@ -1,6 +1,7 @@
 // URL groups: one publish, a message for each endpoint.
 
 import { call, get, part, post, remove } from "../api.js";
+import { messagesOf } from "../filter.js";
 import { catcherUrl } from "../first.js";
 import { plural } from "../format.js";
 import { html, useState } from "../lib.js";
@@ -34,7 +35,7 @@ export default function Groups() {
 function Group({ group, refresh }) {
   const test = async () => {
     const sent = await post(`v2/publish/${part(group.name)}`, { body: { test: true }, headers: { "Upstash-Label": "group-test" } });
-    toast(`${plural(sent.length, "message")} published.`, "good", ["Look at them", () => go(`messages?filter=group:${part(group.name)}`)]);
+    toast(`${plural(sent.length, "message")} published.`, "good", ["Look at them", () => go(messagesOf("group", group.name))]);
   };
   const erase = async () => {
     if (!(await confirm({ title: `Delete group ${group.name}?`, text: "Publishing to its name fails from then on. Messages on their way are delivered.", verb: "Delete group" }))) return;

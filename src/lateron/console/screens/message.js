@@ -3,6 +3,7 @@
 import { get, mayChange, part, post, remove } from "../api.js";
 import { openReplay } from "../replay.js";
 import { PhaseKey, Phases } from "../charts.js";
+import { messagesOf } from "../filter.js";
 import { micros, place, span } from "../format.js";
 import { Icon } from "../icons.js";
 import { html, useEffect, useState } from "../lib.js";
@@ -130,7 +131,7 @@ function About({ message }) {
       ["Retry delay", message.retryDelayExpression ?? message.retryDelays?.map(span).join(", ")],
       ["Timeout", message.timeout && span(message.timeout)],
       ["Belongs to", relation.length ? html`<span class="chips">${relation.map(({ kind, name, link }) => html`<${Link} key=${kind} class="chip" to=${link}><span class="faint">${kind}</span> ${name}<//>`)}</span>` : undefined],
-      ["Labels", message.labels && html`<span class="chips">${message.labels.map((label) => html`<${Link} key=${label} class="chip" to=${`messages?filter=label:${part(label)}`}>${label}<//>`)}</span>`],
+      ["Labels", message.labels && html`<span class="chips">${message.labels.map((label) => html`<${Link} key=${label} class="chip" to=${messagesOf("label", label)}>${label}<//>`)}</span>`],
       ["Order key", message.orderKey],
       ["Callback", message.callback],
       ["Failure callback", message.failureCallback],
@@ -155,10 +156,10 @@ function Sent({ message }) {
 function Related({ message }) {
   const links = [
     message.parentMessageId && ["What it comes from", `messages/${message.parentMessageId}`],
-    ...(message.callback || message.failureCallback ? [message.callback, message.failureCallback].filter(Boolean).map((url) => [`Messages to its callback ${place(url).host}`, `messages?filter=${part(`url:${url}`)}`]) : []),
-    message.topicName && [`Siblings in group ${message.topicName}`, `messages?filter=${part(`group:${message.topicName}`)}&range=${message.createdAt - 1_000}-${message.createdAt + 1_000}`],
-    message.scheduleId && [`Runs of schedule ${message.scheduleId}`, `messages?filter=${part(`schedule:${message.scheduleId}`)}`],
-    ["Messages to the same host", `messages?filter=${part(`host:${place(message.url).host.replace(/:\d+$/, "")}`)}`],
+    ...(message.callback || message.failureCallback ? [message.callback, message.failureCallback].filter(Boolean).map((url) => [`Messages to its callback ${place(url).host}`, messagesOf("url", url)]) : []),
+    message.topicName && [`Siblings in group ${message.topicName}`, `${messagesOf("group", message.topicName)}&range=${message.createdAt - 1_000}-${message.createdAt + 1_000}`],
+    message.scheduleId && [`Runs of schedule ${message.scheduleId}`, messagesOf("schedule", message.scheduleId)],
+    ["Messages to the same host", messagesOf("host", place(message.url).host.replace(/:\d+$/, ""))],
     ["Lines of the log about it", `messages?view=lines&filter=id:${message.messageId}`],
   ].filter(Boolean);
   return html`<ul class="list">${links.map(([word, to]) => html`<li key=${to}><${Link} to=${to}>${word}<//></li>`)}</ul>`;

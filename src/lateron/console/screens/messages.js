@@ -3,7 +3,7 @@
 import { all, BASE, get, search } from "../api.js";
 import { BulkBar, JobDialog } from "../bulk.js";
 import { openErase } from "../erase.js";
-import { FilterBox, understand, withField } from "../filter.js";
+import { FilterBox, messagesOf, understand, withField } from "../filter.js";
 import { FirstRun, NothingFits } from "../first.js";
 import { count, place, plural, shortId } from "../format.js";
 import { html, signal, useEffect, useMemo, useState } from "../lib.js";
@@ -38,7 +38,7 @@ export function Target({ row }) {
 }
 
 export const Relations = ({ of }) => html`<span class="chips">${relations(of).map(({ kind, name, link }) => html`<${Link} key=${kind} to=${link} class="chip"><span class="faint">${kind}</span> ${name}<//>`)}</span>`;
-export const Labels = ({ of }) => html`<span class="chips">${(of.labels ?? []).map((label) => html`<${Link} key=${label} to=${`messages?filter=label:${encodeURIComponent(label)}`} class="chip">${label}<//>`)}</span>`;
+export const Labels = ({ of }) => html`<span class="chips">${(of.labels ?? []).map((label) => html`<${Link} key=${label} to=${messagesOf("label", label)} class="chip">${label}<//>`)}</span>`;
 
 const COLUMNS = [
   { key: "state", title: "State", draw: (row) => html`<${State} of=${row.state} />` },

@@ -2,6 +2,7 @@
 
 import { get, part, post, remove } from "../api.js";
 import { JobDialog } from "../bulk.js";
+import { messagesOf } from "../filter.js";
 import { count } from "../format.js";
 import { html, useState } from "../lib.js";
 import { useLoaded } from "../live.js";
@@ -23,7 +24,7 @@ async function headOf(name) {
 const columns = (refresh) => [
   { key: "name", title: "Queue", draw: (row) => html`<strong>${row.name}</strong>` },
   { key: "state", title: "State", draw: (row) => (row.paused ? html`<${State} of="CANCELED" word="Paused" />` : html`<${State} of=${row.lag ? "ACTIVE" : "DELIVERED"} word=${row.lag ? "Working" : "Empty"} />`) },
-  { key: "lag", title: "In it", kind: "right", draw: (row) => html`<${Link} to=${`messages?view=waiting&filter=queue:${part(row.name)}`}>${count(row.lag)}<//>` },
+  { key: "lag", title: "In it", kind: "right", draw: (row) => html`<${Link} to=${messagesOf("queue", row.name, "waiting")}>${count(row.lag)}<//>` },
   { key: "parallelism", title: "At once", kind: "right", draw: (row) => row.parallelism },
   { key: "head", title: "At the head", kind: "wide", draw: (row) => (row.head ? html`<${Link} class="target" to=${`messages/${row.head.messageId}`}><span class="where">${row.head.url}</span><//>` : html`<span class="faint">–</span>`) },
   { key: "since", title: "Head since", draw: (row) => html`<${Time} at=${row.head?.createdAt} as="relative" />` },

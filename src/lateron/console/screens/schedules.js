@@ -2,6 +2,7 @@
 
 import { get, part, post, remove } from "../api.js";
 import { DayStrip } from "../charts.js";
+import { messagesOf } from "../filter.js";
 import { catcherUrl } from "../first.js";
 import { count, cronWords, relative } from "../format.js";
 import { html, useEffect, useState } from "../lib.js";
@@ -80,7 +81,7 @@ function One({ of, refresh }) {
   };
   return html`<${Card} title=${of.scheduleId} side=${html`<span class="row">
       <${Button} changes kind="small" act=${() => go(`builder?schedule=${part(of.scheduleId)}`)} icon="builder">Edit<//>
-      <${Link} class="button small" to=${`messages?filter=schedule:${part(of.scheduleId)}`}>Its messages<//>
+      <${Link} class="button small" to=${messagesOf("schedule", of.scheduleId)}>Its messages<//>
       <${Button} changes kind="small warns" act=${erase}>Delete<//><${Button} kind="small quiet" icon="cross" label="Close" act=${() => setQuery({})} /></span>`}>
     <div class="split"><div>
       <${Facts} pairs=${[["Cron", html`<code>${of.cron}</code>`], ["In words", cronWords(of.cron)], ["Created", html`<${Time} at=${of.createdAt} as="full" />`], ["Runs", of.runs && count(of.runs)], ["Failed in a row", of.failedRuns], ["Missed", of.missedRuns], ["Skipped", of.skippedRuns], ["Delay", of.delay && `${of.delay} s`], ["Jitter", of.jitter && `${of.jitter} s`], ["If missed", of.missed], ["If still running", of.overlap], ["Queue", of.queueName], ["Flow key", of.flowControlKey], ["Retries", of.retries], ["Error", of.error]]} />
