@@ -313,6 +313,27 @@ def test_what_cannot_be_taken_back_is_confirmed_and_noted(open_page: Open, serve
     expect(table.get_by_role("row").filter(has_text="queue.delete")).to_have_count(0)
 
 
+@pytest.mark.promise("D-57")
+def test_cancelling_all_is_counted_confirmed_and_noted(open_page: Open, server: Server) -> None:
+    """The dialog alone changes and notes nothing; the job of the yes is noted once, with who asked for it."""
+    for _ in range(2):
+        publish(server, "one", None, ("Upstash-Delay", "1h"))
+    page = open_page("messages?view=waiting")
+    page.get_by_role("button", name="Cancel all that wait").click()
+    box = page.get_by_role("dialog")
+    expect(box.get_by_text("2 messages would be cancelled.")).to_be_visible()
+    box.get_by_role("button", name="Keep them").click()
+    assert server.call("GET", "/lateron/v1/audit").json["records"] == []
+    assert len(server.call("GET", "/v2/messages").json["messages"]) == 2
+
+    page.get_by_role("button", name="Cancel all that wait").click()
+    box.get_by_role("button", name="Cancel 2 messages").click()
+    expect(page.get_by_text("2 messages cancelled.")).to_be_visible()
+    assert server.call("GET", "/v2/messages").json["messages"] == []
+    (record,) = server.call("GET", "/lateron/v1/audit").json["records"]
+    assert (record["action"], record["by"]) == ("job.create", "session")
+
+
 def test_the_signature_lab_says_claim_by_claim_what_is_wrong(open_page: Open) -> None:
     """Made here, it is good in all; with another body, only the hash of the body is not."""
     page = open_page("settings")
