@@ -79,6 +79,13 @@ def test_every_name_that_is_imported_is_exported(path: Path) -> None:
         assert {name.split(" as ")[0].strip() for name in names.split(",")} - {""} <= exported, target
 
 
+def test_no_script_needs_what_needs_it() -> None:
+    """Scripts stand in an order, as the rooms of the server do; only the main one loads screens later."""
+    needs = {path.resolve(): closure([path]) - {path.resolve()} for path in OWN}
+    circles = {path.name for path, found in needs.items() if any(path in needs.get(other, ()) for other in found)}
+    assert circles == set()
+
+
 def test_the_page_has_no_script_or_style_of_its_own() -> None:
     """The content security policy allows none, and a page that needed one would only fail in the browser."""
     index = (FILES / "index.html").read_text("utf-8")

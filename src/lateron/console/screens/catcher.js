@@ -5,8 +5,9 @@ import { catcherUrl } from "../first.js";
 import { count, plural } from "../format.js";
 import { html, useEffect, useState } from "../lib.js";
 import { useLoaded } from "../live.js";
+import { Body, HeaderTable } from "../payload.js";
 import { go, Link } from "../router.js";
-import { Body, Button, Card, Chip, confirm, Copy, Empty, Facts, Field, Head, HeaderTable, Loaded, Tabs, Time, toast } from "../ui.js";
+import { Button, Card, Chip, confirm, Copy, Empty, Facts, Field, Head, Loaded, Tabs, Time, toast } from "../ui.js";
 
 export default function Catcher({ id }) {
   const names = useLoaded(() => get("lateron/v1/catcher"), [], { topics: ["messages"] });

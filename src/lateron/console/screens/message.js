@@ -8,11 +8,12 @@ import { micros, place, span } from "../format.js";
 import { Icon } from "../icons.js";
 import { html, useEffect, useState } from "../lib.js";
 import { info, now, useLoaded, useStream } from "../live.js";
+import { Body, HeaderTable } from "../payload.js";
 import { go, Link } from "../router.js";
 import { Difference } from "../difference.js";
 import { canSign, claimsOf, sign } from "../signing.js";
 import { curlOf } from "../snippets.js";
-import { Body, Button, Card, Chip, Code, confirm, Copy, Empty, Facts, Head, HeaderTable, Loaded, putOnClipboard, State, Tabs, Time, toast } from "../ui.js";
+import { Button, Card, Chip, Code, confirm, Copy, Empty, Facts, Head, Loaded, putOnClipboard, State, Tabs, Time, toast } from "../ui.js";
 import { FINAL, relations, STATES, why } from "../words.js";
 
 export default function Message({ id }) {

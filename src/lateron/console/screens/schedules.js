@@ -7,9 +7,10 @@ import { catcherUrl } from "../first.js";
 import { count, cronWords, relative } from "../format.js";
 import { html, useEffect, useState } from "../lib.js";
 import { info, now, useLoaded } from "../live.js";
+import { Body, HeaderTable } from "../payload.js";
 import { go, Link, setQuery } from "../router.js";
 import { Table } from "../table.js";
-import { Body, Button, Card, Chip, confirm, Empty, Facts, Head, HeaderTable, Loaded, State, Time, toast } from "../ui.js";
+import { Button, Card, Chip, confirm, Empty, Facts, Head, Loaded, State, Time, toast } from "../ui.js";
 
 const call = (id, verb) => post(`v2/schedules/${part(id)}/${verb}`);
 
