@@ -13,6 +13,22 @@ from tests.support.server import Server
 SECRET = "Bearer of-the-publisher"
 
 
+PRESS_AS_SOON_AS_THERE = """
+new MutationObserver((_, observer) => {
+  if (![...document.querySelectorAll("button")].some((button) => button.textContent.includes("Retry now"))) return;
+  observer.disconnect();
+  document.body.dispatchEvent(new KeyboardEvent("keydown", { key: "r", bubbles: true }));
+}).observe(document, { childList: true, subtree: true });
+"""
+
+
+def test_a_key_works_as_soon_as_its_button_is_there(open_page: Open, server: Server) -> None:
+    """Before the browser has painted it, that is, and so however busy the machine is."""
+    message = publish(server, "one", None, ("Upstash-Delay", "1h"))
+    page = open_page(f"messages?id={message}", script=PRESS_AS_SOON_AS_THERE)
+    expect(page.get_by_text("Delivered with attempt 1")).to_be_visible()
+
+
 def failed_twice(server: Server, *headers: tuple[str, str]) -> str:
     """Publish a message that fails twice; return its id."""
     retries = (("Upstash-Retries", "1"), ("Upstash-Retry-Delay", "1"))

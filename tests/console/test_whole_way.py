@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 from tests.console.conftest import Open
-from tests.console.steps import fail, go, make_token, press, publish, reach, screen, sign_in, write
+from tests.console.steps import fail, go, log_in, make_token, press, publish, reach, screen, sign_in, write
 from tests.serving import OWN
 from tests.support.poll import until
 from tests.support.server import Server
@@ -111,8 +111,7 @@ def test_the_whole_way_is_walked_without_a_mouse(open_page: Open, server: Server
     guest = make_token(server, "guest", "read")
     page = open_page(width=width, theme=theme)
     box = page.get_by_role("dialog")
-    write(page, "Token", server.token)
-    page.keyboard.press("Enter")
+    log_in(page, server.token)
     press(page, "Send a test message to the catcher")
     expect(page.get_by_text("The destination answered 200 after 1 attempt")).to_be_visible()
     screen(page, "c", "Catcher")
@@ -151,8 +150,7 @@ def test_the_whole_way_is_walked_without_a_mouse(open_page: Open, server: Server
     assert server.call("GET", "/v2/keys").json["current"] == before["next"]
 
     press(page, "Sign out", page.locator("header.top-head"))
-    write(page, "Token", guest)
-    page.keyboard.press("Enter")
+    log_in(page, guest)
     for key, word in (("f", "Flow control"), ("s", "Schedules"), ("d", "Dead letters"), ("b", "Builder")):
         screen(page, key, word)
         only_looks(page, word)

@@ -6,7 +6,7 @@ import { PhaseKey, Phases } from "../charts.js";
 import { messagesOf } from "../filter.js";
 import { micros, place, span } from "../format.js";
 import { Icon } from "../icons.js";
-import { html, useEffect, useState } from "../lib.js";
+import { html, useEffect, useLayoutEffect, useState } from "../lib.js";
 import { info, now, useLoaded, useStream } from "../live.js";
 import { Body, HeaderTable } from "../payload.js";
 import { go, Link } from "../router.js";
@@ -42,9 +42,10 @@ async function retryNow({ messageId }, refresh) {
 }
 
 function useMessageKeys(message, refresh) {
-  useEffect(() => {
+  // Why before it is painted: a key that is pressed as soon as its button is there must do what the button does.
+  useLayoutEffect(() => {
     const keys = async (event) => {
-      if (!message || event.target.closest("input,textarea,select,dialog") || event.ctrlKey || event.metaKey || event.altKey) return;
+      if (!message || event.target.closest?.("input,textarea,select,dialog") || event.ctrlKey || event.metaKey || event.altKey) return;
       const steps = { "[": -1, "]": 1 }[event.key];
       if (steps) stepAttempt(steps);
       if (event.key === "c") putOnClipboard(message.messageId).then(() => toast("Id copied."));
