@@ -50,7 +50,7 @@ class Bounds(Struct, frozen=True):
 
     names: int = 100
     requests: int = 200  # Under one name.
-    bytes: int = 4 << 20  # Of bodies, under one name.
+    bytes: int = 4 << 20  # Of bodies and heads, under one name.
     body: int = 256 << 10  # Of one request that is kept; the rest is cut.
     read: int = 16 << 20  # Of one request; more is answered 413.
     reading: int = 64 << 20  # Of all requests being read; more is answered 503.
@@ -82,6 +82,9 @@ class Answer(Struct, frozen=True):
     headers: tuple[tuple[bytes, bytes], ...] = ()
 
 
+_HEADER: Final = 160  # Bytes of the two texts and the pair that hold a header.
+
+
 class _Name:
     """What was caught under one name."""
 
@@ -92,14 +95,14 @@ class _Name:
 
     def add(self, caught: Caught, bounds: Bounds) -> None:
         self.kept.append(caught)
-        self.bytes += len(caught.body)
+        self.bytes += _size(caught)
         while len(self.kept) > bounds.requests or self.bytes > bounds.bytes:
-            self.bytes -= len(self.kept.popleft().body)
+            self.bytes -= _size(self.kept.popleft())
 
     def clear(self, tenant: Tenant) -> int:
         gone = [caught for caught in self.kept if _visible(caught, tenant)]
         self.kept = deque(caught for caught in self.kept if not _visible(caught, tenant))
-        self.bytes = sum(len(caught.body) for caught in self.kept)
+        self.bytes = sum(map(_size, self.kept))
         return len(gone)
 
 
@@ -342,3 +345,10 @@ def _shown(caught: Caught) -> dict[str, Any]:
     if caught.client is not None:
         shown["client"] = caught.client
     return shown
+
+
+def _size(caught: Caught) -> int:
+    """Return the bytes of a request: body, target, and headers with what keeping each of them takes."""
+    return (
+        len(caught.body) + len(caught.target) + sum(_HEADER + len(name) + len(value) for name, value in caught.headers)
+    )

@@ -160,7 +160,7 @@ def test_signed_request_is_shown_to_its_user_only() -> None:
 
 def test_memory_is_bounded_in_names_requests_and_bytes() -> None:
     """The path takes no token, so whoever can reach it must not be able to fill the machine."""
-    room = catcher(Bounds(names=2, requests=3, bytes=25, body=10, read=100))
+    room = catcher(Bounds(names=2, requests=3, bytes=1600, body=10, read=100))
 
     catch(
         room,
@@ -175,6 +175,18 @@ def test_memory_is_bounded_in_names_requests_and_bytes() -> None:
     assert {name["name"]: name["requests"] for name in room.names(1)} == {"big": 2, "n2": 3}
     assert [seen["body"] for seen in room.requests(1, "big")] == ["z" * 10, "y" * 10]
     assert all(seen["truncated"] for seen in room.requests(1, "big"))
+
+
+def test_heads_count_as_bodies_do() -> None:
+    """A request may have 64 KB of them, and the path takes no token."""
+    room = catcher(Bounds(bytes=100_000))
+    long = f"X-Long: {'x' * 30_000}\r\n"
+    catch(room, *(request("/_catch/x", b"%d" % number, long) for number in range(6)))
+    assert [seen["body"] for seen in room.requests(1, "x")] == ["5", "4", "3"]
+    catch(room, *(request(f"/_catch/x?{'q' * 12_000}", b"%d" % number) for number in range(6)))
+    assert len(room.requests(1, "x")) == 6, "the large ones are gone"
+    assert room.clear(1) == 6
+    assert room._names["x"].bytes == 0
 
 
 def test_too_large_request_is_refused_while_it_is_read() -> None:

@@ -11,13 +11,16 @@ from typing import Any
 
 import pytest
 from tests.api.raw import Answer, exchange
-from tests.api.world import ADMIN, READER, TRUSTED, World, as_json, living
+from tests.api.world import ADMIN, PUBLISHER, READER, TRUSTED, World, as_json, living
 
 from lateron.api.app import ROUTES
+from lateron.api.auth import Failures
 from lateron.api.pages import FILES, TYPES, Page, read_pages
 from lateron.api.ports import ConsoleSettings
 from lateron.api.routes import Access
-from lateron.api.sessions import IDLE, MOST, OLDEST
+from lateron.api.sessions import IDLE, MOST, OF_ONE, OLDEST
+from lateron.broker.resources import Identity
+from lateron.core.values import MINUTE
 
 LOCAL = "localhost:8080"
 JSON = ("Content-Type", "application/json")
@@ -313,9 +316,28 @@ def test_number_of_sessions_is_bounded() -> None:
         await browser.log_in(ADMIN)
         console = browser.world.api._console
         assert console is not None
-        for _ in range(MOST):
-            console._sessions.begin(partial(browser.world.resources.authenticate, ADMIN.encode()))
+        for number in range(MOST):
+            console._sessions.begin(partial(Identity, 1, "user1", name=f"token {number}"))
         assert (await browser.ask("GET", SESSION)).status == 401
+
+    told(story)
+
+
+@pytest.mark.promise("D-52")
+def test_nobody_logs_out_others_by_logging_in_often() -> None:
+    """Any token may log in; beyond so many sessions it is its own that end."""
+
+    async def story(browser: Browser) -> None:
+        await browser.log_in(ADMIN)
+        console = browser.world.api._console
+        assert console is not None
+        begun = [
+            console._sessions.begin(partial(browser.world.resources.authenticate, PUBLISHER.encode()))
+            for _ in range(MOST)
+        ]
+        assert (await browser.ask("GET", SESSION)).status == 200
+        left = [opened for opened in begun if opened is not None and console._sessions.peek(opened[0]) is not None]
+        assert left == begun[-OF_ONE:]
 
     told(story)
 
@@ -391,6 +413,29 @@ def test_token_wins_over_a_session() -> None:
         assert (await browser.ask("POST", "/v2/publish/https://a", ("Authorization", f"Bearer {ADMIN}"))).status == 201
 
     told(story)
+
+
+@pytest.mark.promise("D-57")
+def test_failed_logins_do_not_fill_the_disk_whoever_they_come_from() -> None:
+    """Who has many addresses of one network is one; who has many networks leaves so many records a minute at most."""
+
+    async def story(browser: Browser) -> None:
+        for number in range(Failures.FREE + 1):
+            forwarded = ("X-Forwarded-For", f"2001:db8::{number}"), ("X-Forwarded-Proto", "https")
+            await browser.ask("POST", SESSION, JSON, *forwarded, body=b'{"token":"wrong"}')
+        assert browser.world.paused == 1
+        for number in range(Failures.NOTED + 50):
+            forwarded = ("X-Forwarded-For", f"2001:db8:{number}::1"), ("X-Forwarded-Proto", "https")
+            await browser.ask("POST", SESSION, JSON, *forwarded, body=b'{"token":"wrong"}')
+        records = (await browser.world.ask("GET", "/lateron/v1/audit?count=1000")).json()["records"]
+        assert len(records) == Failures.NOTED
+
+        browser.world.clock.now += MINUTE
+        await browser.log_in("wrong")
+        records = (await browser.world.ask("GET", "/lateron/v1/audit?count=1000")).json()["records"]
+        assert len(records) == Failures.NOTED + 1
+
+    told(story, trusted_proxies=TRUSTED)
 
 
 def test_guessed_logins_are_slowed_down() -> None:

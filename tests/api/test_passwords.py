@@ -14,7 +14,8 @@ from tests.api.raw import Answer, until
 from tests.api.test_console import JSON, SESSION, Browser, told
 from tests.api.world import ADMIN, CHEAP, TRUSTED, World, as_json, living
 
-from lateron.api.passwords import MOST_WAITING, Hashing, Tried, network_of, new_secret
+from lateron.api.auth import network_of
+from lateron.api.passwords import MOST_WAITING, Hashing, Tried, new_secret
 from lateron.broker.history import History
 from lateron.core.guessing import ADDRESS, NAME
 from lateron.core.password import Cost, is_current

@@ -15,7 +15,8 @@ from tests.api.world import ADMIN, OTHER, READER, World, as_json, living
 
 from lateron.api.heads import Limits
 from lateron.api.ports import ConsoleSettings
-from lateron.api.stream import QUIET, ROWS, STREAMS
+from lateron.api.stream import OF_ONE, QUIET, ROWS, STREAMS
+from lateron.broker.resources import Identity
 from lateron.core.values import MINUTE, Outcome
 
 STREAM = "/lateron/v1/stream"
@@ -289,13 +290,13 @@ def test_streams_end_when_the_server_stops_and_when_the_client_goes() -> None:
         async with living() as world:
             streams = world.api._ports.streams
             async with listening(world, "?topics=dlq"):
-                await until(lambda: streams.open == 1)
-            await until(lambda: streams.open == 0)
+                await until(lambda: streams.open.total() == 1)
+            await until(lambda: not streams.open)
             async with listening(world, "?topics=dlq") as listener:
                 streams.close()
                 assert await listener.rest() == []
             assert (await world.ask("GET", STREAM)).status == 503
-            assert streams.open == 0
+            assert not streams.open
 
     asyncio.run(check())
 
@@ -319,8 +320,35 @@ def test_number_of_streams_is_bounded() -> None:
 
     async def check() -> None:
         async with living() as world:
-            world.api._ports.streams.open = STREAMS
+            world.api._ports.streams.open[Identity(2, "others")] = STREAMS
             assert (await world.ask("GET", STREAM)).status == 503
+
+    asyncio.run(check())
+
+
+def test_nobody_takes_the_streams_of_all() -> None:
+    """A token that may only read would keep everybody else from looking."""
+
+    async def check() -> None:
+        async with living() as world:
+            reader = world.resources.authenticate(READER.encode())
+            assert reader is not None
+            world.api._ports.streams.open[reader] = OF_ONE
+            assert (await world.ask("GET", STREAM, READER)).status == 503
+            async with listening(world, "?topics=counters"):
+                assert world.api._ports.streams.open.total() == OF_ONE + 1
+
+    asyncio.run(check())
+
+
+def test_number_of_a_thousand_digits_is_none_of_ours() -> None:
+    """Python refuses to read it, which must not become an answer 500."""
+
+    async def check() -> None:
+        async with living() as world:
+            assert (await world.ask("GET", f"{STREAM}?seconds={'1' * 5000}")).status == 400
+            last = {"Last-Event-ID": f"{world.api._ports.boards.run}.{'1' * 5000}"}
+            assert (await world.ask("HEAD", STREAM, headers=last)).status == 200
 
     asyncio.run(check())
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from hashlib import sha256
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Final, NamedTuple
 from urllib.parse import unquote_to_bytes
@@ -143,27 +144,52 @@ def _never(_: str) -> bool:
     return False
 
 
+def network_of(address: str | None) -> bytes:
+    """Return what failures of an address are counted for; nothing for a socket without one.
+
+    Of IPv6 the first 64 bits: the others are its owner's to choose.
+    """
+    if address is None:
+        return b""
+    try:
+        ip = ip_address(address.partition("%")[0])
+    except ValueError:
+        return sha256(address.encode()).digest()
+    ip = getattr(ip, "ipv4_mapped", None) or ip
+    return ip.packed if ip.version == 4 else ip.packed[:8]
+
+
 class Failures:
     """Bad tokens by address: guessing is slowed down, and nobody with a good token is kept out."""
 
     FREE: Final = 20  # A minute; a wrong setting in a client must not be slowed down at once.
     ADDRESSES: Final = 10_000
+    NOTED: Final = 100  # Failed logins a minute that are kept in the audit log, whoever they come from.
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._seen: OrderedDict[str, tuple[Millis, int]] = OrderedDict()
+        self._seen: OrderedDict[bytes, tuple[Millis, int]] = OrderedDict()
+        self._noted: tuple[Millis, int] = (0, 0)
 
     def slow_down(self, address: str | None) -> bool:
         """Count a failure of ``address``, and say whether its answer should wait."""
         if address is None:
             return False
-        minute = self._clock.wall() // MINUTE
-        last, count = self._seen.pop(address, (minute, 0))
+        minute, network = self._clock.wall() // MINUTE, network_of(address)
+        last, count = self._seen.pop(network, (minute, 0))
         count = count + 1 if last == minute else 1
-        self._seen[address] = (minute, count)
+        self._seen[network] = (minute, count)
         if len(self._seen) > self.ADDRESSES:
             self._seen.popitem(last=False)
         return count > self.FREE
+
+    def are_noted(self) -> bool:
+        """Count a failed login, and say whether it is still one to be kept: addresses may be many, disks are not."""
+        minute = self._clock.wall() // MINUTE
+        last, count = self._noted
+        count = count + 1 if last == minute else 1
+        self._noted = (minute, count)
+        return count <= self.NOTED
 
 
 class RateLimit:

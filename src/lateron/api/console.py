@@ -163,7 +163,7 @@ class Console:
         log.warning("login failed", caller=call.caller_ip)
         if self._failures.slow_down(call.caller_ip):
             await self._ports.pause()  # Why no record: who guesses must not fill the log; the first ones are in it.
-        else:
+        elif self._failures.are_noted():
             await note_login(self._ports, call, None, "login.failed", 401, self._known(given))
         return refusal(401, "this is not a valid token" if given.token is not None else "wrong name or password")
 

@@ -15,9 +15,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from hashlib import sha256
-from ipaddress import ip_address
 from typing import Final, TypeVar
 
+from lateron.api.auth import network_of
 from lateron.broker.resources import Resources
 from lateron.broker.users import Secret
 from lateron.core import guessing
@@ -173,18 +173,3 @@ class Passwords:
         with suppress(Overloaded, StorageFull):
             hashed = await self._hashing.hash(password)
             await self._writer.run(lambda *_: self._users.rehash(user, hashed))
-
-
-def network_of(address: str | None) -> bytes:
-    """Return what failures of an address are counted for; nothing for a socket without one.
-
-    Of IPv6 the first 64 bits: the others are its owner's to choose.
-    """
-    if address is None:
-        return b""
-    try:
-        ip = ip_address(address.partition("%")[0])
-    except ValueError:
-        return sha256(address.encode()).digest()
-    ip = getattr(ip, "ipv4_mapped", None) or ip
-    return ip.packed if ip.version == 4 else ip.packed[:8]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
@@ -38,7 +38,13 @@ class Streams:
 
     def __init__(self) -> None:
         self.closing = asyncio.Event()
-        self.open = 0
+        self.open: Counter[Identity] = Counter()
+
+    def leave(self, who: Identity) -> None:
+        """Count a stream less."""
+        self.open[who] -= 1
+        if not self.open[who]:
+            del self.open[who]
 
     def close(self) -> None:
         """End every stream, and let no other begin."""

@@ -23,6 +23,7 @@ from lateron.runtime import Clock
 IDLE: Final[Millis] = 2 * HOUR  # Without any use.
 OLDEST: Final[Millis] = 12 * HOUR  # However much it is used.
 MOST: Final = 1000  # Of all users; beyond it the one unused longest ends.
+OF_ONE: Final = 100  # Of one token or user, likewise, so that nobody logs out others.
 _BYTES: Final = 32  # 256 bits.
 
 
@@ -59,6 +60,9 @@ class Sessions:
         number, now = secrets.token_urlsafe(_BYTES), self._clock.wall()
         made = Session(whose, secrets.token_urlsafe(_BYTES), now, now, identity)
         self._open[_hash(number)] = made
+        of_one = [key for key, session in self._open.items() if session.identity == identity]
+        if len(of_one) > OF_ONE:
+            del self._open[of_one[0]]
         if len(self._open) > MOST:
             self._open.popitem(last=False)
         return number, made

@@ -31,6 +31,7 @@ ROWS: Final = 20  # A second.
 LOOK_S: Final = 0.1
 QUIET: Final[Millis] = 15 * SECOND
 STREAMS: Final = 200  # Open at once.
+OF_ONE: Final = 50  # The same of one token, user of the console or guest, so that he leaves room for others.
 LONGEST: Final = 86_400  # Seconds that may be asked for.
 _USUAL: Final = "counters,messages"
 _HEADERS: Final = (
@@ -50,11 +51,12 @@ async def stream(ports: Ports, call: Call) -> Answer:
         if topic not in TOPICS:
             raise InvalidValue("topics", topic, f"some of {', '.join(TOPICS)}, separated by commas")
     seconds = pairs.pop("seconds", None)
-    if seconds is not None and not (seconds.isdecimal() and 0 < int(seconds) <= LONGEST):
+    if seconds is not None and not 0 < _number(seconds) <= LONGEST:
         raise InvalidValue("seconds", seconds, f"a number from 1 to {LONGEST}")
     if pairs:
         raise InvalidValue(next(iter(pairs))[:100], next(iter(pairs.values())), "only topics and seconds")
-    if ports.streams.open >= STREAMS or ports.streams.closing.is_set():
+    streams = ports.streams
+    if streams.open.total() >= STREAMS or streams.open[call.who] >= OF_ONE or streams.closing.is_set():
         raise Overloaded("too many streams are open")
     last = next((value for name, value in call.headers if name == b"last-event-id"), b"").decode("latin-1")
     teller = Teller(ports, call, frozenset(topics), last, None if seconds is None else int(seconds) * SECOND)
@@ -71,9 +73,10 @@ class Teller:
         self._until = None if most is None else ports.clock.wall() + most
         self._board: Board = ports.boards.of(call.who.tenant)
         self._run, _, place = last.partition(".")
-        self._resumed = self._run == ports.boards.run and place.isdecimal()
+        number = _number(place)
+        self._resumed = self._run == ports.boards.run and number >= 0
         self._anew = bool(last) and not self._resumed
-        self._place = int(place) if self._resumed else self._board.number
+        self._place = number if self._resumed else self._board.number
         self._seen = {topic: self._board.version(topic) for topic in topics}
         self._second: Millis = -1
         self._rows = 0
@@ -90,7 +93,7 @@ class Teller:
             return
         gone = asyncio.ensure_future(call.gone())
         closing = asyncio.ensure_future(streams.closing.wait())
-        streams.open += 1
+        streams.open[call.who] += 1
         try:
             await send({"type": "http.response.body", "body": b": lateron\n\n", "more_body": True})
             while not gone.done() and not closing.done() and not self._is_over():
@@ -101,7 +104,7 @@ class Teller:
             if not gone.done():
                 await send({"type": "http.response.body", "body": b""})
         finally:
-            streams.open -= 1
+            streams.leave(call.who)
             for task in (gone, closing):
                 task.cancel()
                 with suppress(asyncio.CancelledError):
@@ -177,3 +180,8 @@ def _rendered(events: Sequence[Event], history: History) -> list[tuple[int, dict
         (places[view.event], event_object(view.event, view.message, view.request, view.attempt))
         for view in history.lines(events)
     ]
+
+
+def _number(text: str) -> int:
+    """Return a number, -1 if it is none; a longer one than any of ours is none, and costs nothing."""
+    return int(text) if len(text) <= 15 and text.isascii() and text.isdigit() else -1

@@ -284,7 +284,7 @@ def _delivery(claims: Claims, headers: tuple[tuple[str, str], ...], body: bytes)
         url=claims.sub,
         message_id=_header(headers, "Upstash-Message-Id") or "",
         attempt_id=claims.jti,
-        retried=int(retried) if retried.isdecimal() else 0,
+        retried=int(retried) if retried.isdecimal() and len(retried) < 10 else 0,
         signed_at=datetime.fromtimestamp(claims.iat, UTC),
         schedule_id=_header(headers, "Upstash-Schedule-Id"),
         url_group=_header(headers, "Upstash-Topic-Name"),
