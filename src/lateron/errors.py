@@ -63,8 +63,8 @@ class NotFound(RequestError):
 
     status = 404
 
-    def __init__(self, kind: str, name: str) -> None:
-        super().__init__(f"{kind} {name} not found")
+    def __init__(self, kind: str, name: str, hint: str = "") -> None:
+        super().__init__(f"{kind} {name} not found{hint}")
 
 
 class Conflict(RequestError):

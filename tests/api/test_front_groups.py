@@ -122,7 +122,7 @@ def test_batch_mixes_urls_groups_and_errors() -> None:
         assert set(first) == set(last) == {"messageId"}
         assert [entry["url"] for entry in group] == [ONE, TWO]
         assert missing == {"error": "message 2: topic missing not found", "status": 404}
-        assert bad == {"error": "message 3: topic a b not found", "status": 404}
+        assert bad == {"error": "message 3: topic a b not found; a URL begins with http:// or https://", "status": 404}
         only = await world.ask("POST", "/v2/batch", ADMIN, as_json(wanted[2:3]))
         assert (only.status, [item["status"] for item in only.json()]) == (200, [404])
 

@@ -108,7 +108,9 @@ def test_destination_is_taken_from_the_raw_path(target: str, url: str) -> None:
     ("target", "headers", "status", "says"),
     [
         ("", {}, 400, "a non-empty destination must be provided"),
-        ("ftp://h", {}, 404, "topic ftp://h not found"),
+        ("ftp://h", {}, 404, "topic ftp://h not found; a URL begins with http:// or https://"),
+        ("localhost:3000/x", {}, 404, "topic localhost:3000/x not found; a URL begins with http:// or https://"),
+        ("http://h", {"Upstash-Flow-Control-Key": ".."}, 400, "nobody could pause"),
         ("orders", {}, 404, "topic orders not found"),
         ("api/llm", {}, 400, "hosted APIs"),
         ("https://h h", {}, 400, ""),

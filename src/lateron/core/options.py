@@ -402,6 +402,8 @@ def read_flow(config: Config, quota: Quota) -> Flow | None:
             raise RequestError("Lateron-Flow-Smooth: needs an Upstash-Flow-Control-Key with a rate")
         return None
     name = check_name(key.spelled, shown_text(key.value.strip(" \t")))
+    if name in {".", ".."}:
+        raise InvalidValue(key.spelled, name, "another key: clients resolve dots in a path, so nobody could pause it")
     flow = Flow(name) if limits is None else _limits(limits, name, quota)
     if smooth and flow.rate is None:
         raise RequestError("Lateron-Flow-Smooth: needs a rate in the Upstash-Flow-Control-Value")

@@ -388,7 +388,7 @@ def check_destination(destination: str) -> str:
     if destination == "api" or destination.startswith("api/"):
         raise InvalidDestination(destination, "hosted APIs do not exist here; publish to the URL of the provider")
     shown = destination if len(destination) <= 200 else f"{destination[:200]}..."
-    raise NotFound("topic", shown)
+    raise NotFound("topic", shown, "" if is_group_name(destination) else "; a URL begins with http:// or https://")
 
 
 def _refuse_unbuilt(given: dict[str, Given]) -> None:
