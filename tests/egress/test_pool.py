@@ -206,6 +206,80 @@ def test_request_is_not_repeated_once_a_byte_came_back(run: Run) -> None:
     assert (second.error, second.reused, connections) == ("closed", True, 1)
 
 
+class Dying:
+    """A receiver that answers the requests to one path, on several connections, and dies on those to another."""
+
+    def __init__(self, kept: int) -> None:
+        self.kept = kept  # Requests that must be there before the first is answered.
+        self.copies: list[int] = []  # Of the connections that requests died on.
+        self.may_die = asyncio.Event()
+        self.may_die.set()
+        self._here = asyncio.Event()
+
+    async def __call__(self, talk: Talk) -> None:
+        while (await talk.hear()).target == "/kept":
+            if len(talk.receiver.heard) == self.kept:
+                self._here.set()
+            await self._here.wait()
+            await talk.say(OK)
+        self.copies.append(talk.number)
+        await self.may_die.wait()
+        talk.reset()
+
+
+@pytest.mark.promise("F-30")
+def test_attempt_is_sent_at_most_twice(run: Run) -> None:
+    """Of many connections that all die, one kept and one fresh carry the message: at most one copy too many."""
+
+    async def main() -> tuple[Outcome, Outcome, list[int]]:
+        dying = Dying(kept=6)
+        async with receiving(dying) as receiver, sending() as egress:
+            await asyncio.gather(*(egress.send(delivery(receiver.url("/kept"))) for _ in range(6)))
+            long_way = await egress.send(delivery(receiver.url("/dies")))
+            ended: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+            assert egress.send_kept(delivery(receiver.url("/dies")), ended.set_result)
+            return long_way, await ended, dying.copies
+
+    long_way, short_way, copies = run(main())
+
+    assert (long_way.error, short_way.error) == ("closed", "closed")
+    assert len(copies) == 4
+    assert [number > 6 for number in copies] == [False, True, False, True]
+
+
+@pytest.mark.promise("P-29")
+@pytest.mark.parametrize("short_way", [True, False])
+def test_second_copy_has_only_the_time_that_is_left(run: Run, short_way: bool) -> None:
+    """A kept connection that closes late must not double the timeout, nor shorten the time that is told."""
+
+    async def main() -> Outcome:
+        clock = MovableClock()
+        dying = Dying(kept=1)
+        async with receiving(dying) as receiver, sending(clock=clock) as egress:
+            await egress.send(delivery(receiver.url("/kept")))
+            attempt = delivery(receiver.url("/dies"), timeout_ms=7_200_000)
+            ended: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+            dying.may_die.clear()
+            if short_way:
+                assert egress.send_kept(attempt, ended.set_result)
+            else:
+                sent = asyncio.create_task(egress.send(attempt))
+                sent.add_done_callback(lambda task: ended.set_result(task.result()))
+            await until(lambda: len(dying.copies) == 1)
+            clock.passed_ms += 7_000_000
+            dying.may_die.set()
+            dying.may_die = asyncio.Event()  # The fresh connection stays.
+            await until(lambda: len(dying.copies) == 2)
+            clock.passed_ms += 200_000
+            await until(ended.done)
+            return ended.result()
+
+    outcome = run(main())
+
+    assert (outcome.error, outcome.reused) == ("timeout", False)
+    assert outcome.phases.total >= 7_200_000_000
+
+
 # Time
 
 

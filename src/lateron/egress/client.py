@@ -81,21 +81,7 @@ class Egress:
         """Make one attempt. Never raises, but for ``CancelledError``: then the attempt is dropped."""
         began = self._mono()
         deadline = Nanos(began + delivery.timeout_ms * 1_000_000)
-        course = _REUSED
-        try:
-            head = encode_head(delivery)
-            connection = self._kept(delivery, began)
-            if connection is not None:
-                answer = await self._exchange(connection, head, delivery, deadline)
-                if answer.error != "closed" or answer.began:
-                    return self._outcome(answer, connection, _REUSED, began)
-            course = Course()
-            return await self._send_anew(head, delivery, began, deadline, course, anew=connection is not None)
-        except Failure as failure:
-            return self._failed(failure.error, failure.detail, course, began)
-        except Exception as bug:  # noqa: BLE001  # A promise to the dispatcher: it must get its outcome back.
-            asyncio.get_running_loop().call_exception_handler({"message": "egress failed", "exception": bug})
-            return self._failed("protocol", f"not sent: {type(bug).__name__} in the delivery client", course, began)
+        return await self._send(delivery, began, deadline, fresh=False)
 
     def send_kept(self, delivery: Delivery, done: Callable[[Outcome], None]) -> bool:
         """Make one attempt on a kept connection, if there is one for it: the short way, without a task.
@@ -118,18 +104,20 @@ class Egress:
             return False
         if self._ticker is None:
             self._tick()
+        deadline = Nanos(began + delivery.timeout_ms * 1_000_000)
 
         def answered(answer: Answer) -> None:
             if connection.reusable:
                 self._pool.put(connection)
             if answer.error == "closed" and not answer.began:
-                # It had been closed before it was used, so nobody has seen the request.
-                again = asyncio.get_running_loop().create_task(self.send(delivery))
+                # Why fresh: another kept one may end like this one, and the receiver may have taken every copy.
+                rest = self._send(delivery, began, deadline, fresh=True)
+                again = asyncio.get_running_loop().create_task(rest)
                 again.add_done_callback(lambda task: None if task.cancelled() else done(task.result()))
                 return
             done(self._outcome(answer, connection, _REUSED, began))
 
-        connection.begin(head, delivery, Nanos(began + delivery.timeout_ms * 1_000_000), answered)
+        connection.begin(head, delivery, deadline, answered)
         return True
 
     async def examine(self, destination: Destination) -> Probe:
@@ -252,6 +240,32 @@ class Egress:
         return verdict(address, destination.port, destination.target, policy)
 
     # Exchanges
+
+    async def _send(self, delivery: Delivery, began: Nanos, deadline: Nanos, *, fresh: bool) -> Outcome:
+        """Make an attempt, or what is left of one; raises as ``send`` does.
+
+        Args:
+            delivery: What to send.
+            began: When the attempt did.
+            deadline: When it must end.
+            fresh: The request went out on a kept connection already, and may not on another.
+        """
+        course = _REUSED
+        try:
+            head = encode_head(delivery)
+            connection = None if fresh else self._kept(delivery, began)
+            if connection is not None:
+                answer = await self._exchange(connection, head, delivery, deadline)
+                if answer.error != "closed" or answer.began:
+                    return self._outcome(answer, connection, _REUSED, began)
+            course = Course()
+            anew = fresh or connection is not None
+            return await self._send_anew(head, delivery, began, deadline, course, anew=anew)
+        except Failure as failure:
+            return self._failed(failure.error, failure.detail, course, began)
+        except Exception as bug:  # noqa: BLE001  # A promise to the dispatcher: it must get its outcome back.
+            asyncio.get_running_loop().call_exception_handler({"message": "egress failed", "exception": bug})
+            return self._failed("protocol", f"not sent: {type(bug).__name__} in the delivery client", course, began)
 
     async def _exchange(self, connection: Connection, head: bytes, delivery: Delivery, deadline: Nanos) -> Answer:
         """Send the request on a connection and await its answer, or the end of the time."""
