@@ -131,6 +131,22 @@ def test_a_shortage_of_this_machine_costs_no_retry() -> None:
     assert (ended.message.state, ended.message.retried, ended.message.due) == (State.WAITING, 0, NOW + 1000)
 
 
+def test_a_shortage_that_does_not_end_is_charged_in_the_end() -> None:
+    """What looks like this machine's fault for an hour of tries may be for ever; then the user must hear of it."""
+    message, asked = active(retries=2)
+    charged: list[int] = []
+
+    for _ in range(3602):
+        again = life.settle(message, asked, Outcome(error="local"), NOW).message
+        if again.retried > message.retried:
+            charged.append(message.attempt)
+        message = life.start(again, 7, NOW).message
+    ended = life.settle(message, asked, Outcome(error="local"), NOW).message
+
+    assert charged == [3601, 3602]
+    assert (ended.state, ended.attempt, ended.retried) == (State.FAILED, 3603, 2)
+
+
 @pytest.mark.promise("P-32")
 @pytest.mark.parametrize("end", [life.lose, life.give_back])
 def test_a_lost_or_unsent_attempt_is_made_again_at_once_for_free(end: object) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 import threading
 from collections.abc import Iterable
@@ -14,8 +15,8 @@ from tests.egress.receiver import ANYWHERE, always, delivery, receiving, sending
 
 from lateron.core.destination import parse_destination
 from lateron.core.values import Millis, Outcome
-from lateron.egress import EgressSettings, GuardPolicy, Resolver, parse_overrides
-from lateron.egress.failure import Failure
+from lateron.egress import EgressSettings, GuardPolicy, Resolver, dial, parse_overrides
+from lateron.egress.failure import Failure, connect_failure
 from lateron.runtime import Nanos, SystemClock
 
 
@@ -249,6 +250,47 @@ def test_name_whose_addresses_all_refuse_is_a_connect_failure(run: Run) -> None:
 
     assert outcome.error == "connect"
     assert outcome.detail == f"connection refused (127.0.0.1:{port}), and 2 more addresses failed"
+
+
+@pytest.mark.parametrize("order", [["10.0.0.1", "10.0.0.2"], ["10.0.0.2", "10.0.0.1"]])
+def test_address_that_is_down_counts_before_one_this_machine_had_nothing_for(
+    run: Run, order: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is quickly told of one address would else hide for ever that all others are down."""
+
+    async def open_socket(address: str, port: int) -> socket.socket:
+        number = errno.EMFILE if address == "10.0.0.1" else errno.ETIMEDOUT
+        raise connect_failure(OSError(number, ""), address, f"{address}:{port}")
+
+    monkeypatch.setattr(dial, "_open_socket", open_socket)
+
+    async def main() -> Outcome:
+        async with sending(None, Names(order).resolver()) as egress:
+            return await egress.send(delivery("http://some.example:81/"))
+
+    outcome = run(main())
+
+    assert outcome.error == "connect"
+    assert outcome.detail == "no reaction from the other side (10.0.0.2:81), and 1 more addresses failed"
+
+
+@pytest.mark.parametrize(
+    ("address", "number", "error", "detail"),
+    [
+        ("2001:db8::1", errno.EADDRNOTAVAIL, "connect", "this machine has no IPv6 to reach it by"),
+        ("2001:db8::1", errno.EAFNOSUPPORT, "connect", "this machine has no IPv6 to reach it by"),
+        ("2001:db8::1", errno.ENETUNREACH, "connect", "network unreachable"),
+        ("2001:db8::1", errno.EMFILE, "local", "this machine could not open a connection"),
+        ("192.0.2.1", errno.ENETUNREACH, "connect", "network unreachable"),
+        ("192.0.2.1", errno.EADDRNOTAVAIL, "local", "this machine could not open a connection"),
+    ],
+)
+def test_machine_without_ipv6_is_no_passing_shortage(address: str, number: int, error: str, detail: str) -> None:
+    """A class of its own costs no retry; ports that are all taken come free, an address never given does not come."""
+    failure = connect_failure(OSError(number, ""), address, "there")
+
+    assert failure.error == error
+    assert failure.detail.startswith(detail)
 
 
 def test_system_resolves_localhost(run: Run) -> None:

@@ -69,6 +69,7 @@ LOST: Final = Outcome(error="node-lost", detail="node lost before an answer")
 BROKEN_OFF: Final = Outcome(error="node-lost", detail="broken off, because the server was shut down")
 UNSENT: Final = Outcome(error="node-lost", detail="given back before it was sent")
 LOCAL_PAUSE: Final = SECOND  # How long a message waits when this machine had no descriptor for it.
+FREE_MOST: Final = 3600  # Attempts not charged, whatever ended them, after which a shortage of this machine is charged.
 
 
 def create(publication: Publication, message_id: MessageId, now: Millis) -> tuple[Message, Request, Event]:
@@ -154,7 +155,7 @@ def settle(message: Message, request: Request, outcome: Outcome, now: Millis) ->
     if message.cancel is not None:
         moved = _rest(message, State.CANCELED, now)
         return _ended(message, moved, outcome, now, (EventKind.ERROR, EventKind.CANCELED))
-    if outcome.error == "local":
+    if outcome.error == "local" and message.attempt - 1 - message.retried < FREE_MOST:
         return _again(message, outcome, now + LOCAL_PAUSE, now)
     if message.retried < message.retries and retryable(outcome):
         delay = next_delay(request.options.retry, message.retried, outcome, now)

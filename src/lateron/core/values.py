@@ -254,7 +254,7 @@ ERROR_CLASSES = (
     "closed",  # The connection ended before the answer was complete.
     "protocol",  # The answer is not HTTP/1.x as we accept it.
     "too-large",  # Status line and headers over their cap.
-    "local",  # This machine had no descriptor or memory for it; costs no retry.
+    "local",  # This machine had no descriptor or memory for it; costs no retry, for an hour or so.
     "corrupt",  # The stored request does not match its digest; never sent.
     "crash-loop",  # The process died of it, several times; costs no retry, for there is none.
     "node-lost",  # The node died before an answer was known; costs no retry.

@@ -21,7 +21,7 @@ from typing import Final
 from msgspec import Struct
 
 from lateron.egress.connection import Connection
-from lateron.egress.failure import Failure, os_failure, tls_failure
+from lateron.egress.failure import Failure, connect_failure, tls_failure
 from lateron.egress.guard import canonical
 from lateron.runtime import Nanos
 
@@ -115,7 +115,8 @@ class Dialer:
                     failures.append(problem)
         finally:
             await _forget(running)
-        first = failures[0]
+        # Why not simply the first: what this machine lacked for one address says nothing about the others.
+        first = next((failure for failure in failures if failure.error != "local"), failures[0])
         raise Failure(first.error, f"{first.detail}, and {len(failures) - 1} more addresses failed")
 
 
@@ -125,7 +126,7 @@ async def _open_socket(address: str, port: int) -> socket.socket:
     try:
         sock = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
     except OSError as problem:
-        raise os_failure(problem, where, "connect") from None
+        raise connect_failure(problem, address, where) from None
     try:
         sock.setblocking(False)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -133,7 +134,7 @@ async def _open_socket(address: str, port: int) -> socket.socket:
         reached = canonical(sock.getpeername()[0])
     except OSError as problem:
         sock.close()
-        raise os_failure(problem, where, "connect") from None
+        raise connect_failure(problem, address, where) from None
     except BaseException:
         sock.close()
         raise

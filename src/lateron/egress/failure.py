@@ -16,6 +16,7 @@ from typing import Final
 _LOCAL: Final = frozenset({
     errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL, errno.EAGAIN,
 })  # fmt: skip
+_NO_IPV6: Final = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 _WORDS: Final = {
     errno.ECONNREFUSED: "connection refused",
     errno.ECONNRESET: "connection reset",
@@ -51,6 +52,21 @@ def os_failure(problem: OSError, where: str, error: str) -> Failure:
     if words is None:
         words = os.strerror(number) if number else "connection failed"
     return Failure(error, f"{words} ({where})")
+
+
+def connect_failure(problem: OSError, address: str, where: str) -> Failure:
+    """Say why an address could not be connected to.
+
+    Args:
+        problem: What was raised.
+        address: A canonical one.
+        where: The address and port, for people.
+    """
+    # Why by family: of IPv4 it says that all local ports are taken, which passes; of IPv6, nearly always, that this
+    # machine has no address of that kind. To wait for one would be to wait for ever.
+    if ":" in address and problem.errno in _NO_IPV6:
+        return Failure("connect", f"this machine has no IPv6 to reach it by ({where})")
+    return os_failure(problem, where, "connect")
 
 
 def name_failure(problem: OSError, host: str) -> Failure:
