@@ -154,7 +154,7 @@ def test_a_name_that_changes_with_every_question_is_asked_once_an_attempt(world:
 
 @pytest.mark.promise("F-37", "P-23")
 def test_the_answer_of_the_next_attempt_is_its_own(world: World) -> None:
-    """A failure is not remembered: the name server is in trouble, there is no such name, there is one."""
+    """A quick failure is not remembered: the name server is in trouble, there is no such name, there is one."""
     name = world.names.says("moving.example", SERVFAIL)
     message = publish(world.server, world.url(name), ("Upstash-Retries", "5000"), ("Upstash-Retry-Delay", "10"))
 

@@ -38,7 +38,7 @@ class Names:
         return answer
 
     def resolver(self, clock: MovableClock | None = None) -> Resolver:
-        return Resolver({}, clock or MovableClock(), self)
+        return Resolver({}, clock or StillClock(), self)
 
 
 class MovableClock(SystemClock):
@@ -47,6 +47,48 @@ class MovableClock(SystemClock):
 
     def mono(self) -> Nanos:
         return Nanos(super().mono() + self.passed_ms * 1_000_000)
+
+
+class StillClock(MovableClock):
+    """Passes only when it is told to, so that no lookup is slow because the machine is."""
+
+    def mono(self) -> Nanos:
+        return Nanos(self.passed_ms * 1_000_000)
+
+
+class NameServers:
+    """Name servers that answer when a test lets them; until then each name holds a thread."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.clock = StillClock()
+        self.resolver = Resolver({}, self.clock, self)
+        self._answering = threading.Event()
+
+    def __call__(self, host: str) -> Iterable[str]:
+        self.asked.append(host)
+        if not host.startswith("quick") and not self._answering.wait(30):
+            raise TimeoutError
+        return ["127.0.0.1"]
+
+    def want(self, *hosts: str) -> list[asyncio.Task[tuple[str, ...]]]:
+        """Begin to resolve names."""
+        return [asyncio.create_task(self.resolver.resolve(parse_destination(f"http://{host}/"))) for host in hosts]
+
+    def fall_silent(self, seconds: int) -> None:
+        """Answer no more; what was answered so long ago is forgotten."""
+        self.asked.clear()
+        self._answering.clear()
+        self.clock.passed_ms += seconds * 1000
+
+    def answer(self, *, after: int = 0) -> None:
+        """Answer all that was asked, after so many seconds."""
+        self.clock.passed_ms += after * 1000
+        self._answering.set()
+
+    def close(self) -> None:
+        self.answer()
+        self.resolver.close()
 
 
 def send(run: Run, names: Names, *, policy: GuardPolicy = ANYWHERE, timeout_ms: int = 10_000) -> tuple[Outcome, int]:
@@ -205,6 +247,108 @@ def test_failed_lookup_is_not_remembered(run: Run) -> None:
             resolver.close()
 
     assert run(main()) == ("127.0.0.1",)
+
+
+@pytest.mark.promise("F-37")
+def test_failure_that_took_long_is_remembered_for_seconds(run: Run) -> None:
+    """Else each message to a name whose server is silent would hold a thread for as long as the system is patient."""
+
+    async def main() -> tuple[str, int, tuple[str, ...]]:
+        clock = StillClock()
+        names = Names(socket.gaierror(socket.EAI_AGAIN, "later"), ["127.0.0.1"])
+        resolver = names.resolver(clock)
+        destination = parse_destination("http://silent.example/")
+        names.may_answer.clear()
+        first = asyncio.create_task(resolver.resolve(destination))
+        await until(lambda: bool(names.asked))
+        clock.passed_ms += 20_000
+        names.may_answer.set()
+        with pytest.raises(Failure):
+            await first
+        clock.passed_ms += 4_000
+        with pytest.raises(Failure) as remembered:
+            await resolver.resolve(destination)
+        asked = len(names.asked)
+        clock.passed_ms += 2_000
+        try:
+            return remembered.value.detail, asked, await resolver.resolve(destination)
+        finally:
+            resolver.close()
+
+    assert run(main()) == ("the name server did not answer for silent.example", 1, ("127.0.0.1",))
+
+
+@pytest.mark.promise("F-37")
+def test_name_that_nobody_waits_for_is_not_asked_for(run: Run) -> None:
+    """A hundred attempts that ran out of time while all threads were busy must not keep the next one waiting."""
+
+    async def main() -> list[str]:
+        servers = NameServers()
+        busy = servers.want(*(f"silent-{n}.example" for n in range(16)))
+        await until(lambda: len(servers.asked) == 16)
+        given_up = servers.want(*(f"given-up-{n}.example" for n in range(100)))
+        wanted_twice = servers.want("wanted.example", "wanted.example")
+        (last,) = servers.want("last.example")
+        await asyncio.sleep(0)
+        for task in (*given_up, wanted_twice[0]):
+            task.cancel()
+        await asyncio.wait(given_up)
+        servers.answer()
+        await asyncio.gather(*busy, wanted_twice[1], last)
+        servers.close()
+        return servers.asked[16:]
+
+    assert sorted(run(main())) == ["last.example", "wanted.example"]
+
+
+@pytest.mark.promise("F-37")
+def test_names_that_were_slow_leave_threads_to_the_others(run: Run) -> None:
+    """Names whose servers are silent must not keep all others from being resolved."""
+
+    async def main() -> tuple[int, int]:
+        servers = NameServers()
+        slow = [f"slow-{n}.example" for n in range(16)]
+        first = servers.want(*slow)
+        await until(lambda: len(servers.asked) == 16)
+        servers.answer(after=20)
+        await asyncio.gather(*first)
+        servers.fall_silent(6)
+
+        second = servers.want(*slow)
+        await asyncio.gather(*servers.want(*(f"quick-{n}.example" for n in range(100))))
+        await until(lambda: len(servers.asked) >= 108)
+        at_once = len(servers.asked) - 100
+        servers.answer()
+        await asyncio.gather(*second)
+        servers.fall_silent(6)
+
+        third = servers.want(*slow)  # They were quick this time.
+        await until(lambda: len(servers.asked) == 16)
+        at_once_again = len(servers.asked)
+        servers.answer()
+        await asyncio.gather(*third)
+        servers.close()
+        return at_once, at_once_again
+
+    assert run(main()) == (8, 16)
+
+
+def test_closing_fails_names_that_wait_for_a_thread(run: Run) -> None:
+    """Nobody will ask for them any more, and it is not the receiver that failed."""
+
+    async def main() -> tuple[str, int]:
+        servers = NameServers()
+        busy = servers.want(*(f"silent-{n}.example" for n in range(16)))
+        await until(lambda: len(servers.asked) == 16)
+        (waiting,) = servers.want("waiting.example")
+        await asyncio.sleep(0)
+        servers.close()
+        with pytest.raises(Failure) as refused:
+            await waiting
+        await asyncio.gather(*busy)
+        return refused.value.error, len(servers.asked)
+
+    assert run(main()) == ("local", 16)
 
 
 @pytest.mark.promise("F-37")

@@ -4,8 +4,13 @@ Names resolve as the system resolves them (its search domains, its hosts file), 
 the pool that asyncio shares has six threads on a small machine, and one slow name server would stall
 everything else that uses it. Nor does the end of the process wait for them: a thread that asks a silent
 name server may be minutes inside the C library, out of everybody's reach. Equal lookups are made once, an
-answer is kept for a few seconds, a failure is not kept. At most 16 addresses of an answer are used. An
-operator can answer for a name himself, with ``--resolve HOST:PORT:ADDRESS`` as in curl.
+answer is kept for a few seconds. At most 16 addresses of an answer are used. An operator can answer for a
+name himself, with ``--resolve HOST:PORT:ADDRESS`` as in curl.
+
+A name that nobody waits for any more is not asked for. One whose last lookup took long waits in a line of
+its own, which has only half of the threads, so that silent name servers leave the other half to all other
+names. A failure is not kept, for the next attempt may find the name there, but for one that took long: that
+is kept for as long as an answer.
 
 Nothing here judges an address; the guard does, on every use, also on those an operator gave.
 """
@@ -19,21 +24,26 @@ import threading
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from queue import SimpleQueue
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, TypeVar
+
+from msgspec import Struct
 
 from lateron.core.destination import Destination
 from lateron.egress.failure import Failure, name_failure
 from lateron.egress.guard import canonical
-from lateron.runtime import Clock
+from lateron.runtime import Clock, Nanos
 
 Addresses: TypeAlias = tuple[str, ...]  # Canonical, in the order to try them.
 Lookup: TypeAlias = Callable[[str], Iterable[str]]  # Blocking; raises OSError.
 Overrides: TypeAlias = dict[tuple[str, int], Addresses]
+T = TypeVar("T")
 
 THREADS: Final = 16
+SLOW_THREADS: Final = 8  # Of them, for names that were slow.
 ANSWERS_MAX: Final = 16
 KEEP_NS: Final = 5_000_000_000  # How long an answer is used.
-NAMES_MAX: Final = 4096  # Answers kept.
+SLOW_NS: Final = 1_000_000_000  # A lookup that takes so long is slow.
+NAMES_MAX: Final = 4096  # Answers kept, and names known as slow.
 ANY_HOST: Final = "*"
 _OVERRIDE: Final = re.compile(r"(\*|[a-z0-9._-]+):[0-9]{1,5}:[0-9a-f.:,\[\] ]+", re.ASCII | re.IGNORECASE)
 
@@ -66,18 +76,38 @@ def system_lookup(host: str) -> list[str]:
     return [str(sockaddr[0]) for _, _, _, _, sockaddr in answers]
 
 
+class _Line(Struct, eq=False):
+    """Names of one kind that are to be asked for."""
+
+    most: int  # Threads that may ask for them at a time.
+    asking: int = 0  # Threads that do.
+    waiting: dict[str, _Order] = {}  # The others, by name, in their order.
+
+
+class _Order(Struct, eq=False):
+    """A name to ask for once, for all who want it."""
+
+    host: str
+    line: _Line
+    answer: asyncio.Future[Addresses | Failure]
+    waiters: int = 0
+
+
 class Resolver:
-    """Finds the addresses of destinations."""
+    """Finds the addresses of destinations; belongs to one event loop."""
 
     def __init__(self, overrides: Overrides, clock: Clock, lookup: Lookup = system_lookup) -> None:
         self._overrides = overrides
         self._mono = clock.mono
         self._lookup = lookup
-        self._kept: dict[str, tuple[int, Addresses]] = {}  # Name -> until when, what; oldest first.
-        self._running: dict[str, asyncio.Future[Addresses | Failure]] = {}
-        self._waiting: SimpleQueue[tuple[str, asyncio.Future[Addresses | Failure]] | None] = SimpleQueue()
+        self._kept: dict[str, tuple[Nanos, Addresses]] = {}  # Name -> until when, what; oldest first.
+        # Names that took long last time -> until when their failure is believed, and which; oldest first.
+        self._slow: dict[str, tuple[Nanos, Failure | None]] = {}
+        self._orders: dict[str, _Order] = {}  # All that have no answer yet.
+        self._slow_line = _Line(SLOW_THREADS)
+        self._line = _Line(THREADS)
+        self._handed: SimpleQueue[_Order | None] = SimpleQueue()  # To the threads; never more than there are of them.
         self._threads = 0
-        self._idle = threading.Semaphore(0)  # Threads that wait for a name.
         self._closed = False
 
     def known(self, destination: Destination) -> Addresses | None:
@@ -103,53 +133,84 @@ class Resolver:
         known = self.known(destination)
         if known is not None:
             return known
-        host = destination.host
-        running = self._running.get(host)
-        if running is None:
-            running = self._begin(host)
-            self._running[host] = running
-            running.add_done_callback(lambda future: self._finished(host, future))
-        # Shielded: others may wait for the same lookup when this attempt runs out of time.
-        answer = await asyncio.shield(running)
+        order = self._order(destination.host)
+        order.waiters += 1
+        try:
+            # Shielded: others may wait for the same lookup when this attempt runs out of time.
+            answer = await asyncio.shield(order.answer)
+        finally:
+            order.waiters -= 1
+            if not order.waiters:
+                self._drop(order)
         if isinstance(answer, Failure):
             raise Failure(answer.error, answer.detail)
         return answer
 
     def close(self) -> None:
-        """Start no more lookups; those in a thread end by themselves, unheard."""
+        """Start no more lookups: names that wait for a thread fail, those in one end by themselves, unheard."""
         self._closed = True
+        for order in list(self._orders.values()):
+            if self._drop(order):
+                order.answer.set_result(Failure("local", "this server is stopping"))
         for _ in range(self._threads):
-            self._waiting.put(None)
+            self._handed.put(None)
 
-    def _begin(self, host: str) -> asyncio.Future[Addresses | Failure]:
-        """Let a thread ask; start one if all are busy and there may be more.
+    def _order(self, host: str) -> _Order:
+        """Return the order for a name: the one there is, or a new one.
 
         Raises:
-            Failure: Closed already, or no thread is to be had; class "local".
+            Failure: The name failed a moment ago, after a long time; or closed already, or no thread is to be had.
         """
+        order = self._orders.get(host)
+        if order is not None:
+            return order
+        until, failure = self._slow.get(host, (0, None))
+        if failure is not None and self._mono() <= until:
+            raise Failure(failure.error, failure.detail)
         if self._closed:
             raise Failure("local", "this machine could not start a name lookup")
-        if not self._idle.acquire(blocking=False) and self._threads < THREADS:
-            try:
+        line = self._slow_line if host in self._slow else self._line
+        order = _Order(host, line, asyncio.get_running_loop().create_future())
+        self._orders[host] = line.waiting[host] = order
+        self._hand_out()
+        if not self._threads:
+            self._drop(order)
+            raise Failure("local", "this machine could not start a name lookup")
+        return order
+
+    def _drop(self, order: _Order) -> bool:
+        """Take back an order; False if a thread has it already."""
+        if order.line.waiting.get(order.host) is not order:
+            return False
+        del order.line.waiting[order.host], self._orders[order.host]
+        return True
+
+    def _hand_out(self) -> None:
+        """Give to threads what waits, as far as there are threads."""
+        # Slow names come first: they never have more than their share, and would otherwise wait for all others.
+        for line in (self._slow_line, self._line):
+            while line.waiting and line.asking < line.most and self._thread_is_free():
+                line.asking += 1
+                self._handed.put(line.waiting.pop(next(iter(line.waiting))))
+
+    def _thread_is_free(self) -> bool:
+        """Whether a thread waits for a name; one is started if all are busy and there may be more."""
+        busy = self._slow_line.asking + self._line.asking
+        if busy == self._threads < THREADS:
+            with suppress(RuntimeError):  # There is none to be had.
                 # Why a daemon: the interpreter waits for all others before it ends.
                 threading.Thread(target=self._work, name="lateron-dns", daemon=True).start()
-            except RuntimeError:
-                if self._threads == 0:
-                    raise Failure("local", "this machine could not start a name lookup") from None
-            else:
                 self._threads += 1
-        future: asyncio.Future[Addresses | Failure] = asyncio.get_running_loop().create_future()
-        self._waiting.put((host, future))
-        return future
+        return busy < self._threads
 
     def _work(self) -> None:
         """Ask for one name after the other, in a thread."""
-        while (order := self._waiting.get()) is not None:
-            host, future = order
-            answer = self._ask(host)
+        while (order := self._handed.get()) is not None:
+            began = self._mono()
+            answer = self._ask(order.host)
+            slow = self._mono() - began >= SLOW_NS
             with suppress(RuntimeError):  # Nobody waits any more: the loop has ended.
-                future.get_loop().call_soon_threadsafe(_answer, future, answer)
-            self._idle.release()
+                order.answer.get_loop().call_soon_threadsafe(self._answered, order, answer, slow)
 
     def _ask(self, host: str) -> Addresses | Failure:
         try:
@@ -160,19 +221,26 @@ class Resolver:
             return Failure("dns", f"{host} does not resolve")
         return tuple(found)[:ANSWERS_MAX] or Failure("dns", f"{host} has no address")
 
-    def _finished(self, host: str, future: asyncio.Future[Addresses | Failure]) -> None:
-        self._running.pop(host, None)
-        if future.cancelled() or future.exception() is not None:
-            return
-        answer = future.result()
-        if isinstance(answer, Failure):
-            return
-        self._kept.pop(host, None)
-        self._kept[host] = (self._mono() + KEEP_NS, answer)
-        if len(self._kept) > NAMES_MAX:
-            del self._kept[next(iter(self._kept))]
+    def _answered(self, order: _Order, answer: Addresses | Failure, slow: bool) -> None:
+        """Tell those who wait for a name, note what is to be remembered, and give its thread the next one."""
+        host = order.host
+        order.line.asking -= 1
+        del self._orders[host]
+        failure = answer if isinstance(answer, Failure) else None
+        until = Nanos(self._mono() + KEEP_NS)
+        self._slow.pop(host, None)
+        if slow:
+            _remember(self._slow, host, (until, failure))
+        if not isinstance(answer, Failure):
+            _remember(self._kept, host, (until, answer))
+        order.answer.set_result(answer)
+        if not self._closed:
+            self._hand_out()
 
 
-def _answer(future: asyncio.Future[Addresses | Failure], answer: Addresses | Failure) -> None:
-    if not future.done():
-        future.set_result(answer)
+def _remember(names: dict[str, T], host: str, what: T) -> None:
+    """Note what is known of a name, and forget the oldest if that is too much."""
+    names.pop(host, None)
+    names[host] = what
+    if len(names) > NAMES_MAX:
+        del names[next(iter(names))]
