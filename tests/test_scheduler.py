@@ -14,7 +14,7 @@ from lateron.broker.schedules import Schedules, next_tick
 from lateron.broker.views import Limits
 from lateron.core.recurring import NewSchedule, Rules
 from lateron.core.values import DAY, HOUR, MINUTE, Millis, Options, Request
-from lateron.errors import StorageFull
+from lateron.errors import StorageFull, StoreBusy
 from lateron.runtime import Nanos, SystemClock, id_maker
 from lateron.scheduler import CONFIRM, Scheduler, SteadyClock
 from lateron.store.sqlite import open_memory
@@ -84,6 +84,31 @@ def test_a_sweep_goes_on_until_nothing_is_left() -> None:
     asyncio.run(scheduler.sweep())
 
     assert pieces == [True, True, True]
+
+
+@pytest.mark.parametrize("error", [StorageFull, StoreBusy])
+def test_a_sweep_goes_on_where_no_space_can_be_given_back(error: type[Exception]) -> None:
+    """On a nearly full disk the log has no room for that; what is old is deleted, and no reserve is spent."""
+    pieces: list[bool] = []
+
+    class Counting(Broker):
+        def sweep(self, now: Millis, *, over_size: bool = False) -> bool:
+            assert now == START
+            pieces.append(over_size)
+            return len(pieces) < 3
+
+    def shrink(_: int) -> None:
+        raise error
+
+    store = open_memory(0)
+    broker = Counting(store, id_maker(), 1, Limits())
+
+    async def run(work: Callable[[Broker, Millis], T], /) -> T:
+        return work(broker, START)  # What it raises would spend the reserve.
+
+    asyncio.run(Scheduler(run, Stepped(), store.used_bytes, shrink).sweep())
+
+    assert len(pieces) == 3
 
 
 @pytest.mark.promise("P-88", "P-89", "F-20")

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from typing import Protocol, TypeVar
 
@@ -184,7 +185,9 @@ class Scheduler:
     def _piece(self, broker: Broker, now: Millis) -> bool:
         over = self._history_bytes is not None and self._used_bytes() > self._history_bytes
         more = broker.sweep(now, over_size=over)
-        self._shrink(1000)
+        # It may wait for a better time, and is nothing to spend the reserve of a full disk on.
+        with suppress(StorageFull, StoreBusy):
+            self._shrink(1000)
         return more
 
 

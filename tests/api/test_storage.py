@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
+import pytest
 from tests.support.poll import until
 
+from lateron.api.overview import follow_ages
+from lateron.api.ports import Ports
+from lateron.api.storage import follow_growth
+from lateron.core.board import Board
+from lateron.core.growth import Growth
+from lateron.errors import StoreBusy
 from lateron.testing import Lateron
 
 
@@ -46,3 +56,28 @@ def test_a_store_in_memory_takes_nothing() -> None:
     """And says nothing of a disk."""
     with Lateron() as server:
         assert told(server) == {}
+
+
+@pytest.mark.parametrize("follow", [follow_ages, follow_growth])
+def test_a_look_that_another_program_is_in_the_way_of_is_made_another_time(
+    follow: Callable[[Ports], Coroutine[Any, Any, None]],
+) -> None:
+    """Whoever holds the file for longer than a read waits does not end the server."""
+    looks = 0
+
+    class Held:
+        async def read(self, _: object) -> int:
+            nonlocal looks
+            looks += 1
+            if looks < 3:
+                raise StoreBusy
+            raise asyncio.CancelledError
+
+    boards = SimpleNamespace(waiting=lambda: [1], of=lambda _: Board())
+    clock = SimpleNamespace(wall=lambda: 0, nap=lambda **_: asyncio.sleep(0))
+    ports = SimpleNamespace(writer=Held(), clock=clock, boards=boards, growth=Growth())
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(follow(cast("Ports", ports)))
+
+    assert looks == 3

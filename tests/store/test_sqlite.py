@@ -6,8 +6,9 @@ import os
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import apsw
@@ -17,7 +18,7 @@ from lateron.broker.bulk import Broker
 from lateron.broker.history import History
 from lateron.broker.views import Limits, Turn
 from lateron.core.values import Filter, Options, Publication, Request
-from lateron.errors import StorageFull, StoreFailed, StoreLocked
+from lateron.errors import StorageFull, StoreBusy, StoreFailed, StoreLocked
 from lateron.runtime import id_maker
 from lateron.store import sqlite
 from lateron.store.sqlite import (
@@ -155,6 +156,29 @@ def test_a_full_disk_is_told_apart_and_goes_by(store: SqliteStore) -> None:
 
     store._connection.pragma("max_page_count", 1 << 30)
     assert broker.turn(Turn(publishes=((big,),)), NOW).accepted
+
+
+@pytest.mark.parametrize(
+    ("error", "told"), [(apsw.FullError, StorageFull), (apsw.BusyError, StoreBusy), (apsw.IOError, StoreFailed)]
+)
+@pytest.mark.parametrize("work", [SqliteStore.used_bytes, partial(SqliteStore.shrink, pages=1)])
+def test_whoever_gives_space_back_is_told_apart_too(
+    store: SqliteStore,
+    monkeypatch: pytest.MonkeyPatch,
+    work: Callable[[SqliteStore], object],
+    error: type[apsw.Error],
+    told: type[Exception],
+) -> None:
+    """Retention meets a full disk and other programs as everybody does, and the driver's own errors nobody catches."""
+
+    class Failing:
+        def pragma(self, *_: object) -> None:
+            raise error
+
+    with monkeypatch.context() as during:
+        during.setattr(store, "_connection", Failing())
+        with pytest.raises(told):
+            work(store)
 
 
 @pytest.mark.promise("P-64")

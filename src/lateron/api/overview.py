@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
@@ -19,6 +20,7 @@ from lateron.core.board import Board, Minute, quantile
 from lateron.core.destination import parse_destination
 from lateron.core.tally import Histogram
 from lateron.core.values import MINUTE, SECOND, Millis, Tenant
+from lateron.errors import StoreBusy
 
 LATE: Final[Millis] = 30 * SECOND
 TOP: Final = 5
@@ -58,7 +60,8 @@ async def follow_ages(ports: Ports) -> None:
         await ports.clock.nap(recheck=AGES_EVERY)
         for tenant in ports.boards.waiting():
             now = ports.clock.wall()
-            ports.boards.of(tenant).aged(now, await ports.writer.read(partial(oldest_due, tenant, now)))
+            with suppress(StoreBusy):  # There is another time.
+                ports.boards.of(tenant).aged(now, await ports.writer.read(partial(oldest_due, tenant, now)))
 
 
 def oldest_due(tenant: Tenant, now: Millis, history: History) -> Millis | None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any, Final
 
 from lateron.api.ports import Ports
 from lateron.broker.history import History
 from lateron.core.values import MINUTE, SECOND
+from lateron.errors import StoreBusy
 
 LOOKED_AT_EVERY: Final = MINUTE / SECOND
 
@@ -30,5 +32,6 @@ async def storage(ports: Ports) -> dict[str, Any]:
 async def follow_growth(ports: Ports) -> None:
     """Note for ever how much of the store is in use; one look at the head of the file."""
     while True:
-        ports.growth.note(ports.clock.wall(), await ports.writer.read(History.used_bytes))
+        with suppress(StoreBusy):  # There is another time.
+            ports.growth.note(ports.clock.wall(), await ports.writer.read(History.used_bytes))
         await ports.clock.nap(recheck=LOOKED_AT_EVERY)

@@ -189,7 +189,8 @@ class SqliteStore:
     def used_bytes(self) -> int:
         """Return how much of the file is in use, free pages not counted."""
         pragma = self._connection.pragma
-        pages, free, size = pragma("page_count"), pragma("freelist_count"), pragma("page_size")
+        with _told_apart():
+            pages, free, size = pragma("page_count"), pragma("freelist_count"), pragma("page_size")
         assert isinstance(pages, int)
         assert isinstance(free, int)
         assert isinstance(size, int)
@@ -201,8 +202,14 @@ class SqliteStore:
             return usage(self._connection)
 
     def shrink(self, pages: int) -> None:
-        """Give up to ``pages`` free pages back to the file system."""
-        self._connection.pragma("incremental_vacuum", pages)
+        """Give up to ``pages`` free pages back to the file system.
+
+        Raises:
+            StorageFull: It needs room in the log first, and there is none; nothing has changed.
+            StoreBusy: Another program holds the file; nothing has changed.
+        """
+        with _told_apart():
+            self._connection.pragma("incremental_vacuum", pages)
 
     def empty_log(self) -> bool:
         """Bring all of the log into the file, and cut the log to nothing; False while a reader needs it."""
