@@ -225,6 +225,31 @@ def test_an_io_error_ends_all_acknowledgement(monkeypatch: pytest.MonkeyPatch) -
     on_a_node(work)
 
 
+def test_a_turn_that_meets_a_bug_is_not_all_that_the_loop_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is due is looked for again after a pause; a publish does not wait for that."""
+    pauses: list[float] = []
+
+    async def work(node: Node) -> None:
+        tries = 0
+
+        def prepare(*_: object) -> Prepared:
+            nonlocal tries
+            tries += 1
+            raise RuntimeError
+
+        await node.writer.settled()
+        with monkeypatch.context() as during:
+            during.setattr(node.broker, "prepare", prepare)
+            during.setattr(node.writer, "_later", pauses.append)
+            node.writer.wake()
+            for _ in range(20):
+                await asyncio.sleep(0)
+            assert (tries, pauses) == (1, [room.FAILED_PAUSE])
+        assert len(await node.writer.publish([ITEM])) == 1
+
+    on_a_node(work, capacity=1)
+
+
 def test_cold_work_takes_its_turn_and_its_error_is_its_own() -> None:
     """A failing piece of cold work harms nobody else."""
 

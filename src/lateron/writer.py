@@ -55,6 +55,7 @@ TURN_ITEMS = 250  # Of each kind in one transaction; more would hold the loop to
 BEHIND_ITEMS = 32  # Of publishes, while messages that are due wait for their turn.
 TURN_FAN_OUTS = 4  # Requests with URL groups or schedules in one transaction: each may become thousands of rows.
 FULL_PAUSE = 1.0  # Seconds between tries to settle while the disk is full.
+FAILED_PAUSE = 1.0  # Seconds until the next turn after one that met a bug, unless somebody waits for one.
 BUSY_PAUSE = 0.02  # Seconds between tries while another program holds the file.
 BUSY_PATIENCE_NS = 5_000_000_000  # How long publishers are kept waiting for it.
 LONGEST_SLEEP = 1.0  # Seconds; a stepped wall clock is noticed after so long at the latest.
@@ -438,6 +439,11 @@ class Writer:
         elif isinstance(error, StorageFull | StoreBusy):
             self._keep(turn.results)
             return
+        else:
+            # A bug of ours, which the next turn may meet again: it must not become all that the loop does.
+            self._later(FAILED_PAUSE)
+            if not (self._publishes or self._results or self._cold):
+                return
         self._kick()
 
     def _patient(self) -> bool:

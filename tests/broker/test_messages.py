@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from tests.broker.conftest import NOW, Desk, item
 
+from lateron.broker.alone import Undecided
 from lateron.broker.bulk import Broker
 from lateron.broker.ledger import Ledger
-from lateron.broker.messages import Undecided
 from lateron.broker.views import Accepted, Limits, Result, Turn
 from lateron.core.flow import host_of, lane_name
 from lateron.core.values import (

@@ -15,7 +15,7 @@ to rest really rest, and gives what is free to the heads, before the claim of th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from msgspec.structs import replace
 
@@ -449,6 +449,14 @@ class Ledger:
     def rest(self, lane_id: int, following: Millis | None) -> None:
         """Set when to look at a lane again, its head having been read and not started."""
         self._lanes[lane_id] = flow.woken(self._lanes[lane_id], following, self.now)
+
+    def rest_all(self, until: Mapping[int, Millis]) -> dict[int, Millis]:
+        """Let those of some lanes that are in hand and due rest until then; return those whose time is not over."""
+        left = {lane_id: time for lane_id, time in until.items() if time > self.now}
+        for lane in self.due():
+            if lane.id in left:
+                self._lanes[lane.id] = flow.woken(lane, left[lane.id], self.now)
+        return left
 
     def record(self, transition: Transition) -> None:
         """Note what a decision changes, lanes apart."""

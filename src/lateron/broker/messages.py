@@ -3,7 +3,8 @@
 ``turn`` is the hot verb: everything that came together while the last transaction was under way (results
 of attempts, new publications, room for more attempts) becomes one transaction and one fsync. A batch
 behaves as its items one after another: results first, then publications in their order, then claims. If
-deciding a batch fails, it is rolled back and its items run alone, so that a guilty one harms nobody else.
+deciding a batch fails, it is rolled back and its items run alone, so that a guilty one harms nobody else
+(``broker.alone``).
 
 A claim asks for due *lanes*, not for due messages, so a lane that is full or paused costs nothing,
 whatever waits in it. Tenants share by turns, inside a tenant lanes do.
@@ -16,14 +17,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 
+from msgspec.structs import replace
+
 from lateron.broker import rescue
+from lateron.broker.alone import GUILTY_PAUSE, LANES, lane_by_lane, one_by_one
 from lateron.broker.crowds import FROM_START, Crowds
 from lateron.broker.enrol import MARK, advance, enrol
 from lateron.broker.groups import FanOut
 from lateron.broker.ledger import Ledger
 from lateron.broker.pace import Pace
 from lateron.broker.publishing import Publishing
-from lateron.broker.views import Accepted, Answered, Limits, Prepared, Result, Turn, Turned
+from lateron.broker.views import Accepted, Limits, Prepared, Result, Turn, Turned
 from lateron.core import apart as poison
 from lateron.core import flow
 from lateron.core import message as life
@@ -35,6 +39,7 @@ from lateron.core.reach import Check, anywhere
 from lateron.core.recurring import NewSchedule, Schedule
 from lateron.core.tally import KNOWN, Moves, Tally
 from lateron.core.values import (
+    SECOND,
     Claimed,
     Event,
     Message,
@@ -46,7 +51,7 @@ from lateron.core.values import (
     Tenant,
     Transition,
 )
-from lateron.errors import LateronError, QuotaExceeded, ServiceError
+from lateron.errors import LateronError, QuotaExceeded, RequestError, ServiceError
 from lateron.store.sql import Store, Verbs
 
 PAGE = 500  # Rows of one piece of bulk work.
@@ -57,12 +62,6 @@ HALTED = "delivery-paused"  # The setting that is there while the whole server i
 log = logging.getLogger("lateron.broker")
 
 Made = tuple[Message, Request, Event]
-
-
-class Undecided(ServiceError):
-    """Deciding this one item failed: a bug of ours. Nothing of it was stored, and nobody else is harmed."""
-
-    status = 500
 
 
 class MessageBroker:
@@ -99,6 +98,8 @@ class MessageBroker:
         self._halted = False  # The whole server is paused.
         self._pace = Pace(0, 0)  # How far the caps are open after a start.
         self._crowds = Crowds()  # Who waits for room at a host.
+        self._guilty: dict[int, Millis] = {}  # Lanes that could not be claimed from, and until when they rest.
+        self._suspected = FROM_START  # How far sleeping lanes were claimed from one by one.
         self._apart: Apart | None = None  # Whom this start attempts alone, before anybody else.
         self.tight = False  # The disk was full: what is under way may end, and nothing new begins.
         self.tally = Tally()
@@ -209,13 +210,13 @@ class MessageBroker:
         """
         try:
             return self._prepare(turn, now)
-        except LateronError:
+        except ServiceError:
             raise
+        except RequestError:
+            return self._taken_apart(turn, now)
         except Exception:
-            if len(turn.publishes) + len(turn.results) <= 1:
-                raise
             log.exception("deciding a batch failed; its items run alone")
-            return Prepared(self._one_by_one(turn, now), self._alarm, self._open, self._apart, committed=True)
+            return self._taken_apart(turn, now)
 
     def commit(self, prepared: Prepared) -> Prepared:
         """Make a prepared turn durable; only now is it true."""
@@ -231,10 +232,11 @@ class MessageBroker:
             self.tally.settle()
         return prepared.turned
 
-    def _turn(self, turn: Turn, now: Millis) -> Turned:
-        return self.conclude(self.commit(self._prepare(turn, now)))
+    def _turn(self, turn: Turn, now: Millis, only: int | None = None) -> Turned:
+        return self.conclude(self.commit(self._prepare(turn, now, only)))
 
-    def _prepare(self, turn: Turn, now: Millis) -> Prepared:
+    def _prepare(self, turn: Turn, now: Millis, only: int | None = None) -> Prepared:
+        """Do all of a turn but its commit; claim from only one lane if that is said."""
         claimed = list[Claimed]()
         due = self._alarm is not None and self._alarm <= now
         with self._store.transaction(commit=False) as tx:
@@ -265,10 +267,10 @@ class MessageBroker:
                     if tenant in free:
                         free[tenant] -= 1
             ledger.pass_on()
-            if apart is not None and alone:
+            if apart is not None and alone and only is None:
                 claimed, apart = rescue.begin_alone(tx, ledger, apart)
             if room > len(claimed) and (due or self._crowds.restless() or ledger.due()):
-                claimed += self._claim(tx, ledger, room - len(claimed), free)
+                claimed += self._claim(tx, ledger, room - len(claimed), free, only)
                 due = True
             for one in claimed:
                 still_open[one.message.tenant] = still_open.get(one.message.tenant, 0) + 1
@@ -332,31 +334,34 @@ class MessageBroker:
         most = self._pace.cap(self._limits.global_parallelism, now)
         return flow.UNBOUNDED if most is None else max(0, most - sum(still_open.values()))
 
-    def _one_by_one(self, turn: Turn, now: Millis) -> Turned:
-        """Run the items of a batch that could not be decided; answer the guilty one with an error."""
-        accepted: list[tuple[Answered, ...] | LateronError] = []
-        claimed, settled, stale = list[Claimed](), 0, 0
-        for result in turn.results:
-            try:
-                done = self._turn(Turn(results=(result,)), now)
-                settled, stale = settled + done.settled, stale + done.stale
-            except LateronError:
-                raise
-            except Exception:
-                # The attempt's end is not recorded; the message is rescued at the next start.
-                log.exception("a result could not be settled: message %s", result.claimed.message.id.hex())
-        for items in turn.publishes:
-            try:
-                done = self._turn(Turn(publishes=(items,), room=turn.room - len(claimed)), now)
-                accepted += done.accepted
-                claimed += done.claimed
-            except LateronError:
-                raise
-            except Exception:
-                log.exception("a publication could not be decided")
-                accepted.append(Undecided("the publication could not be decided"))
+    def _taken_apart(self, turn: Turn, now: Millis) -> Prepared:
+        """Run a turn that could not be decided item by item, each in a transaction of its own; see ``broker.alone``."""
+        done = one_by_one(turn, lambda alone: self._turn(alone, now))
+        claimed = self._claim_alone(turn.room, now)
         wake = self._alarm if self._free(self._open, now) > 0 else self._pace.next_step(now)
-        return Turned(tuple(accepted), tuple(claimed), settled, stale, wake)
+        turned = replace(done, claimed=tuple(claimed), next_due=wake)
+        return Prepared(turned, self._alarm, self._open, self._apart, committed=True)
+
+    def _claim_alone(self, room: int, now: Millis) -> Sequence[Claimed]:
+        """Claim for a turn that was taken apart; lanes that cannot be claimed from rest, and hold up no other."""
+        try:
+            return self._turn(Turn(room=room), now).claimed
+        except LateronError:
+            raise
+        except Exception:
+            log.exception("a claim failed; lanes are claimed from one by one")
+        self._crowds.forget()  # Whoever stands in one looks for itself.
+        with self._store.transaction(commit=False) as tx:
+            due = [lane.id for tenant in self._tenants for lane in tx.due_lanes(tenant, now, LANES)]
+            asleep = [lane.id for lane in tx.sleeping_lanes(self._suspected, LANES)]
+        self._store.commit()
+        self._suspected = asleep[-1] if len(asleep) == LANES else FROM_START
+        lanes = [lane for lane in (*due, *asleep) if self._guilty.get(lane, now) <= now]
+        claimed, guilty = lane_by_lane(lanes, room, lambda lane, most: self._turn(Turn(room=most), now, only=lane))
+        self._guilty |= dict.fromkeys(guilty, now + GUILTY_PAUSE)
+        # Whatever it was if it was no lane: it is not tried again at once.
+        self._alarm = now if guilty else now + SECOND
+        return claimed
 
     def _lock(self, tx: Verbs, ledger: Ledger, results: Sequence[Result]) -> None:
         """Take in hand what ends of attempts change, in the order of the locks: queues, lanes, and messages later."""
@@ -491,12 +496,22 @@ class MessageBroker:
         ledger.hold_hosts()
         ledger.limit((item[0].lane, publication) for publication, item in made)
 
-    def _claim(self, tx: Verbs, ledger: Ledger, room: int, free: Mapping[Tenant, int]) -> list[Claimed]:
+    def _claim(
+        self, tx: Verbs, ledger: Ledger, room: int, free: Mapping[Tenant, int], only: int | None
+    ) -> list[Claimed]:
         """Start what is due, tenants and lanes by turns, at most ``room``, and of a tenant what it has ``free``."""
         ledger.write_messages()
-        ledger.call(room)
-        ledger.search(room)
-        lanes = self._due_lanes(tx, ledger, [t for t in self._tenants if free.get(t, 1) > 0], room)
+        tenants = [t for t in self._tenants if free.get(t, 1) > 0]
+        if only is None:
+            ledger.call(room)
+            ledger.search(room)
+            for tenant in tenants:
+                ledger.hold_lanes(tx.due_lanes(tenant, ledger.now, room))
+        else:
+            ledger.hold_known((only,))
+        if self._guilty:
+            self._guilty = ledger.rest_all(self._guilty)
+        lanes = self._due_lanes(ledger, tenants, room)
         granted = flow.fair_shares([(lane.tenant, ledger.room(lane)) for lane in lanes], room, free)
         # One head more than may start says when to look again.
         heads = tx.take([(lane.id, n + 1) for lane, n in zip(lanes, granted, strict=True)]) if lanes else []
@@ -524,10 +539,8 @@ class MessageBroker:
         self._tenants = tuple(sorted(self._tenants, key=lambda tenant: tenant in served))
         return tx.claimed(started)
 
-    def _due_lanes(self, tx: Verbs, ledger: Ledger, tenants: Sequence[Tenant], limit: int) -> list[Lane]:
-        """Return due lanes, tenants in turn, each tenant's longest due first; lanes in hand as they stand."""
-        for tenant in tenants:
-            ledger.hold_lanes(tx.due_lanes(tenant, ledger.now, limit))
+    def _due_lanes(self, ledger: Ledger, tenants: Sequence[Tenant], limit: int) -> list[Lane]:
+        """Return the lanes in hand that are due, tenants in turn, each tenant's longest due first."""
         in_hand = sorted(ledger.due(), key=lambda lane: (lane.next_due or 0, lane.id))
         queues = [[lane for lane in in_hand if lane.tenant == tenant] for tenant in tenants]
         turns = max((len(queue) for queue in queues), default=0)

@@ -1,0 +1,88 @@
+"""A turn that cannot be decided is taken apart: who is guilty harms nobody else, and keeps the loop free."""
+
+from __future__ import annotations
+
+import pytest
+from tests.broker.conftest import NOW, Desk, item
+
+from lateron.broker.alone import GUILTY_PAUSE
+from lateron.broker.ledger import Ledger
+from lateron.broker.views import Limits, Turn
+from lateron.core.values import MINUTE, SECOND, Flow, Message, Millis, Outcome
+from lateron.store.sqlite import open_memory
+
+OK = Outcome(status=200)
+
+
+def test_a_lane_that_cannot_be_claimed_from_rests_and_holds_up_no_other(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is looked for once, and tried again after a minute; others start, and who publishes notices nothing."""
+    tried: list[str] = []
+    honest = Ledger.admit
+
+    def admit(self: Ledger, lane_id: int, ready: list[Message]) -> list[Message]:
+        name = self.lane(lane_id).name
+        tried.append(name)
+        if name == "guilty:80":
+            raise AssertionError("a bug")
+        return honest(self, lane_id, ready)
+
+    desk.publish(item("http://guilty/"), item("http://one/"))
+    monkeypatch.setattr(Ledger, "admit", admit)
+
+    turned = desk.broker.turn(Turn(publishes=((item("http://two/"),),), room=5), NOW)
+
+    assert [type(answer) for answer in turned.accepted] == [tuple]
+    assert sorted(one.request.url for one in turned.claimed) == ["http://one/", "http://two/"]
+    tried.clear()
+    desk.publish(item("http://guilty/"), item("http://three/"))
+    turned = desk.broker.turn(Turn(room=5), NOW + 1)
+    assert [one.request.url for one in turned.claimed] == ["http://three/"]
+    assert (tried, turned.next_due) == (["three:80"], NOW + GUILTY_PAUSE)
+    monkeypatch.undo()
+    assert len(desk.claim(now=NOW + GUILTY_PAUSE)) == 2
+
+
+def test_a_key_that_cannot_be_claimed_from_when_it_is_called_rests_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It stood before its host, where no time wakes it; who stands behind it goes first."""
+    desk = Desk(open_memory(NOW), Limits(host_parallelism=1))
+    desk.publish(item())
+    first = desk.claim()
+    for key in ("guilty", "k"):
+        desk.publish(item(flow=Flow(key)))
+        assert desk.claim() == (), "its host is full"
+    honest = Ledger.start
+
+    def start(self: Ledger, lane_id: int, heads: list[Message], following: Millis | None) -> list[Message]:
+        if self.lane(lane_id).name == "guilty":
+            raise AssertionError("a bug")
+        return honest(self, lane_id, heads, following)
+
+    monkeypatch.setattr(Ledger, "start", start)
+    desk.settle(first, OK)
+
+    (second,) = desk.claim(now=NOW + SECOND)
+
+    assert second.request.options.flow == Flow("k")
+    monkeypatch.undo()
+    desk.settle([second], OK)
+    (third,) = desk.claim(now=NOW + MINUTE + SECOND)
+    assert third.request.options.flow == Flow("guilty")
+
+
+def test_a_claim_that_fails_for_no_lane_is_not_tried_again_at_once(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the loop would do nothing else; who publishes is answered meanwhile."""
+
+    def search(*_: object) -> None:
+        raise AssertionError("a bug")
+
+    desk.publish(item())
+    with monkeypatch.context() as during:
+        during.setattr(Ledger, "search", search)
+        turned = desk.broker.turn(Turn(publishes=((item("http://two/"),),), room=1), NOW)
+
+    assert [type(answer) for answer in turned.accepted] == [tuple]
+    assert len(turned.claimed) == 1, "lanes are claimed from alone"
+    assert turned.next_due == NOW + SECOND
+    assert len(desk.claim(now=NOW + SECOND)) == 1
