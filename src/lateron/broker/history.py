@@ -243,7 +243,7 @@ class History(GroupHistory, JobHistory, Rehearsal, AuditHistory):
         """
         with self._store.transaction() as tx:
             lane = tx.read_lanes([name.id]).get(name.id)
-            if lane is None or lane.tenant != tenant:
+            if lane is None or (lane.tenant, lane.kind, lane.name) != (tenant, name.kind, name.name):
                 raise NotFound(KINDS[name.kind], name.name)
             return self._figures(tx, lane, now)
 

@@ -41,12 +41,14 @@ class LaneBroker(MessageBroker):
 
         Raises:
             NotFound: No such lane, and none was to be made.
+            RequestError: Another name has the lane of its number.
         """
         with self._store.transaction() as tx:
             if not create and name.id not in tx.load_lanes([name.id]):
                 raise NotFound(KINDS[name.kind], name.name)
             ledger = self._ledger(tx, now)
-            ledger.hold({name.id: (tenant, name)})
+            ledger.hold([(tenant, name)])
+            ledger.refuse_shared(tenant, name)
             lane = ledger.alter(name.id, change)
             ledger.write()
             alarm = ledger.next_due()

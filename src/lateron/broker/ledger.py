@@ -41,7 +41,7 @@ from lateron.core.values import (
     Tenant,
     Transition,
 )
-from lateron.errors import InvalidDestination
+from lateron.errors import InvalidDestination, RequestError
 from lateron.store.sql import Verbs
 
 
@@ -58,6 +58,7 @@ class Ledger:
         self._moves = Moves()
         self._called: dict[int, int] = {}  # Lanes called out of a crowd, and how many each may start.
         self._aims: dict[MessageId, tuple[Tenant, LaneName]] = {}  # The hosts of messages in lanes of keys.
+        self.shared = False  # A name came whose number is that of another lane.
         self._node = node
         self._host_parallelism = host_parallelism
         self._lanes: dict[int, Lane] = {}
@@ -130,16 +131,36 @@ class Ledger:
             if not row.deleted:
                 self._named[QueueName(row.tenant, row.kind, row.name)] = row.id
 
-    def hold(self, names: dict[int, tuple[Tenant, LaneName]]) -> None:
-        """Take lanes in hand that may be new, by id."""
+    def hold(self, named: Iterable[tuple[Tenant, LaneName]]) -> None:
+        """Take lanes in hand that may be new; of names with one number the first has it, see ``refuse_shared``."""
+        names: dict[int, tuple[Tenant, LaneName]] = {}
+        for one in named:
+            if names.setdefault(one[1].id, one) != one:
+                self.shared = True
         self.hold_known(names)
         for lane_id, (tenant, name) in names.items():
             lane = self._lanes.get(lane_id)
             if lane is None:
                 self._lanes[lane_id] = self._capped(Lane(lane_id, tenant, name.kind, name.name))
-            else:
-                same = (lane.tenant, lane.kind, lane.name) == (tenant, name.kind, name.name)
-                assert same, f"lanes {lane.name!r} and {name.name!r} share the number {lane_id}"
+            elif (lane.tenant, lane.kind, lane.name) != (tenant, name.kind, name.name):
+                self.shared = True
+
+    def refuse_shared(self, tenant: Tenant, name: LaneName) -> None:
+        """Refuse a name, whose number is in hand, if another name has the lane of that number.
+
+        A name can be made up that has the number of another one. What comes to such a lane all the same, because
+        nobody is there to be told (a callback, a run, a message that was stored before), waits in it under the
+        limits of the name that has it.
+
+        Raises:
+            RequestError: It is refused.
+        """
+        if self.shared and not self._has_lane(tenant, name):
+            raise RequestError(f"{name.name!r} has the number of another name that is in use; choose another name")
+
+    def _has_lane(self, tenant: Tenant, name: LaneName) -> bool:
+        lane = self._lanes[name.id]
+        return (lane.tenant, lane.kind, lane.name) == (tenant, name.kind, name.name)
 
     def hold_known(self, ids: Iterable[int]) -> None:
         """Take lanes in hand that exist, because messages are in them."""
@@ -197,7 +218,9 @@ class Ledger:
     def hold_hosts(self) -> None:
         """Take the lanes of hosts in hand that messages of keys go to."""
         if self._aims:
-            self.hold({name.id: (tenant, name) for tenant, name in self._aims.values()})
+            self.hold(self._aims.values())
+            if self.shared:  # Whose host has no lane of its own is counted nowhere: it could not be counted back.
+                self._aims = {message: aim for message, aim in self._aims.items() if self._has_lane(*aim)}
 
     def call(self, most: int) -> None:
         """Wake those at the front of crowds whose host has room, at most ``most`` of each; see ``broker.crowds``."""
@@ -330,8 +353,7 @@ class Ledger:
         if lane.kind is LaneKind.HOST:
             return not self._crowds.size(lane.id)
         host = self._host(message)
-        assert host is not None, f"{message.id.hex()}: goes to no host"
-        if flow.room(host, self.now) == 0 or self._crowds.size(host.id):
+        if host is None or flow.room(host, self.now) == 0 or self._crowds.size(host.id):
             return False
         self._lanes[host.id] = flow.started(host, self.now, 1)
         return True

@@ -42,6 +42,7 @@ from lateron.core.values import (
     SECOND,
     Claimed,
     Event,
+    Kind,
     Message,
     MessageId,
     Millis,
@@ -371,8 +372,7 @@ class MessageBroker:
             ledger.foresee(len(results))
             owners = [(r.claimed.message.tenant, r.claimed.request.options) for r in results]
             reports = [(tenant, c) for tenant, o in owners for c in (o.callback, o.failure_callback) if c is not None]
-            names = [(tenant, flow.lane_to(tenant, report.url, report.flow)) for tenant, report in reports]
-            ledger.hold({name.id: (tenant, name) for tenant, name in names})
+            ledger.hold((tenant, flow.lane_to(tenant, report.url, report.flow)) for tenant, report in reports)
 
     def _decide(
         self, tx: Verbs, ledger: Ledger, results: Sequence[Result], now: Millis
@@ -487,13 +487,22 @@ class MessageBroker:
         return life.create(publication, message_id or self._new_id(now), now)
 
     def _hold(self, ledger: Ledger, ended: Sequence[Transition], made: Sequence[tuple[Publication, Made]]) -> None:
-        """Take all lanes of the batch in hand, and apply all limits it brings."""
-        ledger.hold({item[0].lane: (item[0].tenant, lane_of(item[0].tenant, item[1])) for _, item in made})
+        """Take all lanes of the batch in hand, and apply all limits it brings.
+
+        Raises:
+            RequestError: Something is published to a lane whose number is that of another name.
+        """
+        ledger.hold((item[0].tenant, lane_of(item[0].tenant, item[1])) for _, item in made)
         ledger.hold_known(transition.message.lane for transition in ended)
         for _, (message, request, _) in made:
             if request.options.flow is not None:
                 ledger.aim(message, request.url)
         ledger.hold_hosts()
+        if ledger.shared:
+            for _, (message, request, _) in made:
+                if message.kind is Kind.PUBLISH:
+                    ledger.refuse_shared(message.tenant, lane_of(message.tenant, request))
+                    ledger.refuse_shared(message.tenant, flow.lane_to(message.tenant, request.url, None))
         ledger.limit((item[0].lane, publication) for publication, item in made)
 
     def _claim(

@@ -49,7 +49,7 @@ class Publishing:
             if name is not None:
                 self._open_queue(self.tx, ledger, name)
         made = [(p, life.create(p, self._new_id(self._now), self._now)) for p in publications]
-        ledger.hold({m.lane: (m.tenant, lane_of(m.tenant, request)) for _, (m, request, _) in made})
+        ledger.hold((m.tenant, lane_of(m.tenant, request)) for _, (m, request, _) in made)
         ledger.limit((new[0].lane, publication) for publication, new in made)
         for _, new in made:
             ledger.enter(new, room=False)

@@ -79,7 +79,7 @@ class Closed(Struct, frozen=True):
 
 @lru_cache(maxsize=4096)
 def lane_name(tenant: Tenant, kind: LaneKind, name: str) -> LaneName:
-    """Name a lane. The id is 63 bits of a hash; the store checks that no two names share one."""
+    """Name a lane. The id is 63 bits of a hash; ``broker.ledger`` sees to two that share one."""
     text = f"{tenant}\0{kind.value}\0{name}".encode()
     return LaneName(int.from_bytes(blake2b(text, digest_size=8).digest()) >> 1, kind, name)
 
