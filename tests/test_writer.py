@@ -15,7 +15,7 @@ from lateron.broker.bulk import Broker
 from lateron.broker.history import History
 from lateron.broker.views import Limits, Prepared, Result, Turn
 from lateron.core.values import Claimed, Filter, Millis, Options, Outcome, Publication, Request
-from lateron.errors import Overloaded, StorageFull, StoreFailed
+from lateron.errors import Overloaded, StorageFull, StoreBusy, StoreFailed
 from lateron.runtime import Nanos, SystemClock, id_maker
 from lateron.store.sql import Verbs
 from lateron.store.sqlite import SqliteStore, open_memory
@@ -207,6 +207,34 @@ def test_a_server_that_ends_on_a_full_disk_gives_its_results_up(monkeypatch: pyt
         raise StorageFull("full")
 
     on_a_node(work, capacity=1)
+
+
+@pytest.mark.promise("P-119")
+@pytest.mark.parametrize("waits", ["publish", "cold work"])
+def test_a_server_that_ends_waits_for_no_other_program(monkeypatch: pytest.MonkeyPatch, waits: str) -> None:
+    """Who waits until the file is free again is told before the end, and the end comes."""
+
+    async def work(node: Node) -> None:
+        tried = asyncio.Event()
+
+        def held(*_: object) -> None:
+            tried.set()
+            raise StoreBusy
+
+        with monkeypatch.context() as during:
+            during.setattr(room, "BUSY_PAUSE", 3600.0)
+            during.setattr(node.broker, "prepare", held)
+            waiting: list[asyncio.Future[Any]] = [asyncio.ensure_future(node.writer.publish([ITEM]))]
+            if waits == "cold work":
+                node.writer._cold_last = True  # So that the publish goes first.
+                waiting.append(asyncio.ensure_future(node.writer.run(lambda *_: None)))
+            await tried.wait()
+            await node.writer.close()
+
+        assert all(task.done() for task in waiting)
+        assert isinstance(waiting[0].exception(), StoreBusy)
+
+    on_a_node(work)
 
 
 def test_an_io_error_ends_all_acknowledgement(monkeypatch: pytest.MonkeyPatch) -> None:

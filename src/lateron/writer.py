@@ -269,10 +269,7 @@ class Writer:
         if self._closing:
             return
         self._closing = True
-        if self._results:
-            self._kick()
-        if self._alarm is not None:
-            self._alarm.cancel()
+        self._kick()  # Whoever waits for a better time has waited long enough.
         await self._idle.wait()
         self._room = lambda: 0  # No turn may claim again what is given back.
         with suppress(StorageFull, StoreBusy, StoreFailed):  # Else the next start takes it back, as after a death.
@@ -456,7 +453,8 @@ class Writer:
     def _keep(self, results: tuple[Result, ...]) -> None:
         """Keep results that could not be stored, and try again later; at the end there is no later."""
         if self._closing:
-            log.warning("%d results could not be stored; their attempts are made again", len(results))
+            if results:
+                log.warning("%d results could not be stored; their attempts are made again", len(results))
             self._kick()
             return
         self._results = [*results, *self._results]
