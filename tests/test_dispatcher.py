@@ -161,6 +161,30 @@ def test_a_damaged_request_is_never_sent() -> None:
     on_a_loop(work)
 
 
+def test_whoever_looks_on_and_meets_a_bug_costs_no_outcome() -> None:
+    """The attempt is made and recorded though its log or its span fails, and so are those beside it."""
+
+    def broken(*_: object) -> Claimed:
+        raise RuntimeError
+
+    async def work(loop: Loop, endpoint: Endpoint) -> None:
+        dispatcher = Dispatcher(
+            loop.egress,
+            SystemClock(),
+            lambda _: KEYS,
+            loop.settle,
+            capacity=2,
+            timeout_ms=20_000,
+            told=broken,  # type: ignore[arg-type] # It never returns.
+            traced=broken,
+        )
+        dispatcher.begin([claimed(endpoint.url, n) for n in range(2)])
+        assert [outcome and outcome.status for outcome in await loop.ended(2)] == [200, 200]
+        assert dispatcher.room() == 2
+
+    on_a_loop(work)
+
+
 @pytest.mark.promise("P-32", "P-130")
 def test_what_is_claimed_after_a_drain_began_goes_back_unsent() -> None:
     """No attempt, no outcome."""

@@ -114,7 +114,7 @@ class Dispatcher:
                 self._settle(Result(item, CORRUPT))
             else:
                 late(max(0, now - item.message.due) / SECOND)
-                sent = item if self._traced is None else self._traced(item)
+                sent = item if self._traced is None else self._followed(item, self._traced)
                 self._open[item.message.id] = sent
                 self._begin(sent)
 
@@ -133,6 +133,14 @@ class Dispatcher:
         for task in self._tasks:
             task.cancel()
         return len(self._open)
+
+    def _followed(self, item: Claimed, traced: Callable[[Claimed], Claimed]) -> Claimed:
+        """Return a message as it is to be sent by who follows it, or as it is."""
+        try:
+            return traced(item)
+        except Exception:
+            log.exception("an attempt of message %s could not be followed", message_text(item.message.id))
+            return item
 
     def _begin(self, claimed: Claimed) -> None:
         """Send on a kept connection if there is one, else in a task that may wait for a name and a handshake."""
@@ -159,9 +167,12 @@ class Dispatcher:
         del self._open[claimed.message.id]
         if self._draining and not self._open:
             self._empty.set()
-        if self._told is not None:
-            self._told(claimed, outcome)
         self._settle(Result(claimed, outcome))
+        if self._told is not None:
+            try:
+                self._told(claimed, outcome)
+            except Exception:  # Whoever looks on loses no outcome.
+                log.exception("the end of an attempt of message %s could not be told", message_text(claimed.message.id))
 
     def _delivery(self, claimed: Claimed) -> Delivery:
         """Sign a message and say how to send it."""
