@@ -13,7 +13,7 @@ import pytest
 from lateron import writer as room
 from lateron.broker.bulk import Broker
 from lateron.broker.history import History
-from lateron.broker.views import Limits, Prepared, Result, Turn
+from lateron.broker.views import Limits, Prepared, Result, Turn, Turned
 from lateron.core.values import Claimed, Filter, Millis, Options, Outcome, Publication, Request
 from lateron.errors import Overloaded, StorageFull, StoreBusy, StoreFailed
 from lateron.runtime import Nanos, SystemClock, id_maker
@@ -163,6 +163,31 @@ def test_a_full_disk_loses_no_result(monkeypatch: pytest.MonkeyPatch) -> None:
                 await node.writer.publish([ITEM])
             node.writer.settle(Result(node.begun[0], Outcome(status=200)))
         await node.writer.settled()
+        assert (await node.writer.read(lambda h: h.pending(1, Filter(), None, 9, 0))).items == ()
+
+    on_a_node(work, capacity=1)
+
+
+@pytest.mark.promise("P-119")
+def test_a_result_that_a_turn_leaves_is_settled_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk became full in the midst of a turn that was taken apart."""
+
+    async def work(node: Node) -> None:
+        honest, lefts = node.broker.prepare, 0
+
+        def prepare(turn: Turn, now: Millis) -> Prepared:
+            nonlocal lefts
+            if turn.results and not lefts:
+                lefts += 1
+                return Prepared(Turned(left=turn.results), committed=True)
+            return honest(turn, now)
+
+        await node.writer.publish([ITEM])
+        await node.arrived.wait()
+        monkeypatch.setattr(node.broker, "prepare", prepare)
+        node.writer.settle(Result(node.begun[0], Outcome(status=200)))
+        await node.writer.settled()
+        assert lefts == 1
         assert (await node.writer.read(lambda h: h.pending(1, Filter(), None, 9, 0))).items == ()
 
     on_a_node(work, capacity=1)

@@ -388,6 +388,8 @@ class Writer:
             return
         # Here and not beside the commit: two threads that both run Python slow each other down.
         turned = self._broker.conclude(prepared)
+        if turned.left:
+            self._results = [*turned.left, *self._results]
         self._held = None
         self._broker.tally.write_s.add((self._clock.mono() - began) / 1e9)
         self._next_due = turned.next_due

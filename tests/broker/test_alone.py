@@ -2,16 +2,45 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from tests.broker.conftest import NOW, Desk, item
 
-from lateron.broker.alone import GUILTY_PAUSE
+from lateron.broker.alone import GUILTY_PAUSE, Undecided
 from lateron.broker.ledger import Ledger
-from lateron.broker.views import Limits, Turn
+from lateron.broker.views import Limits, Result, Turn
 from lateron.core.values import MINUTE, SECOND, Flow, Message, Millis, Outcome
+from lateron.errors import StorageFull
 from lateron.store.sqlite import open_memory
 
 OK = Outcome(status=200)
+
+
+def full_after(desk: Desk, commits: int, patch: pytest.MonkeyPatch) -> None:
+    """Let the disk be full once so many transactions are stored."""
+    honest, left = desk.store.commit, commits
+
+    def commit() -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            desk.store._roll_back()
+            raise StorageFull
+        honest()
+
+    patch.setattr(desk.store, "commit", commit)
+
+
+def guilty_of(patch: pytest.MonkeyPatch, url: str) -> None:
+    """Let a publication to a URL meet a bug."""
+    honest = Ledger.enter
+
+    def enter(self: Ledger, made: Any, *, room: bool) -> object:
+        assert made[1].url != url, "a bug"
+        return honest(self, made, room=room)
+
+    patch.setattr(Ledger, "enter", enter)
 
 
 def test_a_lane_that_cannot_be_claimed_from_rests_and_holds_up_no_other(
@@ -86,3 +115,65 @@ def test_a_claim_that_fails_for_no_lane_is_not_tried_again_at_once(desk: Desk, m
     assert len(turned.claimed) == 1, "lanes are claimed from alone"
     assert turned.next_due == NOW + SECOND
     assert len(desk.claim(now=NOW + SECOND)) == 1
+
+
+@pytest.mark.promise("P-119")
+def test_publications_that_are_stored_are_answered_though_the_disk_is_full_then(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rest of a turn that is taken apart is told so, and is not stored."""
+    guilty_of(monkeypatch, "http://guilty/")
+    full_after(desk, 2, monkeypatch)
+    batch = tuple((item(f"http://{name}/"),) for name in ("one", "guilty", "two", "three", "four"))
+
+    turned = desk.broker.turn(Turn(publishes=batch, room=5), NOW)
+
+    assert [type(answer) for answer in turned.accepted] == [tuple, Undecided, tuple, StorageFull, StorageFull]
+    assert len(desk.dump()["message"]) == 2
+    monkeypatch.undo()
+    assert len(desk.claim()) == 2
+
+
+@pytest.mark.promise("P-119")
+def test_results_that_are_not_recorded_when_the_disk_is_full_are_given_back(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those before it are recorded, and whoever publishes with them is refused."""
+    desk.publish(*[item()] * 3)
+    results = tuple(Result(one, OK) for one in desk.claim())
+    guilty_of(monkeypatch, "http://guilty/")
+    full_after(desk, 1, monkeypatch)
+
+    turned = desk.broker.turn(Turn(publishes=((item("http://guilty/"),),), results=results, room=5), NOW)
+
+    assert (turned.settled, turned.left) == (1, results[1:])
+    assert [type(answer) for answer in turned.accepted] == [StorageFull]
+    monkeypatch.undo()
+    assert desk.broker.turn(Turn(results=turned.left), NOW).settled == 2
+
+
+@pytest.mark.promise("P-119")
+def test_what_has_started_begins_though_the_disk_is_full_then(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is ACTIVE in the store, so it must be attempted."""
+    desk.publish(item(), item("http://two/"))
+
+    def search(*_: object) -> None:
+        raise AssertionError("a bug")
+
+    with monkeypatch.context() as during:
+        during.setattr(Ledger, "search", search)
+        full_after(desk, 2, during)  # The first is the look at who could start.
+        claimed = desk.claim()
+
+    assert len(claimed) == 1
+    assert len(desk.claim(now=NOW + SECOND)) == 1
+
+
+@pytest.mark.promise("P-119")
+def test_a_turn_of_which_nothing_could_be_stored_fails_whole(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So the reserve of the disk is spent on it."""
+    guilty_of(monkeypatch, "http://guilty/")
+    full_after(desk, 0, monkeypatch)
+
+    with pytest.raises(StorageFull):
+        desk.broker.turn(Turn(publishes=((item("http://guilty/"),), (item(),))), NOW)

@@ -7,12 +7,14 @@ claimed from one after the other, and the guilty one rests, so that it holds up 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-from lateron.broker.views import Answered, Turn, Turned
+from msgspec.structs import replace
+
+from lateron.broker.views import Answered, Result, Turn, Turned
 from lateron.core.values import MINUTE, Claimed
-from lateron.errors import LateronError, RequestError, ServiceError
+from lateron.errors import LateronError, RequestError, ServiceError, StorageFull, StoreBusy
 
 GUILTY_PAUSE: Final = MINUTE  # How long a lane rests that could not be claimed from.
 LANES: Final = 100  # Claimed from one by one at once: each is a transaction of its own.
@@ -26,22 +28,33 @@ class Undecided(ServiceError):
     status = 500
 
 
-def one_by_one(turn: Turn, decide: Callable[[Turn], Turned]) -> Turned:
-    """Run the results and publications of a turn alone; answer the guilty one with an error."""
+def one_by_one(turn: Turn, decide: Callable[[Turn], Turned]) -> tuple[Turned, ServiceError | None]:
+    """Run the results and publications of a turn alone; answer the guilty one with an error.
+
+    Returns:
+        What was done, and what kept the store from going on in the midst of it, if anything did: that is the answer
+        to the rest of the publications, and the rest of the results is ``left``.
+
+    Raises:
+        StorageFull: Nothing was stored.
+        StoreBusy: Nothing was stored.
+        StoreFailed: Unknown what is stored.
+    """
+    done, stopped = _settled(turn.results, decide)
     accepted: list[tuple[Answered, ...] | LateronError] = []
-    settled = stale = 0
-    for result in turn.results:
-        try:
-            done = decide(Turn(results=(result,)))
-            settled, stale = settled + done.settled, stale + done.stale
-        except LateronError:
-            raise
-        except Exception:
-            # The attempt's end is not recorded; the message is rescued at the next start.
-            log.exception("a result could not be settled: message %s", result.claimed.message.id.hex())
+    stored = done.settled + done.stale > 0
     for items in turn.publishes:
+        if stopped is not None:
+            accepted.append(stopped)
+            continue
         try:
             accepted += decide(Turn(publishes=(items,))).accepted
+            stored = True
+        except (StorageFull, StoreBusy) as error:
+            if not stored:
+                raise
+            stopped = error
+            accepted.append(error)
         except RequestError as error:
             accepted.append(error)
         except LateronError:
@@ -49,7 +62,25 @@ def one_by_one(turn: Turn, decide: Callable[[Turn], Turned]) -> Turned:
         except Exception:
             log.exception("a publication could not be decided")
             accepted.append(Undecided("the publication could not be decided"))
-    return Turned(tuple(accepted), settled=settled, stale=stale)
+    return replace(done, accepted=tuple(accepted)), stopped
+
+
+def _settled(results: Sequence[Result], decide: Callable[[Turn], Turned]) -> tuple[Turned, ServiceError | None]:
+    settled = stale = 0
+    for place, result in enumerate(results):
+        try:
+            done = decide(Turn(results=(result,)))
+            settled, stale = settled + done.settled, stale + done.stale
+        except (StorageFull, StoreBusy) as error:
+            if not settled + stale:
+                raise
+            return Turned(settled=settled, stale=stale, left=tuple(results[place:])), error
+        except LateronError:
+            raise
+        except Exception:
+            # The attempt's end is not recorded; the message is rescued at the next start.
+            log.exception("a result could not be settled: message %s", result.claimed.message.id.hex())
+    return Turned(settled=settled, stale=stale), None
 
 
 def lane_by_lane(
@@ -63,7 +94,7 @@ def lane_by_lane(
         claim: Claims from one lane what there is room for.
 
     Returns:
-        What has started, and the guilty lanes.
+        What has started, and the guilty lanes. Nothing more starts once the store is full or held.
     """
     claimed, guilty = list[Claimed](), list[int]()
     for lane in lanes:
@@ -71,6 +102,8 @@ def lane_by_lane(
             break
         try:
             claimed += claim(lane, room - len(claimed)).claimed
+        except (StorageFull, StoreBusy):
+            break
         except LateronError:
             raise
         except Exception:

@@ -52,7 +52,7 @@ from lateron.core.values import (
     Tenant,
     Transition,
 )
-from lateron.errors import LateronError, QuotaExceeded, RequestError, ServiceError
+from lateron.errors import LateronError, QuotaExceeded, RequestError, ServiceError, StorageFull, StoreBusy
 from lateron.store.sql import Store, Verbs
 
 PAGE = 500  # Rows of one piece of bulk work.
@@ -337,8 +337,13 @@ class MessageBroker:
 
     def _taken_apart(self, turn: Turn, now: Millis) -> Prepared:
         """Run a turn that could not be decided item by item, each in a transaction of its own; see ``broker.alone``."""
-        done = one_by_one(turn, lambda alone: self._turn(alone, now))
-        claimed = self._claim_alone(turn.room, now)
+        done, stopped = one_by_one(turn, lambda alone: self._turn(alone, now))
+        claimed: Sequence[Claimed] = ()
+        if stopped is None:
+            try:
+                claimed = self._claim_alone(turn.room, now)
+            except (StorageFull, StoreBusy):  # What was done so far is done.
+                self._alarm = now + SECOND
         wake = self._alarm if self._free(self._open, now) > 0 else self._pace.next_step(now)
         turned = replace(done, claimed=tuple(claimed), next_due=wake)
         return Prepared(turned, self._alarm, self._open, self._apart, committed=True)

@@ -94,6 +94,7 @@ class Turned(Struct, frozen=True):
     settled: int = 0
     stale: int = 0  # Results that came too late and were dropped.
     next_due: Millis | None = None  # When to take a turn again even if nothing happens.
+    left: tuple[Result, ...] = ()  # Not recorded, the store being full or held in the midst of it; to be settled again.
 
 
 class Prepared(Struct, frozen=True):
