@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import apsw
@@ -17,6 +18,7 @@ from lateron.broker.views import Limits, Prepared, Result, Turn, Turned
 from lateron.core.values import Claimed, Filter, Millis, Options, Outcome, Publication, Request
 from lateron.errors import Overloaded, StorageFull, StoreBusy, StoreFailed
 from lateron.runtime import Nanos, SystemClock, id_maker
+from lateron.store.reserve import Reserve
 from lateron.store.sql import Verbs
 from lateron.store.sqlite import SqliteStore, open_memory
 from lateron.writer import Writer
@@ -32,7 +34,8 @@ class Node:
         self.broker = Broker(self.store, id_maker(), 1, Limits())
         self.broker.open("test", SystemClock().wall())
         self.broker.add_tenant(1, "one", 0)
-        self.writer = Writer(self.broker, History(self.store, Limits()), SystemClock(), own_readers=False)
+        self.history = History(self.store, Limits())
+        self.writer = Writer(self.broker, self.history, SystemClock(), own_readers=False)
         self.begun: list[Claimed] = []
         self.failures: list[StoreFailed] = []
         self.capacity = capacity
@@ -166,6 +169,47 @@ def test_a_full_disk_loses_no_result(monkeypatch: pytest.MonkeyPatch) -> None:
         assert (await node.writer.read(lambda h: h.pending(1, Filter(), None, 9, 0))).items == ()
 
     on_a_node(work, capacity=1)
+
+
+@pytest.mark.promise("P-9")
+def test_a_reserve_that_is_needed_as_soon_as_it_is_back_is_not_taken_for_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is accepted before it is there, and one thread at a time makes it."""
+    monkeypatch.setattr(room, "FULL_PAUSE", 0.0)
+
+    async def run() -> None:
+        node, loop, tries = Node(), asyncio.get_running_loop(), list[bool]()
+        reserve = Reserve(tmp_path, 4096)
+        writer = Writer(node.broker, node.history, SystemClock(), own_readers=False, reserve=reserve)
+        honest, back, seen = reserve.restore, asyncio.Event(), list[tuple[bool, bool]]()
+
+        async def spend() -> None:
+            assert writer._spend()
+
+        def restore() -> bool:
+            made = honest()
+            if not tries:
+                asyncio.run_coroutine_threadsafe(spend(), loop).result(30)
+            tries.append(made)
+            return made
+
+        def regained(restored: asyncio.Future[bool]) -> None:
+            honestly(restored)
+            seen.append((node.broker.tight, reserve.spent))
+            if not reserve.spent:
+                back.set()
+
+        honestly = writer._regained
+        monkeypatch.setattr(reserve, "restore", restore)
+        monkeypatch.setattr(writer, "_regained", regained)
+        await spend()
+        await asyncio.wait_for(back.wait(), 30)
+        assert tries == [True, True]
+        assert seen == [(True, True), (False, False)]
+        await writer.close()
+
+    asyncio.run(run())
 
 
 @pytest.mark.promise("P-119")

@@ -478,6 +478,8 @@ class Writer:
 
     def _tighten(self) -> None:
         """Refuse what waits to be published, and look for room from now on."""
+        if self._broker.tight:
+            return  # Somebody looks for room already.
         log.error("the disk is full; its reserve is in use, and publishes are refused until there is room")
         self._broker.tight = True
         publishes, self._publishes = self._publishes, []
@@ -496,7 +498,8 @@ class Writer:
     def _regained(self, restored: asyncio.Future[bool]) -> None:
         if restored.cancelled():
             return
-        if not restored.result():
+        assert self._reserve is not None
+        if not restored.result() or self._reserve.spent:  # It may have been needed again at once.
             asyncio.get_running_loop().call_later(FULL_PAUSE, self._regain)
             return
         self._broker.tight = False

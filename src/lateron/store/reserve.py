@@ -4,7 +4,7 @@ A file without content lies beside the store and takes up room. When the disk is
 is enough to record how attempts ended, to delete and to purge; new messages are refused meanwhile. It is made
 again once there is twice as much room.
 
-Blocking; one thread at a time.
+Blocking; one thread at a time makes it again, and it may be given up meanwhile.
 """
 
 from __future__ import annotations
@@ -30,13 +30,20 @@ class Reserve:
     def __init__(self, directory: Path, size: int) -> None:
         self._path = directory / FILE
         self._size = min(size, shutil.disk_usage(directory).total // SHARE)
-        self.spent = False
         if size == 0:
             self._path.unlink(missing_ok=True)
         elif self._free() < self._size // 4 and self._there():
             self.release()  # Else not even the start could write what it must.
         elif not self._there():
-            self.spent = not self.restore()
+            self.restore()
+
+    @property
+    def spent(self) -> bool:
+        """Whether the room is not kept.
+
+        Why not remembered: it may be given up while another thread has just taken it, and only the disk knows.
+        """
+        return self._size > 0 and not self._there()
 
     def release(self) -> bool:
         """Give the room to the store; False if there was none to give."""
@@ -44,7 +51,6 @@ class Reserve:
             return False
         with suppress(OSError):
             self._path.unlink()
-        self.spent = True
         return True
 
     def restore(self) -> bool:
@@ -59,7 +65,6 @@ class Reserve:
             with suppress(OSError):
                 self._path.unlink()
             return False
-        self.spent = False
         return True
 
     def _there(self) -> bool:
