@@ -12,6 +12,7 @@ from lateron.broker.ledger import Ledger
 from lateron.broker.views import Limits, Result, Turn
 from lateron.core.values import MINUTE, SECOND, Flow, Message, Millis, Outcome
 from lateron.errors import StorageFull
+from lateron.store.sql import Verbs
 from lateron.store.sqlite import open_memory
 
 OK = Outcome(status=200)
@@ -113,6 +114,24 @@ def test_a_claim_that_fails_for_no_lane_is_not_tried_again_at_once(desk: Desk, m
 
     assert [type(answer) for answer in turned.accepted] == [tuple]
     assert len(turned.claimed) == 1, "lanes are claimed from alone"
+    assert turned.next_due == NOW + SECOND
+    assert len(desk.claim(now=NOW + SECOND)) == 1
+
+
+def test_who_publishes_is_answered_though_nobody_can_say_who_could_start(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is stored is stored, whatever fails behind it."""
+
+    def sleeping_lanes(*_: object) -> None:
+        raise AssertionError("a bug")
+
+    with monkeypatch.context() as during:
+        during.setattr(Verbs, "sleeping_lanes", sleeping_lanes)
+        desk.broker._crowds.forget()
+        turned = desk.broker.turn(Turn(publishes=((item(),),), room=1), NOW)
+
+    assert ([type(answer) for answer in turned.accepted], turned.claimed) == ([tuple], ())
     assert turned.next_due == NOW + SECOND
     assert len(desk.claim(now=NOW + SECOND)) == 1
 

@@ -12,9 +12,11 @@ from typing import Final
 
 from msgspec.structs import replace
 
+from lateron.broker.crowds import FROM_START
 from lateron.broker.views import Answered, Result, Turn, Turned
-from lateron.core.values import MINUTE, Claimed
+from lateron.core.values import MINUTE, Claimed, Millis, Tenant
 from lateron.errors import LateronError, RequestError, ServiceError, StorageFull, StoreBusy
+from lateron.store.sql import Verbs
 
 GUILTY_PAUSE: Final = MINUTE  # How long a lane rests that could not be claimed from.
 LANES: Final = 100  # Claimed from one by one at once: each is a transaction of its own.
@@ -81,6 +83,13 @@ def _settled(results: Sequence[Result], decide: Callable[[Turn], Turned]) -> tup
             # The attempt's end is not recorded; the message is rescued at the next start.
             log.exception("a result could not be settled: message %s", result.claimed.message.id.hex())
     return Turned(settled=settled, stale=stale), None
+
+
+def could_start(tx: Verbs, tenants: Iterable[Tenant], behind: int, now: Millis) -> tuple[list[int], int]:
+    """Return lanes that could start something, due or asleep (behind a number), and behind which to go on there."""
+    due = [lane.id for tenant in tenants for lane in tx.due_lanes(tenant, now, LANES)]
+    asleep = [lane.id for lane in tx.sleeping_lanes(behind, LANES)]
+    return [*due, *asleep], asleep[-1] if len(asleep) == LANES else FROM_START
 
 
 def lane_by_lane(

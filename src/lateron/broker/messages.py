@@ -20,7 +20,7 @@ from functools import partial
 from msgspec.structs import replace
 
 from lateron.broker import rescue
-from lateron.broker.alone import GUILTY_PAUSE, LANES, lane_by_lane, one_by_one
+from lateron.broker.alone import GUILTY_PAUSE, could_start, lane_by_lane, one_by_one
 from lateron.broker.crowds import FROM_START, Crowds
 from lateron.broker.enrol import MARK, advance, enrol
 from lateron.broker.groups import FanOut
@@ -52,7 +52,7 @@ from lateron.core.values import (
     Tenant,
     Transition,
 )
-from lateron.errors import LateronError, QuotaExceeded, RequestError, ServiceError, StorageFull, StoreBusy
+from lateron.errors import LateronError, QuotaExceeded, RequestError, ServiceError, StoreFailed
 from lateron.store.sql import Store, Verbs
 
 PAGE = 500  # Rows of one piece of bulk work.
@@ -342,7 +342,10 @@ class MessageBroker:
         if stopped is None:
             try:
                 claimed = self._claim_alone(turn.room, now)
-            except (StorageFull, StoreBusy):  # What was done so far is done.
+            except StoreFailed:
+                raise
+            except Exception:  # What was done so far is done.
+                log.exception("nothing could be claimed; next try in a second")
                 self._alarm = now + SECOND
         wake = self._alarm if self._free(self._open, now) > 0 else self._pace.next_step(now)
         turned = replace(done, claimed=tuple(claimed), next_due=wake)
@@ -358,11 +361,9 @@ class MessageBroker:
             log.exception("a claim failed; lanes are claimed from one by one")
         self._crowds.forget()  # Whoever stands in one looks for itself.
         with self._store.transaction(commit=False) as tx:
-            due = [lane.id for tenant in self._tenants for lane in tx.due_lanes(tenant, now, LANES)]
-            asleep = [lane.id for lane in tx.sleeping_lanes(self._suspected, LANES)]
+            found, self._suspected = could_start(tx, self._tenants, self._suspected, now)
         self._store.commit()
-        self._suspected = asleep[-1] if len(asleep) == LANES else FROM_START
-        lanes = [lane for lane in (*due, *asleep) if self._guilty.get(lane, now) <= now]
+        lanes = [lane for lane in found if self._guilty.get(lane, now) <= now]
         claimed, guilty = lane_by_lane(lanes, room, lambda lane, most: self._turn(Turn(room=most), now, only=lane))
         self._guilty |= dict.fromkeys(guilty, now + GUILTY_PAUSE)
         # Whatever it was if it was no lane: it is not tried again at once.
