@@ -75,6 +75,36 @@ def test_a_lane_that_could_start_is_due(limit: Flow, history: list[tuple[str, in
                 break
 
 
+@pytest.mark.promise("P-71", "P-72", "P-83")
+@given(
+    flow_of=st.builds(
+        Flow, key=st.just("k"), rate=st.integers(1, 6), period_ms=st.integers(1000, 50_000), smooth=st.booleans()
+    ),
+    pauses=st.lists(st.integers(0, 20_000), max_size=20),
+    ahead=st.integers(flow.AHEAD + 1, 3_000_000_000),
+)
+def test_a_clock_that_was_ahead_shuts_a_key_for_a_period_and_opens_it_no_sooner(
+    flow_of: Flow, pauses: list[Millis], ahead: Millis
+) -> None:
+    """What it started by that clock may have been just now: the rate holds, with that, until a period is over."""
+    now: Millis = 1_700_000_000_000
+    wrong = now + ahead
+    busy = flow.joined(flow.limited(lane(), flow_of, now), now)
+    for pause in pauses:
+        wrong += pause
+        busy = flow.started(busy, wrong, min(1, flow.room(busy, wrong)))
+
+    right = flow.righted(busy, now)
+
+    assert flow_of.rate is not None
+    share = flow_of.period_ms // flow_of.rate + 2 if flow_of.smooth else 0  # It may have taken one at the very end.
+    assert right.next_due is not None
+    assert right.next_due <= now + flow_of.period_ms + share
+    assert flow.room(right, now + flow_of.period_ms + share) > 0
+    assert flow.room(right, now) <= flow_of.rate - busy.rate_count
+    assert flow.righted(right, now) is right
+
+
 @given(st.lists(st.integers(0, 9), max_size=12), st.integers(0, 40))
 def test_shares_are_fair_and_lose_nothing(rooms: list[int], capacity: int) -> None:
     """Nobody gets more than he can use, nobody who could use more gets two less than another, nothing is left."""

@@ -10,7 +10,7 @@ from tests.simulation.models import Line, Violation
 
 from lateron.core.flow import Lane, lane_name
 from lateron.core.queue import Queue
-from lateron.core.values import LaneKind, Message, MessageId, QueueKind, State
+from lateron.core.values import SECOND, LaneKind, Message, MessageId, QueueKind, State
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -33,6 +33,7 @@ class Audit:
 
     def look(self) -> None:
         """Look at everything."""
+        self.follow_keys()
         rows = self._read()
         self._open(rows)
         self._letters()
@@ -137,6 +138,18 @@ class Audit:
             latest = max(latest, lane.earliest // 1000)
         if lane.next_due > latest and not self._shut(head[1], active):
             raise Violation("P-117", f"lane {lane.name} would wake {lane.next_due - latest} ms late")
+
+    def follow_keys(self) -> None:
+        """Let the models of keys follow whose period a clock ahead has opened, once the broker has met them."""
+        if "clock" not in self.world.swarm.faults:
+            return
+        now, kind = self.world.now, LaneKind.FLOW.value
+        for tenant, name, opened in self.world.disk.rows(
+            f"SELECT tenant, name, period_start FROM lane WHERE kind = {kind}"
+        ):
+            key = self.world.keys.get((tenant, name))
+            if key is not None and now - SECOND <= opened <= now:
+                key.right(opened)
 
     def _keys(self, rows: Rows) -> None:
         """What a key shows is what its users have made of it; one that is idle may be forgotten."""

@@ -399,6 +399,11 @@ def stay_at_the_far_date(patch: Patch) -> None:
     patch.setattr(schedules, "set_back", lambda *_: False)
 
 
+def let_keys_sleep_to_the_far_date(patch: Patch) -> None:
+    """When the clock was set back schedules are looked at anew, and keys and hosts are not."""
+    patch.setattr(MessageBroker, "wake_lanes", lambda *_: False)
+
+
 def take_a_full_disk_for_a_missing_group(patch: Patch) -> None:
     """If a group cannot be read because the disk is full, its publish is answered with an error of its own."""
     honest = FanOut._group
@@ -457,6 +462,6 @@ BROKER = (
     reset_parallelism, delete_a_queue_without_its_messages, take_by_id, send_damaged, cancel_for_others,
     cancel_one_page, retry_a_dead_letter_twice, purge_by_birth, purge_what_a_queue_needs, forget_a_paused_key,
     believe_every_clock, advance_before_the_insert, fire_twice, overwrite_half_a_schedule, remember_an_old_group,
-    stay_at_the_far_date, take_a_full_disk_for_a_missing_group, let_a_retry_sleep, blame_the_node,
-    count_places_from_zero, settle_in_silence,
+    stay_at_the_far_date, let_keys_sleep_to_the_far_date, take_a_full_disk_for_a_missing_group, let_a_retry_sleep,
+    blame_the_node, count_places_from_zero, settle_in_silence,
 )  # fmt: skip

@@ -195,6 +195,11 @@ def burst_in_a_smooth_key(patch: Patch) -> None:
     patch.setattr(flow, "tokens", lambda lane, now: honest(replace(lane, earliest=None), now))
 
 
+def keep_a_period_of_the_future(patch: Patch) -> None:
+    """A key whose period a clock ahead has opened starts nothing until that date."""
+    patch.setattr(flow, "righted", lambda lane, _: lane)
+
+
 def sleep_through(patch: Patch) -> None:
     """A lane that was full is never looked at again."""
     patch.setattr(flow, "released", lambda lane, _: replace(lane, active=lane.active - 1))
@@ -303,7 +308,8 @@ CORE = (
     give_up_on_a_redirect, take_half_an_answer_for_success, go_on_after_the_last_word, try_once_too_often,
     send_too_early, forget_a_cancellation, retry_a_cancelled_message, rescue_a_cancelled_message,
     cancel_what_is_under_way, forget_a_pause, admit_one_too_many, drag_the_window, burst_in_a_smooth_key,
-    sleep_through, share_lanes_between_tenants, forget_a_pin, end_a_pause_by_a_message, release_twice,
-    open_a_paused_queue, keep_ticking_in_a_pause, make_up_for_everything, overlap_anyway, leave_an_endpoint_out,
-    let_defaults_win, convict_whoever_is_left, convict_nobody, start_beside_a_suspect, count_a_shutdown_as_a_death,
+    keep_a_period_of_the_future, sleep_through, share_lanes_between_tenants, forget_a_pin, end_a_pause_by_a_message,
+    release_twice, open_a_paused_queue, keep_ticking_in_a_pause, make_up_for_everything, overlap_anyway,
+    leave_an_endpoint_out, let_defaults_win, convict_whoever_is_left, convict_nobody, start_beside_a_suspect,
+    count_a_shutdown_as_a_death,
 )  # fmt: skip

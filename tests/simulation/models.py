@@ -17,6 +17,7 @@ from lateron.core.values import MINUTE, SECOND, Kind, MessageId, Millis, Outcome
 
 PUNCTUAL: Final = 10 * SECOND  # A tick that is later was missed.
 MOST_MISSED: Final = 100
+AHEAD: Final = 15 * SECOND  # A period of a key that begins later than so much from now was opened by a wrong clock.
 DEFAULT_RETRIES: Final = 3
 
 
@@ -184,6 +185,7 @@ class Key(Struct):
 
     def start(self, now: Millis) -> None:
         """P-71: a period opens with the first start after the last one ended."""
+        self.right(now)
         if now >= self.opened + self.period:
             self.opened, self.count = now, 0
         self.count += 1
@@ -191,6 +193,13 @@ class Key(Struct):
             self.starts.append(now)
             while self.starts[0] <= now - self.period:
                 self.starts.popleft()
+
+    def right(self, now: Millis) -> None:
+        """P-83: a period that a clock ahead has opened begins now, and what started in it has just started."""
+        ahead = self.opened - now
+        if ahead > AHEAD:
+            self.opened = now
+            self.starts = deque(start - ahead for start in self.starts)
 
 
 class Crowd(Struct):

@@ -171,6 +171,7 @@ class Node:
         orders.follow(made)
         orders.check(turned.accepted, made)
         self.alarm = turned.next_due
+        world.audit.follow_keys()
         world.starts.receive(turned.claimed, room)
         world.poison.after(room)
 
@@ -222,6 +223,7 @@ class Node:
     def tick(self) -> None:
         """Let schedules tick."""
         self.ticks.tick()
+        self.world.audit.follow_keys()
 
     def sweep(self) -> None:
         """Run retention as the scheduler does: not while the clock is in doubt, also behind a restart."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
-from tests.simulation.models import Call, Known, Violation
+from tests.simulation.models import AHEAD, Call, Known, Violation
 
-from lateron.core.values import DAY, HOUR, MINUTE, Attempt, EventKind, State
+from lateron.core.values import DAY, HOUR, MINUTE, Attempt, EventKind, Millis, State
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -41,10 +41,12 @@ class Rest:
         world.disk.relax()
         world.offset = 0
         world.managers.let_all_go()
+        world.audit.follow_keys()
         world.node.ticks.go_on()
         for tenant, name in sorted(world.plans):
             world.managers.delete_schedule(tenant, name)  # So that all can rest.
         self._sweep()
+        world.audit.follow_keys()
         self._drain()
         world.audit.look()
         if world.open:
@@ -72,11 +74,22 @@ class Rest:
                 if world.open:
                     raise Violation("P-117", f"{len(world.open)} messages wait, and no alarm is set")
                 return
+            self._nobody_waits_for_a_wrong_clock(node.alarm)
             world.mono += max(0, node.alarm - world.now)
             if world.now > horizon:
                 raise Violation("P-1", "the world does not come to rest in time")
             node.look()
         raise Violation("P-1", "the world does not come to rest")
+
+    def _nobody_waits_for_a_wrong_clock(self, alarm: Millis) -> None:
+        """P-83: a message whose time has come waits for the end of a period at most, nothing else being in its way."""
+        world = self.world
+        period = max((key.period for key in world.keys.values()), default=0)
+        if alarm <= world.now + period + AHEAD:
+            return
+        late = world.disk.rows("SELECT id FROM message WHERE state = 0 AND due <= ? LIMIT 1", (world.now,))
+        if late:
+            raise Violation("P-83", f"{late[0][0].hex()} waits {alarm - world.now} ms for what a wrong clock has shown")
 
     def settle_deleted(self) -> None:
         """Find out which messages of a deleted queue rest by now; the others may never start."""

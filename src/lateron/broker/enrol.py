@@ -1,7 +1,7 @@
 """How a schedule enters the store: alone, or as an item of a batch, in the transaction that stores the rest of it.
 
-Here is also the mark: the latest instant at which anybody reckoned when a schedule is due next. A clock that stands
-before it has been set back, and what was reckoned may lie far off; ``schedules`` then looks at all of them anew.
+Here is also the mark: the latest instant at which anybody reckoned when a schedule or a lane is due next. A clock that
+stands before it has been set back, and what was reckoned may lie far off; ``schedules`` then looks at all of them anew.
 """
 
 from __future__ import annotations

@@ -39,7 +39,8 @@ class Gates:
 
     def hold(self, lanes: Iterable[int]) -> None:
         """Read lanes, all at once."""
-        self._lanes |= self._tx.read_lanes(sorted(set(lanes) - self._lanes.keys()))
+        found = self._tx.read_lanes(sorted(set(lanes) - self._lanes.keys()))
+        self._lanes |= {lane_id: flow.righted(lane, self._now) for lane_id, lane in found.items()}
 
     def waiting(self, message: Message, request: Request) -> Waiting | None:
         """Say what a message waits for; None if it is under way or rests."""

@@ -26,7 +26,7 @@ from lateron.broker.rehearsal import Rehearsal
 from lateron.broker.schedules import ScheduleView, known_schedule, schedule_views
 from lateron.broker.views import DeadView, Delivery, EventView, LaneView, Limits, MessageView, Page, Story, Waiting
 from lateron.core.filters import matches
-from lateron.core.flow import Lane, LaneName
+from lateron.core.flow import Lane, LaneName, righted
 from lateron.core.flow_control import Listing
 from lateron.core.ids import dlq_text, message_text
 from lateron.core.queue import PLACES, Queue
@@ -262,6 +262,7 @@ class History(GroupHistory, JobHistory, Rehearsal, AuditHistory):
     def _figures(self, tx: Verbs, lane: Lane, now: Millis) -> LaneView:
         if lane.kind is LaneKind.HOST:  # The operator's cap of today, whatever it was when the row was written.
             lane = replace(lane, parallelism=self._limits.host_parallelism)
+        lane = righted(lane, now)
         return LaneView(lane, tx.waiting_due(lane.id, now) if lane.waiting else 0)
 
     def _view(self, tx: Verbs, tenant: Tenant, message_id: MessageId, now: Millis) -> MessageView:

@@ -173,7 +173,7 @@ class Ledger:
         for lane in lanes:
             if lane.id not in self._lanes:
                 self._as_read[lane.id] = lane
-                self._lanes[lane.id] = held = self._capped(lane)
+                self._lanes[lane.id] = held = self._capped(flow.righted(lane, self.now))
                 if held.next_due is None and held.waiting and not self._crowds.asleep(lane.id):
                     # It sleeps before a host, and that was forgotten. A message that joins would give it a time of its
                     # own, by which the search for sleepers would pass it; so it looks again at once.
@@ -240,8 +240,8 @@ class Ledger:
             self.hold_known(lane_id for lane_id, _ in first)
             for lane_id, since in first:
                 lane = self._lanes.get(lane_id)
-                # Who came first stands before all that became due later.
-                woken = None if lane is None else flow.poke(replace(lane, next_due=None), since)
+                # Who came first stands before all that became due later; a clock that was ahead puts nobody off.
+                woken = None if lane is None else flow.poke(replace(lane, next_due=None), min(since, self.now))
                 if woken is None or woken.next_due is None or woken.next_due > self.now:
                     crowds.leave(lane_id)  # Something of its own keeps it from starting; that will wake it.
                 else:

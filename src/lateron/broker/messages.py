@@ -94,7 +94,7 @@ class MessageBroker:
         self._alarm: Millis | None = 0
         # When the first schedule is due; as above.
         self.tick_alarm: Millis | None = 0
-        self.tick_mark: Millis = 0  # When a schedule was reckoned last; see ``enrol``.
+        self.tick_mark: Millis = 0  # When a schedule or a lane was reckoned last; see ``enrol``.
         self._open: Mapping[Tenant, int] = {}  # Attempts of this node that are open.
         self._halted = False  # The whole server is paused.
         self._pace = Pace(0, 0)  # How far the caps are open after a start.
@@ -186,6 +186,12 @@ class MessageBroker:
         """Note that a schedule was reckoned at ``now`` to be due at ``due``."""
         self.tick_mark = advance(tx, self.tick_mark, now)
         self.tick_alarm = earlier(self.tick_alarm, due)  # If the commit fails, a look too many.
+
+    def wake_lanes(self, tx: Verbs, now: Millis, most: int) -> bool:
+        """Let lanes look again that are due later, ``most`` of each tenant; return whether there may be more."""
+        self._alarm = 0  # If the commit fails, a look too many.
+        woken = [tx.wake_lanes(tenant, now, most) for tenant in self._tenants]
+        return most in woken
 
     def turn(self, turn: Turn, now: Millis) -> Turned:
         """Settle results, publish, and claim what may start now.
@@ -296,6 +302,7 @@ class MessageBroker:
     def _ledger(self, tx: Verbs, now: Millis) -> Ledger:
         self._crowds.begin()
         self.tally.begin()
+        self.tick_mark = advance(tx, self.tick_mark, now)
         if self._pace.stepped(now):
             self._crowds.forget()  # Whoever sleeps before a cap may find it wider.
         return Ledger(tx, self._node, self._pace.cap(self._limits.host_parallelism, now), now, self._crowds, self.tally)

@@ -5,7 +5,8 @@ the next instants together. A tick is a row of its own, unique per schedule and 
 the run, so no restart, second node or step of the clock makes two of one.
 
 When the clock has been set back, schedules may stand far off, at ticks that were reckoned by the wrong time. All are
-then looked at anew. What has fired by then has its row, and does not fire again; what was skipped still can.
+then looked at anew. What has fired by then has its row, and does not fire again; what was skipped still can. The same
+holds for lanes: the timer of schedules is where a clock set back is noticed while nothing is published or delivered.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from lateron.errors import LateronError, NotFound, RequestError
 from lateron.store.sql import Verbs
 
 TICKS: Final = 250  # Schedules of one transaction: other work waits for it.
-LOOKED_AT: Final = 5_000  # Schedules that are made due in one transaction, after the clock was set back.
+LOOKED_AT: Final = 5_000  # Schedules, and lanes, that are made due in one transaction after the clock was set back.
 GUILTY_PAUSE: Final = MINUTE  # How long a schedule rests that could not be decided.
 
 log = logging.getLogger("lateron.broker.schedules")
@@ -141,13 +142,14 @@ class Schedules:
             return self._one_by_one(now, limit)
 
     def _look_again(self, now: Millis) -> Ticked:
-        """Make a piece of the schedules due that were reckoned by a clock which has been set back since."""
+        """Make a piece of the schedules and lanes due that were reckoned by a clock which has been set back since."""
         with self._broker.publishing(now) as desk:
             more = desk.tx.look_again(now, LOOKED_AT) == LOOKED_AT
+            more = self._broker.wake_lanes(desk.tx, now, LOOKED_AT) or more
             if not more:
                 desk.tx.save_setting(MARK, str(now))
         if not more:
-            log.warning("the clock was set back by %d s; all schedules are decided anew",
+            log.warning("the clock was set back by %d s; all schedules and lanes are decided anew",
                         (self._broker.tick_mark - now) // 1000)  # fmt: skip
             self._broker.tick_mark = now
         self._broker.tick_alarm = earlier(self._broker.tick_alarm, now)
@@ -212,7 +214,7 @@ class Schedules:
 
 
 def set_back(broker: MessageBroker, now: Millis) -> bool:
-    """Whether the clock stands so far before what schedules were reckoned by that all must be looked at anew."""
+    """Whether the clock stands so far before what was reckoned by it that all must be looked at anew."""
     return now < broker.tick_mark - SET_BACK
 
 

@@ -20,6 +20,9 @@ be taken is kept, this costs one number in the row::
     step      = period / rate, in whole microseconds, rounded up
     starts    at max(earliest, now), then earliest = that + step; only while it lies inside this millisecond
 
+A clock that is ahead for a moment opens periods that lie in the future once it is right again. Such a period is brought
+back to the present (``righted``), so that it is over a period from then, and not at that date.
+
 All functions return a new ``Lane``. The caller holds the row, applies all changes of a transaction in
 memory, and writes it once.
 """
@@ -39,6 +42,7 @@ from lateron.core.values import SECOND, Flow, LaneKind, Millis, Request, Tenant
 
 UNBOUNDED: Final = 1 << 30
 _MICROS: Final = 1000  # In a millisecond.
+AHEAD: Final[Millis] = 15 * SECOND  # A period that begins later than so much from now was opened by a wrong clock.
 
 
 class LaneName(Struct, frozen=True, gc=False):
@@ -112,6 +116,18 @@ def limited(lane: Lane, flow: Flow, now: Millis) -> Lane:
         return lane
     changed = smoothed(replace(lane, parallelism=parallelism, rate=rate, period_ms=period), now, smooth=smooth)
     return poke(replace(changed, next_due=None), now)
+
+
+def righted(lane: Lane, now: Millis) -> Lane:
+    """Let a period that a clock ahead has opened begin now, with all that started in it; it is looked at again.
+
+    When it really began is not known. No limit is passed by this, for that was not later than now.
+    """
+    ahead = lane.period_start - now
+    if ahead <= AHEAD:  # Transactions that wait for each other may bring their times in another order.
+        return lane
+    earliest = None if lane.earliest is None else lane.earliest - ahead * _MICROS
+    return poke(replace(lane, period_start=now, earliest=earliest, next_due=None), now)
 
 
 def smoothed(lane: Lane, now: Millis, *, smooth: bool) -> Lane:

@@ -58,6 +58,11 @@ SELECT id, tenant, kind, name, parallelism, rate, period_ms, pinned_parallelism,
 FROM lane WHERE id > ? AND next_due IS NULL AND waiting > 0 AND paused = 0
   AND (kind = 0 OR parallelism IS NULL OR active < parallelism) ORDER BY id LIMIT ? {skip};
 
+-- wake_lanes: those of a tenant whose time was reckoned by a clock that has been set back since (now, tenant, now, most)
+UPDATE lane SET next_due = ? WHERE id IN
+  (SELECT id FROM lane WHERE tenant = ? AND next_due > ? ORDER BY next_due DESC LIMIT ?)
+RETURNING id;
+
 -- urls: where messages go
 SELECT id, url FROM request WHERE id IN (@ids);
 

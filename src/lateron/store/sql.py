@@ -218,6 +218,10 @@ class Verbs(QueueVerbs, ScheduleVerbs, JobVerbs, SealVerbs, AuditVerbs, UserVerb
         """Read lanes whose name holds ``text``, in the order of their names, from ``after`` (not included) on."""
         return [_lane(row) for row in self._run("lanes_named", (tenant, kind, after, text, text, limit))]
 
+    def wake_lanes(self, tenant: Tenant, now: Millis, limit: int) -> int:
+        """Make lanes due now that were to be due later; return how many, at most ``limit``."""
+        return len(self._run("wake_lanes", (now, tenant, now, limit)))
+
     def sleeping_lanes(self, after: int, limit: int) -> list[Lane]:
         """Read lanes, from the number ``after`` (not included) on, that sleep because of another lane."""
         return [_lane(row) for row in self._run("sleeping_lanes", (after, limit))]
