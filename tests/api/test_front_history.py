@@ -8,6 +8,7 @@ import pytest
 from tests.api.test_front_publish import in_a_world
 from tests.api.world import ADMIN, OTHER, World, as_json
 
+from lateron.broker import bulk
 from lateron.core.values import Outcome, Phases
 
 
@@ -230,6 +231,34 @@ def test_dead_letter_is_published_anew_with_what_the_call_changes() -> None:
         assert message["waitingFor"] == "delay"
         assert (await world.ask("POST", f"/v2/dlq/retry/{letter}")).status == 404
         assert (await world.ask("GET", "/v2/dlq")).json() == {"messages": []}
+
+    in_a_world(check)
+
+
+@pytest.mark.promise("P-96", "P-97")
+@pytest.mark.parametrize("dry", [False, True], ids=["done", "dry"])
+@pytest.mark.parametrize(("method", "path"), [("DELETE", "/v2/dlq"), ("POST", "/v2/dlq/retry")])
+def test_call_that_means_a_single_old_dead_letter_finds_it(
+    monkeypatch: pytest.MonkeyPatch, method: str, path: str, *, dry: bool
+) -> None:
+    """It looks in pieces, between which others have their turn, and does not end before it has found one."""
+    monkeypatch.setattr(bulk, "PAGE", 1)
+
+    async def check(world: World) -> None:
+        old = await world.fail(Label="old")
+        for _ in range(2 * bulk.PAGES):
+            await world.fail()
+
+        answer = (await world.ask(method, f"{path}?label=old{'&dryRun=true' * dry}", ADMIN)).json()
+
+        if dry:
+            assert (answer["count"], answer["examples"][0]["dlqId"]) == (1, old)
+        else:
+            assert answer["deleted"] == 1 if method == "DELETE" else len(answer["responses"]) == 1
+            assert (await world.ask("GET", f"/v2/dlq/{old}")).status == 404
+        assert len((await world.ask("GET", "/v2/dlq")).json()["messages"]) == 2 * bulk.PAGES + dry
+        told = (await world.ask(method, f"{path}?label=nobody{'&dryRun=true' * dry}", ADMIN)).json()
+        assert "cursor" not in told
 
     in_a_world(check)
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 from tests.broker.conftest import NOW, Desk, item
 
-from lateron.broker.bulk import NEWEST, Redriven
+from lateron.broker import bulk
+from lateron.broker.bulk import NEWEST, Deleted, Redriven
+from lateron.broker.rehearsal import NEWEST_LETTER
 from lateron.broker.views import Limits
 from lateron.core.values import (
     DAY,
@@ -118,6 +121,56 @@ def test_dead_letters_are_paged_deleted_and_filtered(desk: Desk) -> None:
     assert (first.count, first.before is None) == (5, False)
     assert desk.broker.delete_dead(1, Filter(), limit=5).count == 2
     assert desk.broker.delete_dead(2, Filter()).count == 0
+
+
+@pytest.mark.promise("P-96", "P-97")
+@pytest.mark.parametrize("what", ["delete", "retry"])
+def test_where_few_dead_letters_are_meant_a_call_still_looks_at_a_few_pages_only(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """Nobody else can write meanwhile. It says how far it has looked, not what it has found last."""
+    monkeypatch.setattr(bulk, "PAGE", 2)
+    dead(desk, "http://old/")
+    dead(desk, *["http://other/"] * (5 * bulk.PAGES))
+    dead(desk, "http://new/")
+    letters = desk.history.dead_letters(1, Filter(), None, 100).items
+    keys = [(view.dead.time, view.dead.message) for view in letters]
+
+    def piece(before: tuple[int, bytes]) -> tuple[int, tuple[int, bytes] | None]:
+        if what == "delete":
+            deleted = desk.broker.delete_dead(1, Filter(hosts=("new", "old")), before=before)
+            return deleted.count, deleted.before
+        redriven = desk.broker.redrive(1, Filter(hosts=("new", "old")), Overrides(), NOW, before=before)
+        return len(redriven.messages), redriven.before
+
+    looked_at = 2 * bulk.PAGES
+    first = piece(NEWEST_LETTER)
+    assert first == (1, keys[looked_at - 1])
+    second = piece(keys[looked_at - 1])
+    assert second == (0, keys[2 * looked_at - 1])
+    assert piece(keys[2 * looked_at - 1]) == (1, None)
+    assert len(desk.history.dead_letters(1, Filter(), None, 100).items) == 5 * bulk.PAGES
+
+
+@pytest.mark.promise("P-96")
+def test_dead_letters_are_named_by_their_messages_without_looking_for_them(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever asks for one message gets it, or nothing, in one answer, however many there are; and only his own."""
+    monkeypatch.setattr(bulk, "PAGE", 2)
+    (old,) = desk.publish(item(retry=RetryPolicy(retries=0)))
+    (theirs,) = desk.publish(item(tenant=2, retry=RetryPolicy(retries=0)))
+    desk.settle(desk.claim(), DOWN)
+    (waiting,) = desk.publish(item(delay_ms=HOUR))
+    dead(desk, *["http://other/"] * (3 * bulk.PAGES))
+    named = Filter(message_ids=(old.id, theirs.id, waiting.id, old.id))
+
+    page = desk.history.dead_letters(1, named, None, 100)
+
+    assert ([view.message.id for view in page.items], page.cursor) == ([old.id], None)
+    assert desk.broker.delete_dead(1, replace(named, statuses=(404,))) == Deleted(0)
+    assert desk.broker.delete_dead(1, named) == Deleted(1)
+    assert desk.broker.delete_dead(1, named) == Deleted(0)
 
 
 @pytest.mark.promise("P-98")

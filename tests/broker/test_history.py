@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import pytest
 from tests.broker.conftest import NOW, Desk, item
 
+from lateron.broker import bulk
 from lateron.broker import history as room
 from lateron.broker.views import EventView, Limits, Page, Waiting
 from lateron.core.values import (
@@ -27,16 +29,23 @@ from lateron.store.sqlite import open_memory
 
 OK, DOWN = Outcome(status=200), Outcome(status=503, body=b"busy")
 
+T = TypeVar("T")
 
-def all_pages(read: Callable[[str | None], Page[EventView]]) -> list[Event]:
+
+def all_items(read: Callable[[str | None], Page[T]]) -> list[T]:
     """Follow the cursors to the end."""
-    found, cursor = list[Event](), None
+    found, cursor = list[T](), None
     while True:
         page = read(cursor)
-        found += [view.event for view in page.items]
+        found += page.items
         if page.cursor is None:
             return found
         cursor = page.cursor
+
+
+def all_pages(read: Callable[[str | None], Page[EventView]]) -> list[Event]:
+    """Return all events."""
+    return [view.event for view in all_items(read)]
 
 
 @pytest.mark.promise("P-98")
@@ -124,6 +133,30 @@ def test_a_rare_match_costs_pages_and_not_one_long_read(desk: Desk, monkeypatch:
 
     assert (first.items, first.cursor is None) == ((), False)
     assert [event.kind for event in found] == [EventKind.CREATED]
+
+
+@pytest.mark.promise("P-98")
+def test_a_rare_message_or_dead_letter_costs_several_pages_not_one_long_read(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reader is not held up by a filter that means little: such a page is empty, and says where to go on."""
+    for name, value in {"SCANNED": 8, "PAGE": 4}.items():
+        monkeypatch.setattr(room, name, value)
+    monkeypatch.setattr(bulk, "PAGE", 4)
+    never = RetryPolicy(retries=0)
+    desk.publish(item("http://rare/", retry=never), *[item(retry=never)] * 30)
+    desk.settle(desk.claim(), DOWN)
+    desk.publish(item("http://rare/", delay_ms=HOUR), *[item(delay_ms=HOUR)] * 30)
+    rare = Filter(hosts=("rare",))
+
+    letters = desk.history.dead_letters(1, rare, None, 5)
+    open_ones = desk.history.pending(1, rare, None, 5, NOW)
+
+    assert (letters.items, letters.cursor is None) == ((), False)
+    assert (open_ones.items, open_ones.cursor is None) == ((), False)
+    assert len(all_items(lambda cursor: desk.history.dead_letters(1, rare, cursor, 5))) == 1
+    assert len(all_items(lambda cursor: desk.history.pending(1, rare, cursor, 5, NOW))) == 1
+    assert len(all_items(lambda cursor: desk.history.pending(1, Filter(), cursor, 5, NOW))) == 31
 
 
 def test_a_page_ends_early_when_it_would_be_large(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,8 +10,9 @@ from tests.support.poll import until
 from tests.support.receiver import Answer, Endpoint
 from tests.support.server import Server
 
-from lateron.cli import exits
+from lateron.cli import dlq, exits
 from lateron.cli.exits import Failed
+from lateron.cli.remote import Remote
 from lateron.cli.selecting import moment
 from lateron.core.values import DAY, HOUR
 from lateron.runtime import SystemClock
@@ -226,3 +227,24 @@ def test_moments_that_are_none_are_refused_by_their_flag(text: str) -> None:
     """With what was expected."""
     with pytest.raises(Failed, match=r"--until: expected .*; got"):
         moment("--until", text)
+
+
+@pytest.mark.parametrize("method", ["DELETE", "POST"])
+def test_a_limit_counts_what_was_done_and_not_what_might_have_been(
+    monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    """The server may stop looking before it has changed as many as it was asked to, and says where to go on."""
+    asked, done = list[dict[str, object]](), [2, 0, 1, 5]
+
+    def call(_: Remote, __: str, ___: str, query: list[tuple[str, object]], **____: object) -> dict[str, object]:
+        asked.append(dict(query))
+        changed = min(done[len(asked) - 1], int(str(asked[-1]["count"])))
+        what: dict[str, object] = {"deleted": changed} if method == "DELETE" else {"responses": ["new"] * changed}
+        return what | {"cursor": f"c{len(asked)}"}
+
+    monkeypatch.setattr(Remote, "call", call)
+
+    counts = [count for _, count in dlq._batches(Remote(), method, "/v2/dlq", [("label", "a")], 6)]
+
+    assert counts == [2, 0, 1, 3]
+    assert [(query["count"], query.get("cursor")) for query in asked] == [(6, None), (4, "c1"), (4, "c2"), (3, "c3")]

@@ -31,6 +31,7 @@ DEAD_LETTERS_MAX: Final = 100  # Default and maximum of a page.
 BULK_MAX: Final = 1000  # Dead letters that one call retries or deletes.
 
 LetterId = tuple[Millis, MessageId]
+LetterKey = tuple[Millis, bytes]  # Where to go on.
 
 
 async def events(ports: Ports, call: Call) -> Answer:
@@ -75,9 +76,13 @@ async def delete_many_dead(ports: Ports, call: Call) -> Answer:
     chosen, _, dry = await _selected(call)
     if dry:
         return await _would_touch(ports, call.who.tenant, chosen, intact=False)
-    work = partial(_delete, call.who.tenant, chosen.filter, _limit(chosen), _before(chosen.cursor))
-    deleted = await ports.writer.run(work)
-    return json_answer(_with_cursor({"deleted": deleted.count}, deleted.before))
+    before: LetterKey | None = _before(chosen.cursor)
+    while True:
+        work = partial(_delete, call.who.tenant, chosen.filter, _limit(chosen), before)
+        deleted = await ports.writer.run(work)
+        before = deleted.before
+        if deleted.count or before is None:  # Else it has looked in vain, and others have had their turn.
+            return json_answer(_with_cursor({"deleted": deleted.count}, before))
 
 
 async def retry_dead(ports: Ports, call: Call) -> Answer:
@@ -96,10 +101,14 @@ async def retry_many_dead(ports: Ports, call: Call) -> Answer:
     overrides = _overrides(ports, call, options)
     if dry:
         return await _would_touch(ports, call.who.tenant, chosen, intact=True)
-    work = partial(_redrive, call.who.tenant, chosen.filter, overrides, _limit(chosen), _before(chosen.cursor))
-    redriven = await ports.writer.run(work)
-    responses = [publish_answer(message) for message in redriven.messages]
-    return json_answer(_with_cursor({"responses": responses}, redriven.before))
+    before: LetterKey | None = _before(chosen.cursor)
+    while True:
+        work = partial(_redrive, call.who.tenant, chosen.filter, overrides, _limit(chosen), before)
+        redriven = await ports.writer.run(work)
+        before = redriven.before
+        if redriven.messages or before is None:  # As in the deletion.
+            responses = [publish_answer(message) for message in redriven.messages]
+            return json_answer(_with_cursor({"responses": responses}, before))
 
 
 async def _events(ports: Ports, call: Call, name: str) -> bytes:
@@ -138,7 +147,7 @@ def _dead(tenant: Tenant, letter: LetterId, history: History) -> bytes:
 
 
 def _delete(
-    tenant: Tenant, selection: Filter, limit: int, before: LetterId | None, broker: Broker, _now: Millis
+    tenant: Tenant, selection: Filter, limit: int, before: LetterKey | None, broker: Broker, _now: Millis
 ) -> Deleted:
     if before is None:
         return broker.delete_dead(tenant, selection, limit)
@@ -150,7 +159,7 @@ def _redrive(
     selection: Filter,
     overrides: Overrides,
     limit: int,
-    before: LetterId | None,
+    before: LetterKey | None,
     broker: Broker,
     now: Millis,
 ) -> Redriven:

@@ -305,7 +305,7 @@ def _dead_letter_paths() -> Json:
                 tag,
                 "listDeadLetters",
                 "List dead letters",
-                "Newest first, at most 100 on a page.",
+                "Newest first, at most 100 on a page; where few match it may hold fewer, or none, and have a cursor.",
                 _filters(_OF_DEAD_LETTERS),
                 {200: ("A page; the last has no cursor.", _page("messages", "DeadLetter"), {"messages": []})},
                 (400, 401, 429, 501),
@@ -314,7 +314,13 @@ def _dead_letter_paths() -> Json:
                 "deleteDeadLetters",
                 "Delete dead letters",
                 "Selected by a body or by the query; without either, the newest up to the count (100).",
-                {200: ("How many.", {"anyOf": [deleted, _ref("DryRun")]}, {"deleted": 1})},
+                {
+                    200: (
+                        "How many; with a cursor there may be more.",
+                        {"anyOf": [deleted, _ref("DryRun")]},
+                        {"deleted": 1},
+                    )
+                },
             ),
         },
         "/v2/dlq/{dlqId}": _one_dead_letter(one, deleted),
@@ -325,7 +331,7 @@ def _dead_letter_paths() -> Json:
                 f"Selected by a body or by the query. Of each: {anew}",
                 {
                     200: (
-                        "The new messages.",
+                        "The new messages; with a cursor there may be more.",
                         {"anyOf": [responses, _ref("DryRun")]},
                         {"responses": [{"messageId": _ID}]},
                     )

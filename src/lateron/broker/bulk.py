@@ -1,14 +1,13 @@
 """What is done to many messages at once: cancel, retry and delete dead letters, retention.
 
-Each call is one transaction over at most ``PAGE`` candidates and returns where to go on, so that a
-million messages never hold the store. The caller repeats it until there is nothing left; a crash between
-two calls leaves whole items done and the rest untouched.
+Each call is one transaction over a few pages of candidates at most and returns where to go on, so that a million
+messages never hold the store, however few of them are meant. The caller repeats it until there is nothing left; a crash
+between two calls leaves whole items done and the rest untouched.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import count
 from typing import Final
 
 from msgspec import Struct
@@ -38,6 +37,7 @@ LAST_TIME: Millis = 1 << 62
 FIRST_LANE = -1  # Below every number of a lane.
 LANES = 5000  # Looked at in one piece of a sweep: a millisecond, also where a million keys are idle.
 NEWEST = LAST  # Where cancelling begins.
+PAGES: Final = 5  # Of dead letters that one call looks at; some ten milliseconds, in which nobody else can write.
 
 
 class Cancelled(Struct, frozen=True):
@@ -48,14 +48,14 @@ class Cancelled(Struct, frozen=True):
 
 
 class Redriven(Struct, frozen=True):
-    """The new messages of one piece of a retry of dead letters; ``before`` is where to go on."""
+    """The new messages of one piece of a retry of dead letters, perhaps none; ``before`` is where to go on."""
 
     messages: tuple[MessageId, ...]
     before: tuple[Millis, bytes] | None = None
 
 
 class Deleted(Struct, frozen=True):
-    """What one piece of a deletion of dead letters did; ``before`` is where to go on."""
+    """What one piece of a deletion of dead letters did, perhaps nothing; ``before`` is where to go on."""
 
     count: int
     before: tuple[Millis, bytes] | None = None
@@ -233,9 +233,11 @@ def matching_messages(tx: Verbs, page: Sequence[Message], selection: Filter) -> 
 
 
 def choose_dead_letters(
-    tx: Verbs, tenant: Tenant, selection: Filter, before: tuple[Millis, bytes], limit: int
+    tx: Verbs, tenant: Tenant, selection: Filter, before: tuple[Millis, bytes], limit: int, pages: int = PAGES
 ) -> tuple[list[DeadLetter], tuple[Millis, bytes] | None]:
     """Read dead letters that match, newest first.
+
+    Where few match a call ends before it has found as many as it may, perhaps none.
 
     Args:
         tx: Where to read.
@@ -243,12 +245,14 @@ def choose_dead_letters(
         selection: Which.
         before: Where the last page ended.
         limit: At most so many.
+        pages: So many pages are looked at, at most.
 
     Returns:
-        The letters, and where to go on; None if no more can match.
+        The letters, and where to go on: behind the last that was looked at. None if no more can match.
     """
-    if selection.dlq_ids:
-        named = [tx.dead_letter(tenant, time, message) for time, message in dict.fromkeys(selection.dlq_ids)]
+    ids = _named(tx, selection)
+    if ids is not None:
+        named = [tx.dead_letter(tenant, time, message) for time, message in dict.fromkeys(ids)]
         found = [letter for letter in named if letter is not None and (letter.time, letter.message) < before]
         found.sort(key=lambda letter: (letter.time, letter.message), reverse=True)
         chosen = matching_letters(tx, found, selection)
@@ -258,7 +262,7 @@ def choose_dead_letters(
     if selection.to_time is not None:
         before = min(before, (selection.to_time, LAST))
     chosen = []
-    for _ in count():
+    for _ in range(pages):
         page = tx.dead_letters_before(tenant, before, selection.from_time or 0, PAGE)
         for letter in matching_letters(tx, page, selection):
             if len(chosen) == limit:
@@ -267,4 +271,12 @@ def choose_dead_letters(
         if len(page) < PAGE:
             return chosen, None
         before = (page[-1].time, page[-1].message)
-    raise AssertionError("unreachable")
+    return chosen, before
+
+
+def _named(tx: Verbs, selection: Filter) -> Sequence[tuple[Millis, MessageId]] | None:
+    """Return the dead letters that a filter names, by themselves or by their messages; None: it names none."""
+    if selection.dlq_ids or not selection.message_ids:
+        return selection.dlq_ids or None
+    messages = tx.read_messages(list(dict.fromkeys(selection.message_ids))).values()
+    return [(m.ended, m.id) for m in messages if m.state is State.FAILED and m.ended is not None]

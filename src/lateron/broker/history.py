@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from lateron.broker.audit import AuditHistory
 from lateron.broker.bulk import LAST_TIME, choose_dead_letters
+from lateron.broker.choosing import meant
 from lateron.broker.gates import Gates
 from lateron.broker.groups import GroupHistory
 from lateron.broker.job_views import JobHistory
@@ -53,7 +54,7 @@ from lateron.store.users import UserRow
 
 PAGE_BYTES = 8 << 20  # Of bodies on one page.
 LISTED_BODY = 64 << 10  # A larger body is left out of lists, so it does not count.
-SCANNED = 20_000  # Rows looked at for one page; a rare match costs several pages, not one long read.
+SCANNED = 20_000  # Rows looked at for one page, which may be empty: a rare match costs several, not one long read.
 
 T = TypeVar("T")
 
@@ -122,28 +123,17 @@ class History(GroupHistory, JobHistory, Rehearsal, AuditHistory):
     ) -> Page[MessageView]:
         """List messages that do not rest, newest first."""
         before = LAST if cursor is None else _decoded(cursor, _MESSAGE_KEY)
-        chosen: list[tuple[Message, StoredRequest]] = []
         with self._store.transaction() as tx:
-            following: bytes | None = None
-            if selection.message_ids:
-                named = tx.read_messages(list(dict.fromkeys(selection.message_ids)))
-                open_ones = [m for m in named.values() if m.tenant == tenant and m.state < AT_REST and m.id < before]
-                pages = iter([sorted(open_ones, key=lambda m: m.id, reverse=True)])
-            else:
-                pages = _pages_of_open(tx, tenant, before)
-            for message, stored in _matching(tx, pages, selection):
-                if len(chosen) == count:
-                    following = chosen[-1][0].id
-                    break
-                chosen.append((message, stored))
+            chosen, following = _choose_open(tx, tenant, selection, before, count)
+            requests = tx.load_requests([message.id for message in chosen])
             gates = Gates(tx, tenant, self._limits, now)
-            gates.hold(message.lane for message, _ in chosen)
-            lines = Lines(tx)
-            views = tuple(
-                MessageView(message, stored.request, lines.waiting(message) or gates.waiting(message, stored.request))
-                for message, stored in chosen
-            )
-        return Page(views, None if following is None else _encoded(following))
+            gates.hold(message.lane for message in chosen)
+            lines, views = Lines(tx), list[MessageView]()
+            for message in chosen:
+                request = requests[message.id].request
+                waiting = lines.waiting(message) or gates.waiting(message, request)
+                views.append(MessageView(message, request, waiting))
+        return Page(tuple(views), None if following is None else _encoded(following))
 
     def events(
         self, tenant: Tenant, selection: Filter, cursor: str | None, count: int, *, newest_first: bool = True
@@ -170,7 +160,7 @@ class History(GroupHistory, JobHistory, Rehearsal, AuditHistory):
         """List dead letters, newest first."""
         before = (LAST_TIME, LAST) if cursor is None else _decoded(cursor, _LETTER_KEY)
         with self._store.transaction() as tx:
-            letters, following = choose_dead_letters(tx, tenant, selection, before, count)
+            letters, following = choose_dead_letters(tx, tenant, selection, before, count, SCANNED // PAGE)
             views, size = list[DeadView](), 0
             for letter in letters:
                 if size > PAGE_BYTES:
@@ -396,22 +386,26 @@ def _events_of(tx: Verbs, tenant: Tenant, message: Message) -> list[Event]:
     return sorted(found, key=lambda event: (event.attempt, event.kind))
 
 
-def _pages_of_open(tx: Verbs, tenant: Tenant, before: bytes) -> Iterator[list[Message]]:
-    while True:
+def _choose_open(
+    tx: Verbs, tenant: Tenant, selection: Filter, before: bytes, count: int
+) -> tuple[list[Message], bytes | None]:
+    """Read messages that do not rest and match, newest first; say where to go on if there may be more."""
+    if selection.message_ids:
+        named = tx.read_messages(list(dict.fromkeys(selection.message_ids)))
+        open_ones = [m for m in named.values() if m.tenant == tenant and m.state < AT_REST and m.id < before]
+        found, _ = meant(tx, sorted(open_ones, key=lambda m: m.id, reverse=True), selection)
+        return found[:count], found[count - 1].id if len(found) > count else None
+    chosen = list[Message]()
+    for _ in range(SCANNED // PAGE):
         page = tx.open_before(tenant, before, PAGE)
-        yield page
+        for message in meant(tx, page, selection)[0]:
+            if len(chosen) == count:
+                return chosen, chosen[-1].id
+            chosen.append(message)
         if len(page) < PAGE:
-            return
+            return chosen, None
         before = page[-1].id
-
-
-def _matching(tx: Verbs, pages: Iterator[list[Message]], selection: Filter) -> Iterator[tuple[Message, StoredRequest]]:
-    for page in pages:
-        requests = tx.load_requests([message.id for message in page])
-        for message in page:
-            stored = requests[message.id]
-            if matches(selection, message, stored.request):
-                yield message, stored
+    return chosen, before
 
 
 def _dead_view(tx: Verbs, letter: DeadLetter) -> DeadView:

@@ -76,8 +76,8 @@ def retry(
     if not named and not agreed(remote, "dead letter", "retry", _found(remote, query, limit), bulk, ("dlqId", "url")):
         return DONE
     done = 0
-    for answer in _batches(remote, "POST", "/v2/dlq/retry", chosen, limit, headers):
-        done += len(answer["responses"])
+    for answer, count in _batches(remote, "POST", "/v2/dlq/retry", chosen, limit, headers):
+        done += count
         remote.done(answer, "\n".join(one["messageId"] for one in answer["responses"]))
     return _ended(named, done)
 
@@ -101,8 +101,8 @@ def delete(remote: Remote, filters: DeadFilters, bulk: Bulk, ids: IdsArgument = 
     if not named and not agreed(remote, "dead letter", "delete", _found(remote, query, limit), bulk, ("dlqId", "url")):
         return DONE
     done = 0
-    for answer in _batches(remote, "DELETE", "/v2/dlq", chosen, limit):
-        done += answer["deleted"]
+    for answer, count in _batches(remote, "DELETE", "/v2/dlq", chosen, limit):
+        done += count
         remote.done(answer, None)
     if not remote.as_json:
         remote.done(None, f"deleted {done}")
@@ -176,16 +176,20 @@ def _found(remote: Remote, query: Query, limit: int | None) -> Iterator[Any]:
 
 def _batches(
     remote: Remote, method: str, where: str, query: Query, limit: int | None, headers: Mapping[str, str] | None = None
-) -> Iterator[Any]:
-    """Yield the answers of as many calls as it takes; what becomes a dead letter meanwhile is not touched."""
+) -> Iterator[tuple[Any, int]]:
+    """Yield the answers of as many calls as it takes, each with how many dead letters it has changed.
+
+    What becomes a dead letter meanwhile is not touched. A call may end before it has changed as many as it may.
+    """
     cursor: str | None = None
     left = limit
     while left is None or left > 0:
         count = BATCH if left is None else min(left, BATCH)
         here: Query = [*query, ("count", count), *([("cursor", cursor)] if cursor else [])]
-        answer = remote.call(method, where, here, headers=headers)
-        yield answer
+        answer = remote.call(method, where, here, headers=headers, patient=True)
+        done = len(answer["responses"]) if "responses" in answer else int(answer["deleted"])
+        yield answer, done
         cursor = answer.get("cursor")
         if not cursor:
             return
-        left = None if left is None else left - count
+        left = None if left is None else left - done

@@ -97,6 +97,13 @@ export async function signOut() {
   session.value = null;
 }
 
+/** Read a page of a list; one on which nothing fits says where to read on, and so it is. */
+export async function page(path, field, query) {
+  let found = await get(path, query);
+  while (found.cursor && !found[field].length) found = await get(path, { ...query, cursor: found.cursor });
+  return found;
+}
+
 /** Walk the pages of a list until it ends, or `most` items are there. */
 export async function all(path, field, query, most = 1_000) {
   const found = [];

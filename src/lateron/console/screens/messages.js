@@ -1,6 +1,6 @@
 // Messages: the log as it grows, one row a message or one a line, and what waits.
 
-import { all, BASE, get, search } from "../api.js";
+import { all, BASE, page, search } from "../api.js";
 import { BulkBar, JobDialog } from "../bulk.js";
 import { openErase } from "../erase.js";
 import { FilterBox, messagesOf, understand, withField } from "../filter.js";
@@ -81,13 +81,13 @@ export default function Messages({ query }) {
   const [older, setOlder] = useState([]);
   const meant = understand(text, list, Math.floor(Date.now() / 60_000) * 60_000);
   const asked = JSON.stringify([list, meant.query]);
-  const loaded = useLoaded(() => get(`v2/${list}`, { ...meant.query, count: PAGE }), [asked], { topics: ["messages"] });
+  const loaded = useLoaded(() => page(`v2/${list}`, list, { ...meant.query, count: PAGE }), [asked], { topics: ["messages"] });
   useEffect(() => setOlder([]), [asked]);
   useStream((kind) => kind === "message" && !held.value && list === "events" && soon(loaded.refresh));
   const more = async () => {
     const cursor = older.at(-1)?.cursor ?? loaded.data.cursor;
-    const page = await get(`v2/${list}`, { ...meant.query, count: PAGE, cursor });
-    setOlder([...older, { rows: page[list], cursor: page.cursor }]);
+    const next = await page(`v2/${list}`, list, { ...meant.query, count: PAGE, cursor });
+    setOlder([...older, { rows: next[list], cursor: next.cursor }]);
   };
   const lines = [...(loaded.data?.[list] ?? []), ...older.flatMap(({ rows }) => rows)];
   const rows = (view === "latest" ? latest(lines) : lines).filter(meant.rest ?? (() => true));

@@ -1,6 +1,6 @@
 // Queues: how deep, who is at the head, how many at once, and the pause.
 
-import { get, part, post, remove } from "../api.js";
+import { all, get, part, post, remove } from "../api.js";
 import { JobDialog } from "../bulk.js";
 import { messagesOf } from "../filter.js";
 import { count } from "../format.js";
@@ -17,8 +17,8 @@ async function loadQueues() {
 
 /** The message at the head: the first in line, or the one under way. */
 async function headOf(name) {
-  const { messages } = await get("v2/messages", { queueName: name, count: 100 });
-  return messages.find(({ placeInLine }) => placeInLine === 1) ?? messages.at(-1) ?? null;
+  const { items } = await all("v2/messages", "messages", { queueName: name, count: 100 }, 100);
+  return items.find(({ placeInLine }) => placeInLine === 1) ?? items.at(-1) ?? null;
 }
 
 const columns = (refresh) => [
