@@ -33,7 +33,7 @@ from lateron.core import flow
 from lateron.core import message as life
 from lateron.core.apart import Apart
 from lateron.core.board import Boards
-from lateron.core.flow import Lane, lane_of
+from lateron.core.flow import lane_of
 from lateron.core.queue import Queue, QueueName, queue_of
 from lateron.core.reach import Check, anywhere
 from lateron.core.recurring import NewSchedule, Schedule
@@ -533,7 +533,7 @@ class MessageBroker:
             ledger.hold_known((only,))
         if self._guilty:
             self._guilty = ledger.rest_all(self._guilty)
-        lanes = self._due_lanes(ledger, tenants, room)
+        lanes = flow.by_turns(ledger.due(), tenants, room)
         granted = flow.fair_shares([(lane.tenant, ledger.room(lane)) for lane in lanes], room, free)
         # One head more than may start says when to look again.
         heads = tx.take([(lane.id, n + 1) for lane, n in zip(lanes, granted, strict=True)]) if lanes else []
@@ -560,13 +560,6 @@ class MessageBroker:
         served = {message.tenant for message in started}
         self._tenants = tuple(sorted(self._tenants, key=lambda tenant: tenant in served))
         return tx.claimed(started)
-
-    def _due_lanes(self, ledger: Ledger, tenants: Sequence[Tenant], limit: int) -> list[Lane]:
-        """Return the lanes in hand that are due, tenants in turn, each tenant's longest due first."""
-        in_hand = sorted(ledger.due(), key=lambda lane: (lane.next_due or 0, lane.id))
-        queues = [[lane for lane in in_hand if lane.tenant == tenant] for tenant in tenants]
-        turns = max((len(queue) for queue in queues), default=0)
-        return [queue[i] for i in range(turns) for queue in queues if i < len(queue)][:limit]
 
     def _next_due(self, tx: Verbs) -> Millis | None:
         return min((due for due in map(tx.next_due, self._tenants) if due is not None), default=None)

@@ -29,7 +29,7 @@ memory, and writes it once.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from hashlib import blake2b
 from typing import Final
@@ -261,6 +261,14 @@ def shares(rooms: list[int], capacity: int) -> list[int]:
             capacity -= more
         open_lanes = [i for i in open_lanes if granted[i] < rooms[i]]
     return granted
+
+
+def by_turns(due: Iterable[Lane], tenants: Sequence[Tenant], limit: int) -> list[Lane]:
+    """Return the first ``limit`` of these lanes, tenants in turn, each tenant's longest due first."""
+    ordered = sorted(due, key=lambda lane: (lane.next_due or 0, lane.id))
+    queues = [[lane for lane in ordered if lane.tenant == tenant] for tenant in tenants]
+    turns = max((len(queue) for queue in queues), default=0)
+    return [queue[i] for i in range(turns) for queue in queues if i < len(queue)][:limit]
 
 
 def fair_shares(rooms: list[tuple[Tenant, int]], capacity: int, free: Mapping[Tenant, int]) -> list[int]:
