@@ -11,6 +11,7 @@ from tests.cli.conftest import Shell
 from tests.support.server import Server
 
 from lateron.cli import exits
+from lateron.cli.declaring import read_file
 
 FILE = """
 [groups.pair]
@@ -115,7 +116,181 @@ def test_file_that_says_what_cannot_be_changes_nothing(tmp_path: Path, shell: Sh
         assert said in shell.refused("apply", "-f", str(file), *there, code=exits.USAGE)
     assert shell.items("queues", "list", *there) == []
 
-    text = '[queues.good]\n[schedules.bad]\ncron = "never"\ndestination = "https://example.com"\n'
-    applied(shell, file, text, *there, code=exits.PARTLY)
-    assert "schedule bad: the server answered 400" in shell.err
-    assert [one["name"] for one in shell.items("queues", "list", *there)] == ["good"]
+
+SCHEDULE = '[schedules.s]\ncron = "@daily"\ndestination = "https://example.com"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("queues = 5", "expected tables groups, queues, pins, schedules; got queues"),
+        ("[queues]\nq = 5", "queues.q: expected a table, got 5"),
+        ("[groups.g]", "groups.g: expected endpoints"),
+        ("[groups.g]\nendpoints = 5", "groups.g: endpoints: expected a list of URLs, or of tables with a url"),
+        ("[groups.g]\nendpoints = []", "perhaps a name, got []"),
+        ('[groups.g]\nendpoints = ["ftp://a"]', "groups.g: destination 'ftp://a': it must begin with http"),
+        ('[groups.g]\nendpoints = ["https://a.example"]\nheaders = 5', "groups.g: headers: expected a table of texts"),
+        (
+            '[groups.g]\nendpoints = ["https://a.example"]\nheaders = { Upstash-Retries = "x" }',
+            "groups.g: headers: Upstash-Retries: expected a whole number, got 'x'",
+        ),
+        ('[queues.q]\npaused = "x"', "queues.q: paused: expected true or false, got 'x'"),
+        ("[queues.q]\nparallelism = 0", "queues.q: parallelism: expected a whole number from 1 to 10000, got 0"),
+        ('[queues."a b"]', "queues.a b: name: expected 1 to 256 letters"),
+        ("[pins.p]", "pins.p: expected a parallelism, a rate, or isPaused = true"),
+        ("[pins.p]\nparallelism = 1\nperiod = 5", "pins.p: expected a rate beside period"),
+        ('[pins.p]\nrate = 1\nperiod = "8d"', "pins.p: period: expected whole seconds from 1 to 604800"),
+        (SCHEDULE.replace('"@daily"', "5"), "schedules.s: cron: expected text, got 5"),
+        (SCHEDULE.replace("@daily", "0 4 * *"), "or 6 with seconds first; there are 4), got '0 4 * *'"),
+        (SCHEDULE.replace("https://example.com", "a b"), "schedules.s: destination: expected a URL or the name"),
+        (SCHEDULE.replace(".s]", '." s"]'), "name: expected a name without blanks around it"),
+        (SCHEDULE + "callback = 5", "schedules.s: callback: expected text that is not empty, got 5"),
+        (SCHEDULE + 'callback = "x"', "schedules.s: callback: expected a URL to call"),
+        (SCHEDULE + 'header = "x"', "schedules.s: header: expected a table of texts, or of lists of texts, got 'x'"),
+        (SCHEDULE + "header = { a = 1 }", 'got {"a": 1}'),
+        (SCHEDULE + 'header = { a = "x\\ny" }', "schedules.s: header.a: expected no control characters"),
+        (SCHEDULE + "labels = [1]", "schedules.s: labels: expected text or a list of texts, got [1]"),
+        (SCHEDULE + 'isPaused = "yes"', "schedules.s: isPaused: expected true or false, got 'yes'"),
+        (SCHEDULE + "body = 5", "schedules.s: body: expected text, got 5"),
+        (SCHEDULE + "delay = -1", "schedules.s: delay: expected seconds, or a duration such as '5m', got -1"),
+        (SCHEDULE + "timeout = 0", "schedules.s: timeout: expected a duration above zero, got 0"),
+        (SCHEDULE + "retries = true", "schedules.s: retries: expected a whole number from 0, got true"),
+        (SCHEDULE + "rate = 5", "schedules.s: expected a flowControlKey beside rate"),
+        (SCHEDULE + 'start = "tomorrow"', "milliseconds since 1970, got 'tomorrow'"),
+        (SCHEDULE + "start = 2026-12-01", "with its offset such as 2027-01-01T00:00:00Z, or milliseconds since 1970"),
+        (SCHEDULE + "start = 2026-12-01T00:00:00", "(its offset is missing), got 2026-12-01T00:00:00"),
+        (SCHEDULE + "end = 1999999999", "(that is long past; is it in seconds?), got 1999999999"),
+        (
+            SCHEDULE + "start = 2100-01-02T00:00:00Z\nend = 2100-01-01T00:00:00Z",
+            "schedules.s: end: expected a time in the future and later than start, got 2100-01-01T00:00:00+00:00",
+        ),
+    ],
+)
+def test_value_that_cannot_be_is_named_before_any_server_is_asked(
+    tmp_path: Path, shell: Shell, text: str, said: str
+) -> None:
+    """With its table, its field and what was expected; there is no server, so nothing can have been changed."""
+    file = tmp_path / "estate.toml"
+    file.write_text(f"[queues.good]\n{text}" if text.startswith("[") else text, "utf-8")
+
+    for how in ((), ("--dry-run",)):
+        line = shell.refused("apply", "-f", str(file), *how, "--url", "http://127.0.0.1:1", code=exits.USAGE)
+        assert said in line
+
+
+SPELLINGS = """
+[groups.g]
+endpoints = ["https://example.com/a", "https://example.com/a", { url = "https://example.com/b", name = "b" }]
+headers = { upstash-retries = "5", Upstash-Forward-x = ["1", "2"] }
+
+[pins.p]
+parallelism = 1
+rate = 2
+period = "1m"
+
+[pins.halted]
+isPaused = true
+
+[schedules.s]
+cron = " @daily "
+destination = "https://example.com/ü"
+method = "get"
+labels = "a"
+delay = "5m"
+timeout = "1500ms"
+jitter = 0
+missed = "LATEST"
+overlap = "SKIP"
+header = { x-kind = " night ", User-Agent = "mine", x-two = ["1", "2"] }
+body = ""
+start = 2100-01-01T00:00:00.500+01:00
+end = "2100-06-01T00:00:00Z"
+mostRuns = 3
+flowControlKey = "k"
+parallelism = 2
+period = 5
+
+[schedules.t]
+cron = "@daily"
+destination = "g"
+labels = ["b", "a,b"]
+end = 4102444800000
+"""
+
+
+def test_other_ways_to_say_a_value_are_the_same_value(tmp_path: Path, shell: Shell, there: tuple[str, ...]) -> None:
+    """A schedule that is replaced counts its runs anew, so a second run with the same file must find it as it is."""
+    file = tmp_path / "estate.toml"
+    assert len(applied(shell, file, SPELLINGS, *there)) == 5
+
+    assert applied(shell, file, SPELLINGS, *there) == []
+
+    made = shell.json("schedules", "get", "s", *there)
+    assert (made["method"], made["labels"], made["delay"], made["timeout"]) == ("GET", ["a"], 300, 1.5)
+    assert (made["start"], made["end"]) == (4102441200500, 4115491200000)
+    assert (made["parallelism"], made["period"]) == (2, 5)
+    assert [one["url"] for one in shell.json("groups", "get", "g", *there)["endpoints"]] == [
+        "https://example.com/a",
+        "https://example.com/b",
+    ]
+
+
+def test_schedule_that_is_only_paused_or_resumed_is_not_made_anew(
+    tmp_path: Path, shell: Shell, there: tuple[str, ...]
+) -> None:
+    """Its runs count on."""
+    file = tmp_path / "estate.toml"
+    applied(shell, file, SCHEDULE, *there)
+    made = shell.json("schedules", "get", "s", *there)
+
+    for paused in ("true", "false"):
+        assert applied(shell, file, f"{SCHEDULE}isPaused = {paused}", *there) == ["change schedule s isPaused"]
+        found = shell.json("schedules", "get", "s", *there)
+        assert (found["isPaused"], found["createdAt"]) == (paused == "true", made["createdAt"])
+
+
+def test_end_that_has_passed_is_refused_only_where_a_schedule_must_be_made(
+    tmp_path: Path, shell: Shell, there: tuple[str, ...]
+) -> None:
+    """What has ended as its file says is right as it is."""
+    file = tmp_path / "estate.toml"
+    file.write_text(f"[queues.q]\n{SCHEDULE}end = 2020-01-01T00:00:00Z", "utf-8")
+
+    line = shell.refused("apply", "-f", str(file), *there, code=exits.USAGE)
+
+    assert "schedules.s: end: expected a time in the future and later than start, got 2020-01-01T00:00:00+00:00" in line
+    assert shell.items("queues", "list", *there) == []
+    assert read_file(str(file))["schedule", "s"].thing.content["end"] == 1577836800000
+
+
+def test_hidden_value_is_compared_by_its_hash(tmp_path: Path, shell: Shell, there: tuple[str, ...]) -> None:
+    """A group can hide what its schedules send."""
+    hiding = """
+        [groups.g]
+        endpoints = ["https://example.com"]
+        headers = { Upstash-Redact-Fields = "body,header" }
+        [schedules.s]
+        cron = "@daily"
+        destination = "g"
+        body = "grüße"
+        header = { X-A = "b" }
+    """
+    file = tmp_path / "estate.toml"
+    applied(shell, file, hiding, *there)
+
+    assert shell.json("schedules", "get", "s", *there)["body"].startswith("REDACTED:")
+    assert applied(shell, file, hiding, *there) == []
+    assert applied(shell, file, hiding.replace("grüße", "bye"), *there) == ["change schedule s body"]
+
+
+def test_what_only_the_server_knows_is_not_promised(tmp_path: Path, shell: Shell) -> None:
+    """A dry run says what it has not checked; the rest is made, and what the server says is told."""
+    file = tmp_path / "estate.toml"
+    text = f"[queues.good]\n{SCHEDULE}retries = 9"
+    with Server(tmp_path / "data", "--quota", "free") as server:
+        there = ("--url", server.url)
+        applied(shell, file, text, "--dry-run", *there)
+        assert "not checked: the quota of the server" in shell.err
+        applied(shell, file, text, *there, code=exits.PARTLY)
+        assert "schedule s: the server answered 412: upstash-retries: the quota allows at most 5, got 9" in shell.err
+        assert [one["name"] for one in shell.items("queues", "list", *there)] == ["good"]

@@ -25,36 +25,24 @@ from __future__ import annotations
 
 import json
 import sys
-import tomllib
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Final, NamedTuple
 
 import typer
 
 from lateron.cli.commands import command
+from lateron.cli.declaring import FIELDS, TABLES, Declared, read_file
 from lateron.cli.estate import Thing, make, read
-from lateron.cli.exits import DONE, PARTLY, REFUSED, USAGE, Failed
-from lateron.cli.outgoing import read_input
+from lateron.cli.exits import DONE, PARTLY, REFUSED, Failed
+from lateron.cli.judging import NOT_JUDGED
 from lateron.cli.remote import Remote, path
 from lateron.cli.selecting import confirmed
+from lateron.core.redact import redacted
+from lateron.runtime import SystemClock
 
 apply_app = typer.Typer()
 
-_TABLES: Final = {"groups": "group", "queues": "queue", "pins": "pin", "schedules": "schedule"}
-_NAMES: Final = {"group": "name", "queue": "name", "pin": "flowControlKey", "schedule": "scheduleId"}
-_FIELDS: Final = {
-    "group": frozenset(("endpoints", "headers")),
-    "queue": frozenset(("parallelism", "paused")),
-    "pin": frozenset(("parallelism", "rate", "period", "isPaused")),
-    "schedule": frozenset(
-        (
-            *("cron", "destination", "method", "retries", "isPaused", "header", "body", "callback", "failureCallback"),
-            *("delay", "timeout", "queueName", "retryDelayExpression", "labels", "flowControlKey", "parallelism"),
-            *("rate", "period", "missed", "overlap", "start", "end", "mostRuns", "jitter"),
-        )
-    ),
-}
-# What an object has where the file does not say.
+# What an object has where neither the file nor the server says.
 _DEFAULTS: Final[Mapping[str, Mapping[str, Any]]] = {
     "group": {"endpoints": [], "headers": {}},
     "queue": {"parallelism": 1, "paused": False},
@@ -70,8 +58,8 @@ class Change(NamedTuple):
     kind: str
     name: str
     fields: tuple[str, ...]  # That differ.
-    wanted: Mapping[str, Any]
-    found: Mapping[str, Any]
+    wanted: Declared | None  # None: nothing of that name.
+    found: Mapping[str, Any]  # The fields that are there, as they are compared.
 
 
 @command(apply_app, "lateron apply -f estate.toml --dry-run", "lateron apply -f estate.toml --json")
@@ -83,15 +71,21 @@ def apply(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before --prune deletes.")] = False,
 ) -> int:
     """Make groups, queues, pinned keys and schedules what a file says they should be, and print what differed."""
-    wanted = _read_file(file)
+    wanted = read_file(file)
     client = remote.client
-    changes = list(_differences(wanted, read(client, tuple(_TABLES.values())), prune=prune))
+    changes = list(_differences(wanted, read(client, tuple(TABLES.values())), prune=prune))
+    now = SystemClock().wall()
+    for change in changes:
+        if change.wanted is not None:
+            change.wanted.check(now)
     for change in changes:
         fields = f": {', '.join(change.fields)}" if change.fields else ""
         print(f"{change.verb} {change.kind} {change.name}{fields}", file=sys.stderr)  # noqa: T201 - A diff for people.
     deleted = sum(change.verb == "delete" for change in changes)
     if deleted and not dry_run and not yes:
         confirmed(f"{deleted} would be deleted, queues with their messages. Go on?")
+    if changes and dry_run:
+        print(NOT_JUDGED, file=sys.stderr)  # noqa: T201 - As above.
     refused = []
     for change in () if dry_run else changes:
         try:
@@ -108,53 +102,28 @@ def apply(
     return PARTLY if refused else DONE
 
 
-def _read_file(file: str) -> dict[tuple[str, str], dict[str, Any]]:
-    """Return what the file says, by kind and name.
-
-    Raises:
-        Failed: It is no such file; nothing was changed.
-    """
-    try:
-        content = tomllib.loads(read_input("--file", file).decode("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise Failed(f"{file}: {error}", USAGE) from None
-    found: dict[tuple[str, str], dict[str, Any]] = {}
-    for table, things in content.items():
-        kind = _TABLES.get(table)
-        if kind is None or not isinstance(things, dict):
-            raise Failed(f"{file}: expected tables {', '.join(_TABLES)}; got {table}", USAGE)
-        for name, fields in things.items():
-            unknown = set(fields) - _FIELDS[kind] if isinstance(fields, dict) else {"no table"}
-            if unknown:
-                expected = ", ".join(sorted(_FIELDS[kind]))
-                raise Failed(f"{file}: {table}.{name}: {min(unknown)}: expected {expected}", USAGE)
-            if kind == "schedule" and not {"cron", "destination"} <= fields.keys():
-                raise Failed(f"{file}: {table}.{name}: expected a cron and a destination", USAGE)
-            found[kind, name] = _plain(kind, fields)
-    return found
-
-
 def _differences(
-    wanted: Mapping[tuple[str, str], Mapping[str, Any]], there: Iterator[Thing], *, prune: bool
+    wanted: Mapping[tuple[str, str], Declared], there: Iterator[Thing], *, prune: bool
 ) -> Iterator[Change]:
-    found = {(thing.kind, thing.name): _plain(thing.kind, _given(thing)) for thing in there}
-    for (kind, name), fields in wanted.items():
+    found = {(thing.kind, thing.name): _fields(thing) for thing in there}
+    for (kind, name), declared in wanted.items():
         old = found.get((kind, name))
         if old is None:
-            yield Change("create", kind, name, (), fields, {})
+            yield Change("create", kind, name, (), declared, {})
             continue
-        names = sorted(field for field in {**fields, **old} if fields.get(field) != old.get(field))
+        new = _fields(declared.thing)
+        names = sorted(field for field in {**new, **old} if not _alike(new.get(field), old.get(field)))
         if names:
-            yield Change("change", kind, name, tuple(names), fields, old)
+            yield Change("change", kind, name, tuple(names), declared, old)
     if prune:
         for (kind, name), old in found.items():
             if (kind, name) not in wanted:
-                yield Change("delete", kind, name, (), {}, old)
+                yield Change("delete", kind, name, (), None, old)
 
 
-def _given(thing: Thing) -> dict[str, Any]:
-    """Return the fields of an object that a file could name."""
-    content = dict(thing.content)
+def _fields(thing: Thing) -> dict[str, Any]:
+    """Return the fields of an object that a file could name, in the one way in which they are compared."""
+    content = thing.content
     if thing.kind == "pin":
         pinned = {"isPaused": content.get("isPaused", False)}
         if content.get("isPinnedParallelism"):
@@ -162,58 +131,65 @@ def _given(thing: Thing) -> dict[str, Any]:
         if content.get("isPinnedRate"):
             pinned |= {"rate": content["rateMax"], "period": content["ratePeriod"]}
         return pinned
-    return {name: value for name, value in content.items() if name in _FIELDS[thing.kind]}
-
-
-def _plain(kind: str, fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return fields in the one way in which they are compared."""
-    plain = {**_DEFAULTS[kind], **fields}
-    if kind in {"pin", "schedule"} and ("rate" in plain or "flowControlKey" in plain):
-        plain.setdefault("period", 1)
+    fields = {**_DEFAULTS[thing.kind], **{name: content[name] for name in FIELDS[thing.kind] if name in content}}
+    if "flowControlKey" in fields:
+        fields.setdefault("period", 1)
     for name in ("header", "headers"):
-        if name in plain:
-            plain[name] = {
-                key.lower(): value if isinstance(value, list) else [value] for key, value in plain[name].items()
+        if name in fields:
+            fields[name] = {
+                key.lower(): value if isinstance(value, list) else [value] for key, value in fields[name].items()
             }
-    if kind == "group":
-        plain["endpoints"] = sorted(plain["endpoints"], key=lambda one: str(one.get("url")))
-    return plain
+    if thing.kind == "group":
+        fields["endpoints"] = sorted(fields["endpoints"], key=lambda one: str(one.get("url")))
+    return fields
+
+
+def _alike(new: object, old: object) -> bool:
+    """Whether two values are the same, as far as a server shows the one that it has."""
+    if isinstance(new, str) and isinstance(old, str):
+        return old in {new, redacted(new.encode())}
+    if isinstance(new, dict) and isinstance(old, dict):
+        return new.keys() == old.keys() and all(_alike(value, old[key]) for key, value in new.items())
+    if isinstance(new, list) and isinstance(old, list):
+        return len(new) == len(old) and all(map(_alike, new, old))
+    return new == old
 
 
 def _do(remote: Remote, change: Change) -> None:
-    client, kind, name = remote.client, change.kind, change.name
-    where = {"group": "topics", "queue": "queues", "pin": "flowControl", "schedule": "schedules"}[kind]
-    if change.verb == "delete" and kind != "pin":
-        client.call("DELETE", path("v2", where, name), patient=True)
-        return
+    client, kind, name, declared = remote.client, change.kind, change.name, change.wanted
     if kind == "pin":
         _pin_anew(remote, change)
         return
-    if kind == "group" and change.verb == "change":
-        gone = [one for one in change.found["endpoints"] if one not in change.wanted["endpoints"]]
+    where = path("v2", {"group": "topics", "queue": "queues", "schedule": "schedules"}[kind], name)
+    if declared is None:
+        client.call("DELETE", where, patient=True)
+        return
+    wanted, found, json_type = _fields(declared.thing), change.found, {"Content-Type": "application/json"}
+    if kind == "group" and found:
+        gone = [one for one in found["endpoints"] if one not in wanted["endpoints"]]
         if gone:
             body = json.dumps({"endpoints": [{"url": one["url"]} for one in gone]}).encode()
-            client.call("DELETE", path("v2", where, name, "endpoints"), body, {"Content-Type": "application/json"})
-    if kind == "queue" and change.found.get("paused") and not change.wanted["paused"]:
-        client.call("POST", path("v2", where, name, "resume"))
-    make(client, Thing(kind, {**change.wanted, _NAMES[kind]: name}))
-    if kind == "group" and change.found.get("headers") and not change.wanted["headers"]:
-        client.call("PATCH", path("v2", where, name), b'{"headers": {}}', {"Content-Type": "application/json"})
-    if kind == "schedule" and change.found.get("isPaused") and not change.wanted["isPaused"]:
-        client.call("POST", path("v2", where, name, "resume"))
+            client.call("DELETE", f"{where}/endpoints", body, json_type)
+    if kind == "queue" and found.get("paused") and not wanted["paused"]:
+        client.call("POST", f"{where}/resume")
+    if kind == "schedule" and change.fields == ("isPaused",):  # Made anew it would count its runs anew.
+        client.call("POST", f"{where}/{'pause' if wanted['isPaused'] else 'resume'}")
+        return
+    make(client, declared.thing)
+    if kind == "group" and found.get("headers") and not wanted["headers"]:
+        client.call("PATCH", where, b'{"headers": {}}', json_type)
+    if kind == "schedule" and found.get("isPaused") and not wanted["isPaused"]:
+        client.call("POST", f"{where}/resume")
 
 
 def _pin_anew(remote: Remote, change: Change) -> None:
     """Unpin what is pinned and not wanted, then pin what is."""
     client, where = remote.client, path("v2", "flowControl", change.name)
-    gone = [field for field in ("parallelism", "rate") if field in change.found and field not in change.wanted]
+    wanted = {} if change.wanted is None else _fields(change.wanted.thing)
+    gone = [field for field in ("parallelism", "rate") if field in change.found and field not in wanted]
     if gone:
         client.call("POST", f"{where}/unpin?{'&'.join(f'{field}=true' for field in gone)}")
-    if change.found.get("isPaused") and not change.wanted.get("isPaused"):
+    if change.found.get("isPaused") and not wanted.get("isPaused"):
         client.call("POST", f"{where}/resume")
-    if change.wanted:
-        wanted = change.wanted
-        key = {"isPinnedParallelism": "parallelism" in wanted, "isPinnedRate": "rate" in wanted,
-               "parallelismMax": wanted.get("parallelism"), "rateMax": wanted.get("rate"),
-               "ratePeriod": wanted.get("period"), "isPaused": wanted["isPaused"]}  # fmt: skip
-        make(client, Thing("pin", {**key, "flowControlKey": change.name}))
+    if change.wanted is not None:
+        make(client, change.wanted.thing)

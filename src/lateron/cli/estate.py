@@ -9,11 +9,13 @@ from __future__ import annotations
 import json
 from base64 import b64decode
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import quote, urlencode
 
 from lateron.cli.exits import REFUSED, Failed
 from lateron.cli.remote import path
+from lateron.core.values import SECOND, Millis
 
 if TYPE_CHECKING:
     from lateron.cli.client import Client
@@ -22,6 +24,8 @@ KINDS: Final = ("group", "queue", "pin", "schedule", "message")  # In the order 
 _PAGE: Final = 100
 _HIDDEN: Final = "REDACTED:"
 _JSON: Final = {"Content-Type": "application/json"}
+_VISIBLE: Final = "".join(chr(code) for code in range(0x21, 0x7F))
+_EPOCH: Final = datetime.fromtimestamp(0, UTC)
 
 
 class Thing(NamedTuple):
@@ -33,7 +37,7 @@ class Thing(NamedTuple):
     @property
     def name(self) -> str:
         """Return what it is called."""
-        return str(self.content[_NAMES[self.kind]])
+        return str(self.content[NAMES[self.kind]])
 
     @property
     def is_hidden(self) -> bool:
@@ -41,7 +45,7 @@ class Thing(NamedTuple):
         return f'"{_HIDDEN}' in json.dumps(self.content)
 
 
-_NAMES: Final = {
+NAMES: Final = {
     "group": "name",
     "queue": "name",
     "pin": "flowControlKey",
@@ -126,26 +130,50 @@ def _queue(client: Client, queue: Mapping[str, Any]) -> None:
 
 def _pin(client: Client, key: Mapping[str, Any]) -> None:
     where = path("v2", "flowControl", key["flowControlKey"])
+    query = pin_query(key)
+    if query:
+        client.call("POST", f"{where}/pin?{query}")
+    if key.get("isPaused"):
+        client.call("POST", f"{where}/pause")
+
+
+def pin_query(key: Mapping[str, Any]) -> str:
+    """Return the query of the call that pins what is pinned of a key; empty if nothing is."""
     limits: dict[str, Any] = {}
     if key.get("isPinnedParallelism"):
         limits["parallelism"] = key["parallelismMax"]
     if key.get("isPinnedRate"):
         limits |= {"rate": key["rateMax"], "period": key["ratePeriod"]}
-    if limits:
-        client.call("POST", f"{where}/pin?{urlencode(limits)}")
-    if key.get("isPaused"):
-        client.call("POST", f"{where}/pause")
+    return urlencode(limits)
+
+
+class Post(NamedTuple):
+    """The request that makes a schedule or a message."""
+
+    way: str  # What the destination stands behind.
+    destination: str  # As it stands in the path.
+    headers: Mapping[str, str]
+    body: bytes
+
+    def send(self, client: Client) -> None:
+        """Send it."""
+        client.call("POST", f"{self.way}/{self.destination}", self.body, self.headers)
 
 
 def _schedule(client: Client, schedule: Mapping[str, Any]) -> None:
+    schedule_post(schedule).send(client)
+    if schedule.get("isPaused"):
+        client.call("POST", path("v2", "schedules", schedule["scheduleId"], "pause"))
+
+
+def schedule_post(schedule: Mapping[str, Any]) -> Post:
+    """Return the request that makes a schedule, paused or not."""
     headers = {**_headers(schedule), "Upstash-Cron": schedule["cron"], "Upstash-Schedule-Id": schedule["scheduleId"]}
     for name, field, unit in _SCHEDULED:
         if field in schedule:
             value = schedule[field]
-            headers[name] = f"{value}s" if unit == "s" else str(value // 1000 if unit == "ms" else value)
-    client.call("POST", f"/v2/schedules/{schedule['destination']}", _body(schedule), headers)
-    if schedule.get("isPaused"):
-        client.call("POST", path("v2", "schedules", schedule["scheduleId"], "pause"))
+            headers[name] = f"{value}s" if unit == "s" else _instant(value) if unit == "ms" else str(value)
+    return Post("/v2/schedules", _target(schedule["destination"]), headers, _body(schedule))
 
 
 _SCHEDULED: Final = (
@@ -162,18 +190,35 @@ _SCHEDULED: Final = (
 )
 
 
+def _instant(time: Millis) -> str:
+    """Return an instant in whole seconds, as servers take it; as a date if there is more to it."""
+    if time % SECOND == 0:
+        return str(time // SECOND)
+    return (_EPOCH + timedelta(milliseconds=time)).isoformat(timespec="milliseconds")
+
+
 def _message(client: Client, message: Mapping[str, Any]) -> None:
+    message_post(message).send(client)
+
+
+def message_post(message: Mapping[str, Any]) -> Post:
+    """Return the request that publishes a message anew."""
     headers = _headers(message)
     headers["Upstash-Retries"] = str(max(message["maxRetries"] - message.get("retried", 0), 0))
-    due = max(int(message.get("notBefore", 0)), int(message.get("nextDeliveryTime", 0)))
-    headers["Upstash-Not-Before"] = str(-(-due // 1000))
+    due = max(message.get("notBefore", 0), message.get("nextDeliveryTime", 0))
+    headers["Upstash-Not-Before"] = str(-(-due // SECOND))
     if "timeout" in message:
         headers["Upstash-Timeout"] = f"{message['timeout']}ms"
     if "orderKey" in message:
         headers["Lateron-Order-Key"] = message["orderKey"]
     queue = message.get("queueName")
     way = path("v2", "enqueue", queue) if queue else "/v2/publish"
-    client.call("POST", f"{way}/{message['url']}", _body(message), headers)
+    return Post(way, _target(message["url"]), headers, _body(message))
+
+
+def _target(destination: str) -> str:
+    """Return a destination as it stands in a path: only what cannot stand in a request line is encoded."""
+    return quote(destination, safe=_VISIBLE)
 
 
 def _headers(thing: Mapping[str, Any]) -> dict[str, str]:
@@ -195,8 +240,9 @@ def _headers(thing: Mapping[str, Any]) -> dict[str, str]:
     if thing.get("flowControlKey"):
         headers["Upstash-Flow-Control-Key"] = thing["flowControlKey"]
         given = [f"{name}={thing[name]}" for name in ("parallelism", "rate") if thing.get(name)]
-        if thing.get("rate") and thing.get("period"):
-            given.append(f"period={thing['period']}s")
+        period = thing.get("period") or 1
+        if period != 1 or thing.get("rate"):
+            given.append(f"period={period}s")
         if given:
             headers["Upstash-Flow-Control-Value"] = ", ".join(given)
     return headers
