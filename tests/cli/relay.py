@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
-from typing import Literal, Self
+from typing import Final, Literal, Self
 from urllib.parse import urlsplit
 
 from tests.support.poll import PATIENCE_S
 
 Fault = Literal["cut", "half", "502", "503", "busy", "early", "text"]
+
+# Status, body, and how many bytes of it are missing: what comes in place of the server's answer.
+_BEFORE: Final[Mapping[str, tuple[bytes, bytes]]] = {
+    "busy": (b"503 Busy\r\nRetry-After: 1", b'{"error":"too much is under way"}'),
+    "early": (b"413 Too Large", b'{"error":"body: at most 1 bytes"}'),
+}
+_BEHIND: Final[Mapping[str, tuple[bytes, bytes, int]]] = {
+    "half": (b"200 OK", b'{"messageId":', 10),
+    "text": (b"200 OK", b"<html>welcome</html>", 0),
+    "502": (b"502 Bad", b"bad gateway", 0),
+    "503": (b"503 Bad", b"bad gateway", 0),
+}
 
 
 class Relay:
@@ -22,9 +35,16 @@ class Relay:
     * ``busy``: 503 with ``Retry-After``; nothing is passed on.
     * ``early``: 413 before the body was read; nothing is passed on.
     * ``text``: what answers is no API.
+
+    Args:
+        server_url: Of the server.
+        fault: What goes wrong.
+        changes: So many go well before; then questions do, too.
     """
 
-    def __init__(self, server_url: str, fault: Fault) -> None:
+    def __init__(self, server_url: str, fault: Fault, changes: int = 0) -> None:
+        left = [changes]
+
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
@@ -35,29 +55,28 @@ class Relay:
                 self.close_connection = True
 
             def _fail(self) -> None:
-                if fault == "busy":
-                    return self._answer(b"503 Busy\r\nRetry-After: 1", b'{"error":"too much is under way"}')
-                if fault == "early":
-                    return self._answer(b"413 Too Large", b'{"error":"body: at most 1 bytes"}')
+                if changes and (self.command == "GET" or left[0]):
+                    left[0] -= self.command != "GET"
+                    return self._answer(*self._pass_on())
+                if fault in _BEFORE:
+                    return self._answer(*_BEFORE[fault])
                 self._pass_on()
-                if fault == "half":
-                    return self._answer(b"200 OK", b'{"messageId":', missing=10)
-                if fault == "text":
-                    return self._answer(b"200 OK", b"<html>welcome</html>")
-                if fault != "cut":
-                    self._answer(fault.encode() + b" Bad", b"bad gateway")
+                if fault in _BEHIND:
+                    self._answer(*_BEHIND[fault])
                 return None
 
             def _answer(self, status: bytes, body: bytes, missing: int = 0) -> None:
                 length = str(len(body) + missing).encode()
                 self.wfile.write(b"HTTP/1.1 " + status + b"\r\nContent-Length: " + length + b"\r\n\r\n" + body)
 
-            def _pass_on(self) -> None:
+            def _pass_on(self) -> tuple[bytes, bytes]:
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
                 connection = HTTPConnection(urlsplit(server_url).netloc, timeout=PATIENCE_S)
                 connection.request(self.command, self.path, body, dict(self.headers.items()))
-                connection.getresponse().read()
+                answer = connection.getresponse()
+                content = answer.read()
                 connection.close()
+                return f"{answer.status} {answer.reason}".encode(), content
 
             def log_message(self, *_: object) -> None:
                 """Say nothing."""

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from tests.cli.conftest import Shell
+from tests.cli.relay import Relay
 from tests.support.receiver import Endpoint
 from tests.support.server import DEV_USERS, Server
 
@@ -141,10 +142,96 @@ def test_file_that_is_no_export_is_refused_before_anything_is_made(tmp_path: Pat
         assert said in shell.refused("import", str(tmp_path / "file"), code=exits.USAGE)
     assert "queue never not found" in shell.refused("queues", "get", "never")
 
-    bad = json.dumps({"kind": "queue", "object": {"name": "a b", "parallelism": 0}})
-    (tmp_path / "file").write_text(f"{head}{bad}\n{good}\n", "utf-8")
-    done = json.loads(shell.run("import", str(tmp_path / "file"), "--json", code=exits.PARTLY))
-    assert (done["imported"], len(done["refused"])) == ({"queue": 1}, 1)
+
+def exported(path: Path, *things: tuple[str, dict[str, Any]]) -> str:
+    """Write a file as `export` does; return its name."""
+    lines = [{"lateron": "export", "version": 1}, *({"kind": kind, "object": content} for kind, content in things)]
+    path.write_text("".join(f"{json.dumps(line)}\n" for line in lines), "utf-8")
+    return str(path)
+
+
+DAILY = {"scheduleId": "s", "cron": "@daily", "destination": "https://example.com"}
+LATER = {"messageId": "msg_1", "url": "https://example.com", "maxRetries": 3}
+
+
+@pytest.mark.parametrize(
+    ("kind", "content", "said"),
+    [
+        ("group", {"name": "g"}, "group g: Object missing required field endpoints"),
+        ("group", {"name": "g", "endpoints": [{"url": 5}]}, "group g: endpoints[0].url: Expected str, got int"),
+        ("queue", {"name": "q", "parallelism": "x"}, "queue q: parallelism: Expected int, got str"),
+        ("pin", {"flowControlKey": "k", "isPaused": 1}, "pin k: isPaused: Expected bool, got int"),
+        ("schedule", {**DAILY, "cron": None}, "schedule s: Object missing required field cron"),
+        ("schedule", {**DAILY, "header": {"a": "b"}}, "schedule s: header[...]: Expected array, got str"),
+        ("schedule", {**DAILY, "start": 1 << 60}, "schedule s: start: Expected int <= 140737488355328"),
+        ("message", {**LATER, "maxRetries": "3"}, "message msg_1: maxRetries: Expected int, got str"),
+        ("message", {**LATER, "bodyBase64": "?"}, "message msg_1: bodyBase64: "),
+        ("message", {**LATER, "body": "\ud800"}, "message msg_1: "),
+    ],
+)
+def test_object_of_other_types_is_refused_before_anything_is_made(
+    tmp_path: Path, shell: Shell, kind: str, content: dict[str, Any], said: str
+) -> None:
+    """With its line, by a dry run too; there is no server, so nothing can have been made."""
+    file = exported(tmp_path / "file", ("queue", {"name": "never"}), (kind, content))
+
+    for how in ((), ("--dry-run",)):
+        line = shell.refused("import", file, *how, "--url", "http://127.0.0.1:1", code=exits.USAGE)
+        assert f"file: line 3: {said}" in line
+
+
+def test_dry_run_of_an_import_foresees_what_is_refused(tmp_path: Path, shell: Shell) -> None:
+    """For the server's reasons, and with its exit code."""
+    there = ("--token", DEV_USERS[1].token)
+    bad: list[tuple[str, dict[str, Any]]] = [
+        ("group", {"name": "a b", "endpoints": [{"url": "https://example.com"}]}),
+        ("queue", {"name": "q", "parallelism": 0}),
+        ("pin", {"flowControlKey": "k", "isPinnedParallelism": True, "parallelismMax": 0}),
+        ("schedule", {**DAILY, "cron": "0 4 * *"}),
+        ("schedule", {**DAILY, "end": 1577836800000}),
+        ("message", {**LATER, "method": "HEAD"}),
+    ]
+    good = ("queue", {"name": "good", "updatedAt": None})
+    for things, code, said in (
+        (bad, exits.REFUSED, "nothing, 6 refused"),
+        ([*bad, good], exits.PARTLY, "1 queue, 6 refused"),
+        ([good], exits.DONE, "1 queue"),
+    ):
+        file = exported(tmp_path / "file", *things)
+        assert shell.run("import", file, "--dry-run", *there, code=code) == f"would be imported: {said}\n"
+        foreseen = shell.err
+        assert shell.run("import", file, *there, code=code) == f"imported: {said}\n"
+        assert [line.split(": ")[:2] for line in foreseen.splitlines() if "not checked" not in line] == [
+            line.split(": ")[:2] for line in shell.err.splitlines()
+        ]
+    assert "not checked: the quota of the server" in foreseen
+    assert [one["name"] for one in shell.items("queues", "list", *there)] == ["good"]
+
+
+def test_import_that_breaks_off_tells_where(tmp_path: Path, shell: Shell, server: Server) -> None:
+    """A second import would send messages twice: one must know which were made."""
+    file = exported(tmp_path / "file", *(("queue", {"name": f"q{number}"}) for number in range(4)))
+    with Relay(server.url, "cut", changes=1) as relay:
+        argv = ("import", file, "--url", relay.url, "--token", DEV_USERS[1].token)
+        out = json.loads(shell.run(*argv, "--json", code=exits.UNKNOWN))
+
+    assert (out["imported"], out["refused"]) == ({"queue": 1}, [])
+    assert ([line.partition(":")[0] for line in out["notKnown"]], out["notTried"]) == (
+        ["queue q1"],
+        ["queue q2", "queue q3"],
+    )
+
+
+def test_period_that_is_pinned_alone_can_be_moved(tmp_path: Path, shell: Shell) -> None:
+    """And a start between two seconds, which a whole number of them cannot say."""
+    there = ("--token", DEV_USERS[1].token)
+    key = {"flowControlKey": "slow", "isPinnedRate": True, "rateMax": 0, "ratePeriod": 60}
+    file = exported(tmp_path / "file", ("pin", key), ("schedule", {**DAILY, "start": 4102441200500}))
+
+    shell.run("import", file, *there)
+
+    assert shell.json("flow", "get", "slow", *there)["ratePeriod"] == 60
+    assert shell.json("schedules", "get", "s", *there)["start"] == 4102441200500
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash here")

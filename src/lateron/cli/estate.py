@@ -19,6 +19,7 @@ from lateron.core.values import SECOND, Millis
 
 if TYPE_CHECKING:
     from lateron.cli.client import Client
+    from lateron.cli.outcomes import Caller
 
 KINDS: Final = ("group", "queue", "pin", "schedule", "message")  # In the order in which they are made.
 _PAGE: Final = 100
@@ -54,7 +55,7 @@ NAMES: Final = {
 }
 
 
-def read(client: Client, kinds: tuple[str, ...] = KINDS) -> Iterator[Thing]:
+def read(client: Client | Caller, kinds: tuple[str, ...] = KINDS) -> Iterator[Thing]:
     """Yield what there is, in the order in which it can be made; a list that a server does not have is empty.
 
     Messages are those that wait: neither those under way, whose attempt may succeed, nor callbacks, which belong to
@@ -74,7 +75,7 @@ def read(client: Client, kinds: tuple[str, ...] = KINDS) -> Iterator[Thing]:
         yield from _waiting(client)
 
 
-def make(client: Client, thing: Thing) -> None:
+def make(client: Client | Caller, thing: Thing) -> None:
     """Make an object, or change the one of its name into it; a message is always made anew.
 
     Raises:
@@ -85,7 +86,7 @@ def make(client: Client, thing: Thing) -> None:
     )
 
 
-def _listed(client: Client, where: str) -> list[Mapping[str, Any]]:
+def _listed(client: Client | Caller, where: str) -> list[Mapping[str, Any]]:
     try:
         found = client.call("GET", where)
     except Failed as error:
@@ -95,7 +96,7 @@ def _listed(client: Client, where: str) -> list[Mapping[str, Any]]:
     return found if isinstance(found, list) else []
 
 
-def _waiting(client: Client) -> Iterator[Thing]:
+def _waiting(client: Client | Caller) -> Iterator[Thing]:
     cursor = ""
     while True:
         try:
@@ -113,7 +114,7 @@ def _waiting(client: Client) -> Iterator[Thing]:
         cursor = f"&cursor={quote(page['cursor'], safe='')}"
 
 
-def _group(client: Client, group: Mapping[str, Any]) -> None:
+def _group(client: Client | Caller, group: Mapping[str, Any]) -> None:
     where = path("v2", "topics", group["name"])
     body = json.dumps({"endpoints": group["endpoints"]}).encode()
     client.call("POST", f"{where}/endpoints", body, _JSON)
@@ -121,14 +122,14 @@ def _group(client: Client, group: Mapping[str, Any]) -> None:
         client.call("PATCH", where, json.dumps({"headers": group["headers"]}).encode(), _JSON)
 
 
-def _queue(client: Client, queue: Mapping[str, Any]) -> None:
+def _queue(client: Client | Caller, queue: Mapping[str, Any]) -> None:
     body = {"queueName": queue["name"], "parallelism": queue.get("parallelism", 1)}
     client.call("POST", "/v2/queues", json.dumps(body).encode(), _JSON)
     if queue.get("paused"):
         client.call("POST", path("v2", "queues", queue["name"], "pause"))
 
 
-def _pin(client: Client, key: Mapping[str, Any]) -> None:
+def _pin(client: Client | Caller, key: Mapping[str, Any]) -> None:
     where = path("v2", "flowControl", key["flowControlKey"])
     query = pin_query(key)
     if query:
@@ -141,9 +142,11 @@ def pin_query(key: Mapping[str, Any]) -> str:
     """Return the query of the call that pins what is pinned of a key; empty if nothing is."""
     limits: dict[str, Any] = {}
     if key.get("isPinnedParallelism"):
-        limits["parallelism"] = key["parallelismMax"]
+        limits["parallelism"] = key.get("parallelismMax", 0)
     if key.get("isPinnedRate"):
-        limits |= {"rate": key["rateMax"], "period": key["ratePeriod"]}
+        limits["period"] = key.get("ratePeriod", 1)
+        if key.get("rateMax"):  # A period can be pinned alone.
+            limits["rate"] = key["rateMax"]
     return urlencode(limits)
 
 
@@ -155,12 +158,12 @@ class Post(NamedTuple):
     headers: Mapping[str, str]
     body: bytes
 
-    def send(self, client: Client) -> None:
+    def send(self, client: Client | Caller) -> None:
         """Send it."""
         client.call("POST", f"{self.way}/{self.destination}", self.body, self.headers)
 
 
-def _schedule(client: Client, schedule: Mapping[str, Any]) -> None:
+def _schedule(client: Client | Caller, schedule: Mapping[str, Any]) -> None:
     schedule_post(schedule).send(client)
     if schedule.get("isPaused"):
         client.call("POST", path("v2", "schedules", schedule["scheduleId"], "pause"))
@@ -197,7 +200,7 @@ def _instant(time: Millis) -> str:
     return (_EPOCH + timedelta(milliseconds=time)).isoformat(timespec="milliseconds")
 
 
-def _message(client: Client, message: Mapping[str, Any]) -> None:
+def _message(client: Client | Caller, message: Mapping[str, Any]) -> None:
     message_post(message).send(client)
 
 

@@ -8,17 +8,23 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
 
 from lateron.cli.commands import command
-from lateron.cli.estate import KINDS, Thing, make, read
+from lateron.cli.estate import KINDS, NAMES, Thing, make, read
 from lateron.cli.exits import DONE, PARTLY, REFUSED, USAGE, Failed
+from lateron.cli.judging import NOT_JUDGED, shown
+from lateron.cli.outcomes import Caller, carried_out, counted, exit_code, listed, tell
 from lateron.cli.outgoing import read_input
 from lateron.cli.remote import Remote
+from lateron.cli.shapes import checked
+from lateron.errors import LateronError
+from lateron.runtime import SystemClock
 
 transfer_app = typer.Typer()
 
@@ -54,7 +60,8 @@ def export(
         raise Failed(f"{file} exists; nothing was written", REFUSED) from None
     except OSError as error:
         raise Failed(f"cannot write {file}: {error.strerror}", REFUSED) from None
-    return _left_out(hidden)
+    _left_out(hidden)
+    return PARTLY if hidden else DONE
 
 
 @command(transfer_app, "lateron import saved.jsonl --dry-run", "lateron import saved.jsonl --json", name="import")
@@ -65,7 +72,8 @@ def import_(
 ) -> int:
     """Make what a file of `export` holds: what is there by name is changed, messages are published anew.
 
-    Messages get new ids and keep their times. Import them once: a second time would send them twice.
+    Messages get new ids and keep their times. Import them once: a second time would send them twice. The exit code is
+    7 if some objects were refused or left out, 1 if all were.
     """
     things = list(_read_file(file))
     return _make_all(remote, things, "imported", dry_run=dry_run)
@@ -99,30 +107,42 @@ def migrate(
     return _make_all(remote, things, "migrated", dry_run=dry_run)
 
 
-def _make_all(remote: Remote, things: Iterable[Thing], verb: str, *, dry_run: bool) -> int:
+def _make_all(remote: Remote, things: Sequence[Thing], verb: str, *, dry_run: bool) -> int:
     """Make objects one by one; one that is refused keeps no other from being made."""
     hidden = [thing for thing in things if thing.is_hidden]
+    wanted = [thing for thing in things if not thing.is_hidden]
+    act = _judge if dry_run else _make
+    outcomes = list(carried_out(remote.client, [(f"{one.kind} {one.name}", partial(act, one)) for one in wanted]))
     counts: dict[str, int] = {}
-    refused: list[str] = []
-    client = remote.client
-    for thing in things:
-        if thing.is_hidden:
-            continue
-        try:
-            if not dry_run:
-                make(client, thing)
-        except Failed as error:
-            if error.code != REFUSED:
-                raise
-            refused.append(f"{thing.kind} {thing.name}: {error}")
-            continue
-        counts[thing.kind] = counts.get(thing.kind, 0) + 1
-    for line in refused:
-        print(line, file=sys.stderr)  # noqa: T201 - Standard output is for results.
-    said = f"would be {verb}" if dry_run else verb
-    remote.done({verb: counts, "dryRun": dry_run, "refused": refused, "leftOut": len(hidden)}, _summed(said, counts))
-    code = _left_out(hidden)
-    return PARTLY if refused else code
+    for thing, outcome in zip(wanted, outcomes, strict=True):
+        if outcome.state == "done":
+            counts[thing.kind] = counts.get(thing.kind, 0) + 1
+    if dry_run and counts:
+        print(NOT_JUDGED, file=sys.stderr)  # noqa: T201 - Standard output is for results.
+    tell(outcomes)
+    _left_out(hidden)
+    said = _summed(f"would be {verb}" if dry_run else verb, counts) + counted(outcomes)
+    remote.done({verb: counts, "dryRun": dry_run, **listed(outcomes), "leftOut": len(hidden)}, said)
+    return exit_code(outcomes, len(hidden))
+
+
+def _make(thing: Thing, caller: Caller) -> None:
+    try:
+        make(caller, checked(thing))
+    except ValueError as error:
+        raise Failed(f"{error}", REFUSED) from None
+
+
+def _judge(thing: Thing, _caller: Caller) -> None:
+    """Refuse what a server would refuse, without asking one.
+
+    Raises:
+        Failed: It would.
+    """
+    try:
+        shown(checked(thing), SystemClock().wall())
+    except (LateronError, ValueError) as error:
+        raise Failed(f"{error}", REFUSED) from None
 
 
 def _lines(things: Iterable[Thing], counts: dict[str, int], hidden: list[Thing]) -> Iterator[str]:
@@ -146,16 +166,18 @@ def _read_file(file: str) -> Iterator[Thing]:
                 continue
             thing = Thing(content["kind"], content["object"])
             assert thing.kind in KINDS
-            assert thing.name
-        except (ValueError, KeyError, TypeError, AssertionError):
+            assert thing.content[NAMES[thing.kind]]
+        except (ValueError, KeyError, TypeError, AssertionError, RecursionError):
             raise Failed(f"{file}: line {number} is no object of an export", USAGE) from None
-        yield thing
+        try:
+            yield checked(thing)
+        except ValueError as error:
+            raise Failed(f"{file}: line {number}: {thing.kind} {thing.name}: {error}", USAGE) from None
 
 
-def _left_out(hidden: list[Thing]) -> int:
+def _left_out(hidden: list[Thing]) -> None:
     for thing in hidden:
         print(f"left out: {thing.kind} {thing.name} has redacted values", file=sys.stderr)  # noqa: T201 - As above.
-    return PARTLY if hidden else DONE
 
 
 def _summed(verb: str, counts: dict[str, int]) -> str:
