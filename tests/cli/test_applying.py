@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.cli.conftest import Shell
+from tests.cli.relay import Relay
 from tests.support.server import Server
 
 from lateron.cli import exits
+from lateron.cli.client import connect
 from lateron.cli.declaring import read_file
+from lateron.cli.estate import Thing, make
+from lateron.cli.judging import NOT_JUDGED
+from lateron.cli.outcomes import Act, carried_out, exit_code, tell
 
 FILE = """
 [groups.pair]
@@ -284,13 +290,79 @@ def test_hidden_value_is_compared_by_its_hash(tmp_path: Path, shell: Shell, ther
 
 
 def test_what_only_the_server_knows_is_not_promised(tmp_path: Path, shell: Shell) -> None:
-    """A dry run says what it has not checked; the rest is made, and what the server says is told."""
+    """A dry run says what it has not checked; what the server refuses later keeps no other from being made."""
     file = tmp_path / "estate.toml"
     text = f"[queues.good]\n{SCHEDULE}retries = 9"
     with Server(tmp_path / "data", "--quota", "free") as server:
         there = ("--url", server.url)
         applied(shell, file, text, "--dry-run", *there)
         assert "not checked: the quota of the server" in shell.err
-        applied(shell, file, text, *there, code=exits.PARTLY)
-        assert "schedule s: the server answered 412: upstash-retries: the quota allows at most 5, got 9" in shell.err
+        assert shell.run("apply", "-f", str(file), *there, code=exits.PARTLY) == (
+            "create queue good\n1 changed, 1 refused\n"
+        )
+        reason = "schedule s: the server answered 412: upstash-retries: the quota allows at most 5, got 9"
+        assert shell.err == f"refused: {reason}\n"
         assert [one["name"] for one in shell.items("queues", "list", *there)] == ["good"]
+
+        again = json.loads(shell.run("apply", "-f", str(file), "--json", *there, code=exits.REFUSED))
+        assert [one["outcome"] for one in again["changes"]] == ["refused"]
+        assert (again["refused"], again["notTried"]) == ([reason], [])
+
+
+def test_half_a_change_is_told_from_none(tmp_path: Path, shell: Shell) -> None:
+    """A group is there although its defaults were refused."""
+    file = tmp_path / "estate.toml"
+    file.write_text('[groups.g]\nendpoints = ["https://example.com"]\nheaders = { Upstash-Retries = "9" }', "utf-8")
+    with Server(tmp_path / "data", "--quota", "free") as server:
+        there = ("--url", server.url)
+        out = shell.run("apply", "-f", str(file), *there, code=exits.PARTLY)
+        assert shell.err.startswith("partly done: group g: the server answered 412")
+        assert len(shell.items("groups", "list", *there)) == 1
+    assert out == "0 changed, 1 partly done\n"
+
+
+def test_what_was_done_is_told_where_the_server_breaks_off(
+    tmp_path: Path, shell: Shell, there: tuple[str, ...]
+) -> None:
+    """And what is not known, and what was not tried."""
+    file = tmp_path / "estate.toml"
+    file.write_text("".join(f"[queues.q{number}]\n" for number in range(5)), "utf-8")
+    with Relay(there[1], "cut", changes=2) as relay:
+        out = shell.run("apply", "-f", str(file), "--url", relay.url, code=exits.UNKNOWN)
+
+    assert out == "create queue q0\ncreate queue q1\n2 changed, 1 not known, 2 not tried\n"
+    assert shell.err.splitlines()[0].startswith("not known: queue q2: ")
+    assert shell.err.splitlines()[1:] == ["not tried: queue q3 and 1 behind it"]
+
+
+def test_nothing_is_tried_any_more_of_a_server_that_is_gone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A part was done: that is neither exit code 5, which says that nothing was changed, nor 6."""
+    with Server(tmp_path / "data") as server:
+
+        def queue(name: str) -> tuple[str, Act]:
+            return f"queue {name}", partial(make, thing=Thing("queue", {"name": name}))
+
+        acts = [queue("a"), ("server", lambda _: server.kill()), queue("b"), queue("c"), queue("d")]
+        outcomes = list(carried_out(connect(server.url, server.token), acts))
+
+    tell(outcomes)
+    assert [one.state for one in outcomes] == ["done", "done", "not tried", "not tried", "not tried"]
+    assert (exit_code(outcomes), exit_code(outcomes[2:])) == (exits.PARTLY, exits.UNREACHABLE)
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.startswith(f"not tried: queue b: no answer from {server.url}")
+    assert second == "not tried: queue c and 1 behind it"
+
+
+def test_what_differs_is_the_result_of_a_dry_run(tmp_path: Path, shell: Shell, there: tuple[str, ...]) -> None:
+    """Results go to standard output."""
+    file = tmp_path / "estate.toml"
+    applied(shell, file, "[queues.a]\n[queues.b]\n", *there)
+    file.write_text("[queues.a]\nparallelism = 2\n[queues.c]\n", "utf-8")
+
+    lines = "change queue a: parallelism\ncreate queue c\ndelete queue b\n"
+    assert shell.run("apply", "-f", str(file), "--prune", "--dry-run", *there) == f"{lines}3 would be changed\n"
+    assert shell.err == f"{NOT_JUDGED}\n"
+    assert shell.run("apply", "-f", str(file), "--prune", *there, code=exits.USAGE) == ""
+    assert shell.err.startswith(lines), "who is asked must see what"
+    assert shell.run("apply", "-f", str(file), "--prune", "--yes", *there) == f"{lines}3 changed\n"
+    assert shell.err == ""

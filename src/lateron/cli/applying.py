@@ -25,7 +25,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Annotated, Any, Final, NamedTuple
 
 import typer
@@ -33,14 +34,19 @@ import typer
 from lateron.cli.commands import command
 from lateron.cli.declaring import FIELDS, TABLES, Declared, read_file
 from lateron.cli.estate import Thing, make, read
-from lateron.cli.exits import DONE, PARTLY, REFUSED, Failed
+from lateron.cli.exits import DONE
 from lateron.cli.judging import NOT_JUDGED
+from lateron.cli.outcomes import Caller, Outcome, carried_out, counted, exit_code, listed, tell
 from lateron.cli.remote import Remote, path
 from lateron.cli.selecting import confirmed
+from lateron.cli.terminal import echo
 from lateron.core.redact import redacted
 from lateron.runtime import SystemClock
+from lateron.telemetry import plain
 
 apply_app = typer.Typer()
+
+_NOTHING: Final = "nothing differs"
 
 # What an object has where neither the file nor the server says.
 _DEFAULTS: Final[Mapping[str, Mapping[str, Any]]] = {
@@ -61,6 +67,15 @@ class Change(NamedTuple):
     wanted: Declared | None  # None: nothing of that name.
     found: Mapping[str, Any]  # The fields that are there, as they are compared.
 
+    def __str__(self) -> str:
+        """Return the line that shows it."""
+        return plain(f"{self.verb} {self.kind} {self.name}" + (f": {', '.join(self.fields)}" if self.fields else ""))
+
+    def item(self, outcome: Outcome | None = None) -> dict[str, Any]:
+        """Return it for JSON, with what became of it."""
+        item = {"verb": self.verb, "kind": self.kind, "name": self.name, "fields": list(self.fields)}
+        return item if outcome is None else {**item, "outcome": outcome.state}
+
 
 @command(apply_app, "lateron apply -f estate.toml --dry-run", "lateron apply -f estate.toml --json")
 def apply(
@@ -70,7 +85,10 @@ def apply(
     prune: Annotated[bool, typer.Option("--prune", help="Delete what the file does not name.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before --prune deletes.")] = False,
 ) -> int:
-    """Make groups, queues, pinned keys and schedules what a file says they should be, and print what differed."""
+    """Make groups, queues, pinned keys and schedules what a file says they should be, and print what differed.
+
+    The exit code is 7 if some changes were refused, 1 if all were.
+    """
     wanted = read_file(file)
     client = remote.client
     changes = list(_differences(wanted, read(client, tuple(TABLES.values())), prune=prune))
@@ -78,28 +96,38 @@ def apply(
     for change in changes:
         if change.wanted is not None:
             change.wanted.check(now)
-    for change in changes:
-        fields = f": {', '.join(change.fields)}" if change.fields else ""
-        print(f"{change.verb} {change.kind} {change.name}{fields}", file=sys.stderr)  # noqa: T201 - A diff for people.
+    if dry_run:
+        _show(remote, changes)
+        return DONE
     deleted = sum(change.verb == "delete" for change in changes)
-    if deleted and not dry_run and not yes:
+    if deleted and not yes:
+        print("\n".join(map(str, changes)), file=sys.stderr)  # noqa: T201 - Standard output is for what was done.
         confirmed(f"{deleted} would be deleted, queues with their messages. Go on?")
-    if changes and dry_run:
-        print(NOT_JUDGED, file=sys.stderr)  # noqa: T201 - As above.
-    refused = []
-    for change in () if dry_run else changes:
-        try:
-            _do(remote, change)
-        except Failed as error:
-            if error.code != REFUSED:
-                raise
-            refused.append(f"{change.kind} {change.name}: {error}")
-            print(refused[-1], file=sys.stderr)  # noqa: T201 - As above.
-    shown = [{"verb": one.verb, "kind": one.kind, "name": one.name, "fields": list(one.fields)} for one in changes]
-    count = len(changes) - len(refused)
-    said = f"{count} {'would be changed' if dry_run else 'changed'}" if changes else "nothing differs"
-    remote.done({"changes": shown, "dryRun": dry_run, "refused": refused}, said)
-    return PARTLY if refused else DONE
+    return _carry_out(remote, changes)
+
+
+def _show(remote: Remote, changes: Sequence[Change]) -> None:
+    """Print what would be changed."""
+    if any(change.wanted is not None for change in changes):
+        print(NOT_JUDGED, file=sys.stderr)  # noqa: T201 - Standard output is for results.
+    lines = [*map(str, changes), f"{len(changes)} would be changed" if changes else _NOTHING]
+    remote.done({"changes": [change.item() for change in changes], "dryRun": True, **listed(())}, "\n".join(lines))
+
+
+def _carry_out(remote: Remote, changes: Sequence[Change]) -> int:
+    """Make all changes, print each that is done, and return the exit code."""
+    outcomes: list[Outcome] = []
+    acts = [(f"{change.kind} {change.name}", partial(_do, change)) for change in changes]
+    for change, outcome in zip(changes, carried_out(remote.client, acts), strict=True):
+        outcomes.append(outcome)
+        if outcome.state == "done" and not remote.as_json:
+            echo(str(change))
+    tell(outcomes)
+    items = [change.item(outcome) for change, outcome in zip(changes, outcomes, strict=True)]
+    done = sum(outcome.state == "done" for outcome in outcomes)
+    said = f"{done} changed{counted(outcomes)}" if changes else _NOTHING
+    remote.done({"changes": items, "dryRun": False, **listed(outcomes)}, said)
+    return exit_code(outcomes)
 
 
 def _differences(
@@ -155,10 +183,10 @@ def _alike(new: object, old: object) -> bool:
     return new == old
 
 
-def _do(remote: Remote, change: Change) -> None:
-    client, kind, name, declared = remote.client, change.kind, change.name, change.wanted
+def _do(change: Change, client: Caller) -> None:
+    kind, name, declared = change.kind, change.name, change.wanted
     if kind == "pin":
-        _pin_anew(remote, change)
+        _pin_anew(change, client)
         return
     where = path("v2", {"group": "topics", "queue": "queues", "schedule": "schedules"}[kind], name)
     if declared is None:
@@ -182,9 +210,9 @@ def _do(remote: Remote, change: Change) -> None:
         client.call("POST", f"{where}/resume")
 
 
-def _pin_anew(remote: Remote, change: Change) -> None:
+def _pin_anew(change: Change, client: Caller) -> None:
     """Unpin what is pinned and not wanted, then pin what is."""
-    client, where = remote.client, path("v2", "flowControl", change.name)
+    where = path("v2", "flowControl", change.name)
     wanted = {} if change.wanted is None else _fields(change.wanted.thing)
     gone = [field for field in ("parallelism", "rate") if field in change.found and field not in wanted]
     if gone:
