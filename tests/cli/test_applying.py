@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from tests.cli.conftest import Shell
 from tests.cli.relay import Relay
-from tests.support.server import Server
+from tests.support.server import DEV_USERS, Server
 
 from lateron.cli import exits
 from lateron.cli.client import connect
@@ -319,6 +319,58 @@ def test_half_a_change_is_told_from_none(tmp_path: Path, shell: Shell) -> None:
         assert shell.err.startswith("partly done: group g: the server answered 412")
         assert len(shell.items("groups", "list", *there)) == 1
     assert out == "0 changed, 1 partly done\n"
+
+
+def test_endpoint_that_is_refused_costs_none_of_those_there_are(tmp_path: Path, shell: Shell) -> None:
+    """All of a group's endpoints are replaced; by too many, so that it stays as it was."""
+    file = tmp_path / "estate.toml"
+    with Server(tmp_path / "data", "--quota", "free") as server:
+        there = ("--url", server.url)
+        applied(shell, file, '[groups.g]\nendpoints = ["https://example.com"]', *there)
+        many = [f"https://example.com/{number}" for number in range(101)]
+        applied(shell, file, f"[groups.g]\nendpoints = {json.dumps(many)}", *there, code=exits.REFUSED)
+        assert "endpoints: the quota allows at most 100, got 102" in shell.err
+        found = shell.json("groups", "get", "g", *there)
+    assert found["endpoints"] == [{"url": "https://example.com"}]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ([{"url": "a", "name": "x"}], [{"url": "a"}]),
+        ([{"url": "a", "name": "x"}], [{"url": "b"}]),
+        ([{"url": "a", "name": "x"}], [{"url": "b", "name": "x"}]),
+        (
+            [{"url": "a", "name": "x"}, {"url": "b", "name": "y"}],
+            [{"url": "a", "name": "y"}, {"url": "b", "name": "x"}],
+        ),
+        ([{"url": "a", "name": "x"}, {"url": "b"}], [{"url": "a"}, {"url": "b", "name": "x"}]),
+        ([{"url": "a"}, {"url": "b"}, {"url": "c", "name": "x"}], [{"url": "b", "name": "x"}, {"url": "d"}]),
+    ],
+)
+def test_group_gets_the_endpoints_of_the_file(
+    tmp_path: Path, shell: Shell, before: list[dict[str, str]], after: list[dict[str, str]]
+) -> None:
+    """In one run, whichever URLs and names change their places."""
+    file, there = tmp_path / "estate.toml", ("--token", DEV_USERS[3].token)
+
+    def text(endpoints: list[dict[str, str]]) -> str:
+        tables = [
+            ", ".join(
+                f'{key} = "{"https://example.com/" if key == "url" else ""}{value}"' for key, value in one.items()
+            )
+            for one in endpoints
+        ]
+        return f"[groups.g]\nendpoints = [{', '.join(f'{{ {table} }}' for table in tables)}]\n"
+
+    defaults = 'headers = { Upstash-Retries = "1" }'
+    applied(shell, file, text(before) + defaults, *there)
+
+    applied(shell, file, text(after) + defaults, *there)
+
+    assert applied(shell, file, text(after) + defaults, *there) == []
+    assert applied(shell, file, text(after), *there) == ["change group g headers"]
+    assert applied(shell, file, "", "--prune", "--yes", *there) == ["delete group g"]
 
 
 def test_what_was_done_is_told_where_the_server_breaks_off(

@@ -46,6 +46,7 @@ from lateron.telemetry import plain
 
 apply_app = typer.Typer()
 
+_JSON: Final = {"Content-Type": "application/json"}
 _NOTHING: Final = "nothing differs"
 
 # What an object has where neither the file nor the server says.
@@ -192,22 +193,35 @@ def _do(change: Change, client: Caller) -> None:
     if declared is None:
         client.call("DELETE", where, patient=True)
         return
-    wanted, found, json_type = _fields(declared.thing), change.found, {"Content-Type": "application/json"}
-    if kind == "group" and found:
-        gone = [one for one in found["endpoints"] if one not in wanted["endpoints"]]
-        if gone:
-            body = json.dumps({"endpoints": [{"url": one["url"]} for one in gone]}).encode()
-            client.call("DELETE", f"{where}/endpoints", body, json_type)
+    wanted, found = _fields(declared.thing), change.found
     if kind == "queue" and found.get("paused") and not wanted["paused"]:
         client.call("POST", f"{where}/resume")
     if kind == "schedule" and change.fields == ("isPaused",):  # Made anew it would count its runs anew.
         client.call("POST", f"{where}/{'pause' if wanted['isPaused'] else 'resume'}")
         return
     make(client, declared.thing)
-    if kind == "group" and found.get("headers") and not wanted["headers"]:
-        client.call("PATCH", where, b'{"headers": {}}', json_type)
+    if kind == "group" and found:
+        _trim(change, declared, client)
     if kind == "schedule" and found.get("isPaused") and not wanted["isPaused"]:
         client.call("POST", f"{where}/resume")
+
+
+def _trim(change: Change, declared: Declared, client: Caller) -> None:
+    """Take from a group what the file does not name, after all that it names is there.
+
+    Why after: a group without endpoints is gone, and an endpoint that is refused must not cost those that there are.
+    """
+    where, wanted = path("v2", "topics", change.name), _fields(declared.thing)
+    names = {one["url"]: one.get("name") for one in wanted["endpoints"]}
+    gone = [one["url"] for one in change.found["endpoints"] if one["url"] not in names]
+    named = [one["url"] for one in change.found["endpoints"] if "name" in one and names.get(one["url"], "") is None]
+    if gone or named:
+        body = json.dumps({"endpoints": [{"url": url} for url in gone + named]}).encode()
+        client.call("DELETE", f"{where}/endpoints", body, _JSON)
+    if named:  # A name is lost only with its endpoint.
+        make(client, declared.thing)
+    if change.found["headers"] and not wanted["headers"]:
+        client.call("PATCH", where, b'{"headers": {}}', _JSON)
 
 
 def _pin_anew(change: Change, client: Caller) -> None:
