@@ -23,9 +23,11 @@ if TYPE_CHECKING:
 
 KINDS: Final = ("group", "queue", "pin", "schedule", "message")  # In the order in which they are made.
 _PAGE: Final = 100
+_KEYS: Final = 1000  # Flow-control keys on a page.
 _HIDDEN: Final = "REDACTED:"
 _JSON: Final = {"Content-Type": "application/json"}
 _VISIBLE: Final = "".join(chr(code) for code in range(0x21, 0x7F))
+_SHORT: Final = 10**14  # A number of seconds has at most 11 digits.
 _EPOCH: Final = datetime.fromtimestamp(0, UTC)
 
 
@@ -66,7 +68,7 @@ def read(client: Client | Caller, kinds: tuple[str, ...] = KINDS) -> Iterator[Th
     if "queue" in kinds:
         yield from (Thing("queue", one) for one in _listed(client, "/v2/queues"))
     if "pin" in kinds:
-        for one in _listed(client, "/v2/flowControl"):
+        for one in _keys(client):
             if one.get("isPinnedParallelism") or one.get("isPinnedRate") or one.get("isPaused"):
                 yield Thing("pin", one)
     if "schedule" in kinds:
@@ -94,6 +96,17 @@ def _listed(client: Client | Caller, where: str) -> list[Mapping[str, Any]]:
             return []
         raise
     return found if isinstance(found, list) else []
+
+
+def _keys(client: Client | Caller) -> Iterator[Mapping[str, Any]]:
+    """Yield all flow-control keys; a server that knows no pages has given all at once."""
+    page, last = _listed(client, "/v2/flowControl"), None
+    while page and page[-1]["flowControlKey"] != last:
+        yield from page
+        last = page[-1]["flowControlKey"]
+        if len(page) < _KEYS:
+            return
+        page = _listed(client, f"/v2/flowControl?after={quote(last, safe='')}")
 
 
 def _waiting(client: Client | Caller) -> Iterator[Thing]:
@@ -194,8 +207,8 @@ _SCHEDULED: Final = (
 
 
 def _instant(time: Millis) -> str:
-    """Return an instant in whole seconds, as servers take it; as a date if there is more to it."""
-    if time % SECOND == 0:
+    """Return an instant in whole seconds, as servers take it; as a date if it has more digits."""
+    if time % SECOND == 0 and time < _SHORT:
         return str(time // SECOND)
     return (_EPOCH + timedelta(milliseconds=time)).isoformat(timespec="milliseconds")
 

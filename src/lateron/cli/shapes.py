@@ -12,7 +12,7 @@ from msgspec import Meta, Struct, ValidationError, convert
 from lateron.cli.estate import Thing
 
 _PATH: Final = re.compile(r"(.*) - at `\$\.?(.*)`")
-_Instant = Annotated[int, Meta(ge=0, le=1 << 47)]  # Far beyond the year 6000.
+_Instant = Annotated[int, Meta(ge=0, le=253_402_300_799_999)]  # The last one of the year 9999.
 _Headers = dict[str, list[str]]
 
 
