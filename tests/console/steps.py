@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from contextlib import suppress
 
 from playwright.sync_api import Locator, Page, expect
@@ -94,3 +95,8 @@ def screen(page: Page, key: str, title: str) -> None:
     page.keyboard.press("g")
     page.keyboard.press(key)
     expect(heading).to_be_visible()
+
+
+def poll(page: Page, fact: Callable[[], bool]) -> None:
+    """Wait for what a page asks; its requests are only handed over while the driver is awake."""
+    until(lambda: page.evaluate("1") and fact(), "a request of the page")

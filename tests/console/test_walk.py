@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Route, expect
 from tests.console.conftest import Open
-from tests.console.steps import JSON, fail, go, publish
+from tests.console.steps import JSON, fail, go, poll, publish
 from tests.support.poll import until
 from tests.support.server import Server
 
@@ -118,11 +117,6 @@ def test_the_end_of_a_job_is_said_once_however_often_it_is_seen(open_page: Open,
         route.continue_()
     expect(page.locator(".toasts.jobs")).to_have_count(0)
     expect(page.get_by_text("2 dead letters replayed.")).to_have_count(1)
-
-
-def poll(page: Page, fact: Callable[[], bool]) -> None:
-    """Wait for what a page asks; its requests are only handed over while the driver is awake."""
-    until(lambda: page.evaluate("1") and fact(), "a request of the page")
 
 
 def test_what_was_replayed_is_taken_back_while_it_waits(open_page: Open, server: Server) -> None:

@@ -32,8 +32,11 @@ function Screen({ name, query, id }) {
   const [module, setModule] = useState(null);
   const [error, setError] = useState(null);
   useEffect(() => {
+    let wanted = true; // Why: a module that comes late must not take the place of the one that was asked for since.
+    const heed = (take) => (value) => wanted && take(value);
     setError(null);
-    known && known().then((loaded) => setModule({ name, Draw: loaded.default }), setError);
+    known && known().then(heed((loaded) => setModule({ name, Draw: loaded.default })), heed(setError));
+    return () => (wanted = false);
   }, [name]);
   if (!known) return html`<${Empty} title="There is no such screen" icon="search">The address names “${name}”. Choose one at the left.<//>`;
   if (error) return html`<${Failure} error=${new Error("This part of the console could not be loaded. Reload the page.")} />`;

@@ -52,11 +52,12 @@ export function setQuery(query) {
 }
 
 /** A link inside the console. */
-export function Link({ to, children, ...rest }) {
+export function Link({ to, children, onClick, ...rest }) {
   const follow = (event) => {
+    onClick?.(event);
     if (event.defaultPrevented || event.button || event.metaKey || event.ctrlKey || event.shiftKey) return;
     event.preventDefault();
     go(to);
   };
-  return h("a", { href: address(to), onClick: follow, ...rest }, children);
+  return h("a", { ...rest, href: address(to), onClick: follow }, children);
 }
