@@ -7,10 +7,39 @@ import re
 import pytest
 from playwright.sync_api import Page, Route, expect
 from tests.console.conftest import Open
-from tests.console.steps import go, poll
+from tests.console.steps import go, poll, publish
+from tests.support.poll import until
+from tests.support.server import Server
 
 MARK = "window.mark = true"
 IS_MARKED = "window.mark === true"
+
+POLL = "document.dispatchEvent(new Event('visibilitychange'))"  # One has come back: asks at once, as the clock does.
+# A stream that says what the test says, and timers that fire when it says so.
+STREAM = """
+window.streams = [];
+window.EventSource = class extends EventTarget {
+  static CLOSED = 2;
+  constructor(url) { super(); this.url = url; this.readyState = 1; streams.push(this); }
+  close() { this.readyState = 2; }
+};
+window.tell = (kind, data) => streams.at(-1).dispatchEvent(new MessageEvent(kind, { data: JSON.stringify(data) }));
+const later = setTimeout;
+const kept = new Map();
+window.setTimeout = (act, ms, ...more) => {
+  if (!(ms > 200)) return later(act, ms, ...more);
+  kept.set(-kept.size - 1, act);
+  return -kept.size;
+};
+const forget = clearTimeout;
+window.clearTimeout = (id) => (id < 0 ? kept.set(id, null) : forget(id));
+const repeated = [];
+window.setInterval = (act) => repeated.push(act);
+window.fire = () => {
+  for (const [id, act] of [...kept]) { kept.set(id, null); act?.(); }
+  for (const act of repeated) act();
+};
+"""
 
 
 def hold(page: Page, pattern: str | re.Pattern[str]) -> list[Route]:
@@ -57,3 +86,62 @@ def test_a_screen_that_comes_late_does_not_push_out_the_one_chosen_since(open_pa
     page.unroute("**/screens/settings.js")
     page.evaluate("import('./screens/settings.js').catch(() => {}).then(() => new Promise(requestAnimationFrame))")
     expect(page.get_by_role("heading", level=1, name="Queues")).to_be_visible()
+
+
+def test_what_answers_slowly_is_shown_though_more_is_asked_for(open_page: Open, server: Server) -> None:
+    """Else a server that takes longer than the console's patience shows nothing for as long as it is slow."""
+    server.call("POST", "/_catch/slow", b"found")
+    page = open_page("queues", script=STREAM)
+    held = hold(page, re.compile("/v1/catcher/slow"))
+    go(page, "Catcher")
+    poll(page, lambda: len(held) == 1)
+    page.evaluate(POLL)
+    page.evaluate("tell('changed', { topic: 'messages' })")
+    page.evaluate("fire()")
+    poll(page, lambda: len(held) == 1)
+
+    held[0].continue_()
+    expect(page.get_by_text("found").first).to_be_visible()
+    page.evaluate("fire()")
+    poll(page, lambda: len(held) == 2)  # What changed meanwhile is asked for afterwards.
+
+
+def test_lines_of_the_stream_ask_for_a_message_no_faster_than_it_is_told(open_page: Open, server: Server) -> None:
+    """A message that moves fast on a busy server is not asked for once for every line."""
+    message = publish(server, "one", None, ("Upstash-Delay", "1h"))
+    page = open_page(f"messages?id={message}", script=STREAM)
+    expect(page.get_by_role("button", name="Retry now")).to_be_visible()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    for _ in range(5):
+        page.evaluate(f"tell('message', {{ messageId: '{message}' }})")
+    server.call("POST", f"/lateron/v1/messages/{message}/retry")
+    until(lambda: server.call("GET", f"/lateron/v1/messages/{message}").json["state"] == "DELIVERED", "the delivery")
+    page.evaluate("fire()")
+    expect(page.get_by_text("Delivered with attempt 1")).to_be_visible()
+    assert len([url for url in asked if url.endswith(f"/v1/messages/{message}")]) == 1
+
+
+@pytest.mark.parametrize("way", ["stopped", "hidden"])
+def test_nothing_is_asked_for_while_nobody_looks(open_page: Open, server: Server, way: str) -> None:
+    """Not by the screens either that ask more often than all others; they go on when one looks again."""
+    server.call("POST", "/_catch/one", b"found")
+    page = open_page("catcher", script=STREAM)
+    expect(page.get_by_text("found").first).to_be_visible()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    if way == "stopped":
+        page.get_by_role("button", name="Stop updating").click()
+    else:
+        page.evaluate("Object.defineProperty(document, 'hidden', { value: true, configurable: true })")
+        page.evaluate(POLL)
+    page.evaluate("fire()")
+    poll(page, lambda: True)
+    assert asked == []
+
+    if way == "stopped":
+        page.get_by_role("button", name="Go on updating").click()
+    else:
+        page.evaluate("delete document.hidden")
+        page.evaluate(POLL)
+    poll(page, lambda: any("/v1/catcher/one" in url for url in asked))

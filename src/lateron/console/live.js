@@ -34,7 +34,7 @@ function tell(kind, data) {
 
 /** Open the stream; where the server has none, polling goes on. */
 export function connect() {
-  if (source || refused || held.value || document.hidden || !session.value) return;
+  if (source || refused || held.peek() || document.hidden || !session.peek()) return;
   source = new EventSource(`${BASE}lateron/v1/stream?topics=${TOPICS}`);
   source.addEventListener("open", () => (mode.value = "live"));
   source.addEventListener("counters", (event) => {
@@ -94,43 +94,67 @@ export function useStream(listener) {
 
 /**
  * Load something and keep it fresh; what was there stays while it loads again.
+ *
+ * One load runs at a time, so that a slow one ends and is shown: what asks for another meanwhile is answered once
+ * after it, and only a change of `wants` throws it away.
  * @template T
  * @param {() => Promise<T>} load
  * @param {unknown[]} wants Loads anew when one of them changes.
- * @param {{topics?: string[], still?: boolean}} [options] `topics` of the stream that make it stale; `still`: never by itself.
+ * @param {object} [options]
+ * @param {string[]} [options.topics] Of the stream; a change of one makes it stale.
+ * @param {(kind: string, data: unknown) => boolean} [options.hears] What else of the stream makes it stale.
+ * @param {(data: T) => number} [options.every] How soon after an answer it is asked for again, in ms; 0: not before the next poll.
+ * @param {boolean} [options.still] Never by itself.
  * @returns {{data: T|undefined, error: Error|undefined, loading: boolean, refresh: () => Promise<void>}}
  */
-export function useLoaded(load, wants = [], { topics = [], still = false } = {}) {
+export function useLoaded(load, wants = [], { topics = [], hears, every, still = false } = {}) {
   const [state, setState] = useState({ loading: true });
-  const turn = useRef(0);
   const latest = useRef(load);
   latest.current = load;
-  const pace = useRef(0); // Not before.
-  const refresh = useCallback(async () => {
-    const mine = ++turn.current;
-    const began = performance.now();
-    try {
-      const data = await latest.current();
-      if (mine === turn.current) setState({ data, loading: false });
-    } catch (error) {
-      if (mine === turn.current) setState((before) => ({ ...before, error, loading: false }));
+  const one = useRef({ turn: 0, running: null, again: false, stale: false, timer: 0, pace: 0 }).current; // `pace`: not before.
+  const read = useCallback(async (mine) => {
+    while (one.again && mine === one.turn) {
+      one.again = one.stale = false;
+      const began = performance.now();
+      try {
+        const data = await latest.current();
+        if (mine === one.turn) setState({ data, loading: false });
+      } catch (error) {
+        if (mine === one.turn) setState((before) => ({ ...before, error, loading: false }));
+      }
+      // A busy server changes all the time. Who only looks must not make it busier: the longer it takes, the longer we wait.
+      const ended = performance.now();
+      one.pace = began + Math.max(PACE_MS, PATIENCE * (ended - began));
     }
-    // A busy server changes all the time. Who only looks must not make it busier: the longer it takes, the longer we wait.
-    const ended = performance.now();
-    pace.current = began + Math.max(PACE_MS, PATIENCE * (ended - began));
+    if (mine !== one.turn) return;
+    one.running = null;
+    if (one.stale) later();
   }, []);
+  const refresh = useCallback(() => {
+    one.again = true;
+    one.running ??= read(one.turn);
+    return one.running;
+  }, []);
+  const later = () => {
+    if (one.running) one.stale = true;
+    else one.timer ||= setTimeout(() => ((one.timer = 0), one.running ? (one.stale = true) : held.value || refresh()), Math.max(SOON_MS, one.pace - performance.now()));
+  };
   useEffect(() => {
     setState((before) => ({ ...before, loading: true }));
+    one.turn += 1;
+    one.running = null;
     refresh();
   }, wants);
-  useEffect(() => () => void (turn.current += 1), []);
-  const soon = useRef(0);
-  useStream((kind, topic) => {
+  useEffect(() => () => ((one.turn += 1), clearTimeout(one.timer)), []);
+  useEffect(() => {
+    const wait = every?.(state.data);
+    const timer = wait && setTimeout(() => held.value || document.hidden || one.running || refresh(), wait);
+    return () => clearTimeout(timer);
+  }, [state]);
+  useStream((kind, data) => {
     if (still || held.value) return;
-    const due = kind === "poll" || (kind === "changed" && topics.includes(topic));
-    if (!due || soon.current) return;
-    const wait = kind === "poll" ? 0 : Math.max(SOON_MS, pace.current - performance.now());
-    soon.current = setTimeout(() => ((soon.current = 0), refresh()), wait);
+    if (kind === "poll") one.running || refresh();
+    else if (hears?.(kind, data) || (kind === "changed" && topics.includes(data))) later();
   });
   return { ...state, refresh };
 }

@@ -3,11 +3,13 @@
 import { get, mayChange, part, post, remove } from "../api.js";
 import { catcherUrl } from "../first.js";
 import { count, plural } from "../format.js";
-import { html, useEffect, useState } from "../lib.js";
+import { html, useState } from "../lib.js";
 import { useLoaded } from "../live.js";
 import { Body, HeaderTable } from "../payload.js";
 import { go, Link } from "../router.js";
 import { Button, Card, Chip, confirm, Copy, Empty, Facts, Field, Head, Loaded, Tabs, Time, toast } from "../ui.js";
+
+const HASTE_MS = 1_500; // What one has just sent should be seen at once, not with the next poll.
 
 export default function Catcher({ id }) {
   const names = useLoaded(() => get("lateron/v1/catcher"), [], { topics: ["messages"] });
@@ -28,12 +30,7 @@ const Names = ({ names, here }) => html`<${Card} title="Names">
 <//>`;
 
 function Caught({ name }) {
-  const loaded = useLoaded(() => get(`lateron/v1/catcher/${part(name)}`), [name], { topics: ["messages"] });
-  useEffect(() => {
-    // Why: what one has just sent should be seen at once, not with the next poll.
-    const timer = setInterval(loaded.refresh, 1_500);
-    return () => clearInterval(timer);
-  }, [name]);
+  const loaded = useLoaded(() => get(`lateron/v1/catcher/${part(name)}`), [name], { topics: ["messages"], every: () => HASTE_MS });
   return html`<${Loaded} of=${loaded}>${({ requests }) => html`<${Card} title=${html`<span class="mono">/_catch/${name}</span> <${Copy} text=${catcherUrl(name)} label="Copy URL" />`} side=${html`<span class="faint">${plural(requests.length, "request")}</span>`}>
     ${requests.length === 0 && html`<p class="faint">Nothing yet.</p>`}
     ${requests.slice(0, 50).map((request, at) => html`<${Request} key=${request.number} request=${request} open=${at === 0} />`)}

@@ -6,8 +6,8 @@ import { PhaseKey, Phases } from "../charts.js";
 import { messagesOf } from "../filter.js";
 import { micros, place, span } from "../format.js";
 import { Icon } from "../icons.js";
-import { html, useEffect, useLayoutEffect, useState } from "../lib.js";
-import { info, now, useLoaded, useStream } from "../live.js";
+import { html, useLayoutEffect, useState } from "../lib.js";
+import { info, now, useLoaded } from "../live.js";
 import { Body, HeaderTable } from "../payload.js";
 import { go, Link } from "../router.js";
 import { Difference } from "../difference.js";
@@ -17,15 +17,10 @@ import { Button, Card, Chip, Code, confirm, Copy, Empty, Facts, Head, Loaded, pu
 import { FINAL, relations, STATES, why } from "../words.js";
 
 export default function Message({ id }) {
-  const story = useLoaded(() => get(`lateron/v1/messages/${part(id)}`), [id]);
-  useStream((kind, line) => kind === "message" && line.messageId === id && story.refresh());
-  const moving = story.data && !FINAL.has(story.data.state);
-  useEffect(() => {
-    // Why: the first seconds of a message are what one has come to see.
-    if (!moving || now.value - story.data.createdAt > 15_000) return undefined;
-    const timer = setTimeout(story.refresh, 700);
-    return () => clearTimeout(timer);
-  }, [story.data]);
+  const hears = (kind, line) => kind === "message" && line.messageId === id;
+  // Why: the first seconds of a message are what one has come to see.
+  const every = (message) => (message && !FINAL.has(message.state) && now.value - message.createdAt <= 15_000 ? 700 : 0);
+  const story = useLoaded(() => get(`lateron/v1/messages/${part(id)}`), [id], { hears, every });
   useMessageKeys(story.data, story.refresh);
   if (story.error?.status === 404) {
     return html`<${Head} title="Message" /><${Empty} title="This message is not kept any more" icon="search"><p class="mono break">${id}</p><p>Ended messages are kept for as long as the history is. Its id may also be mistyped.</p><div class="row"><${Button} act=${() => go("messages")}>All messages<//></div><//>`;

@@ -7,7 +7,7 @@ import { FilterBox, messagesOf, understand, withField } from "../filter.js";
 import { FirstRun, NothingFits } from "../first.js";
 import { count, place, plural, shortId } from "../format.js";
 import { html, signal, useEffect, useMemo, useState } from "../lib.js";
-import { held, now, skipped, useLoaded, useStream } from "../live.js";
+import { now, skipped, useLoaded } from "../live.js";
 import { openReschedule } from "../reschedule.js";
 import { go, Link, route, setQuery } from "../router.js";
 import { save, Table, useColumns } from "../table.js";
@@ -81,9 +81,8 @@ export default function Messages({ query }) {
   const [older, setOlder] = useState([]);
   const meant = understand(text, list, Math.floor(Date.now() / 60_000) * 60_000);
   const asked = JSON.stringify([list, meant.query]);
-  const loaded = useLoaded(() => page(`v2/${list}`, list, { ...meant.query, count: PAGE }), [asked], { topics: ["messages"] });
+  const loaded = useLoaded(() => page(`v2/${list}`, list, { ...meant.query, count: PAGE }), [asked], { topics: ["messages"], hears: (kind) => kind === "message" && list === "events" });
   useEffect(() => setOlder([]), [asked]);
-  useStream((kind) => kind === "message" && !held.value && list === "events" && soon(loaded.refresh));
   const more = async () => {
     const cursor = older.at(-1)?.cursor ?? loaded.data.cursor;
     const next = await page(`v2/${list}`, list, { ...meant.query, count: PAGE, cursor });
@@ -97,13 +96,6 @@ export default function Messages({ query }) {
     <//>
     <${Tools} ...${{ text, change, list, meant, rows, view }} />
     <${Loaded} of=${loaded}>${() => html`<${List} ...${{ rows, view, chosen, text, change, meant, more: (older.at(-1) ?? loaded.data).cursor && more }} />`}<//>`;
-}
-
-let waiting = 0;
-
-/** Load again once for many lines of the stream. */
-function soon(refresh) {
-  waiting ||= setTimeout(() => ((waiting = 0), refresh()), 300);
 }
 
 function Tools({ text, change, list, meant, rows, view }) {
