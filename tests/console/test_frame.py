@@ -7,7 +7,7 @@ import re
 import pytest
 from playwright.sync_api import Page, Route, expect
 from tests.console.conftest import Open
-from tests.console.steps import go, poll, publish
+from tests.console.steps import JSON, go, poll, publish
 from tests.support.poll import until
 from tests.support.server import Server
 
@@ -145,3 +145,71 @@ def test_nothing_is_asked_for_while_nobody_looks(open_page: Open, server: Server
         page.evaluate("delete document.hidden")
         page.evaluate(POLL)
     poll(page, lambda: any("/v1/catcher/one" in url for url in asked))
+
+
+def test_a_session_that_ended_with_its_server_is_opened_again(open_page: Open, server: Server) -> None:
+    """A development server asks nobody to log in; one that was started anew does so no more than the first."""
+    page = open_page("messages", script=STREAM)
+    page.evaluate(MARK)
+    page.evaluate("streams[0].readyState = 2; streams[0].dispatchEvent(new Event('error'))")
+    page.context.clear_cookies()
+    publish(server, "one")
+    page.evaluate(POLL)
+
+    expect(page.locator("tbody tr")).to_have_count(1)
+    assert page.evaluate(IS_MARKED)
+    assert page.evaluate("streams.length") == 2  # And the stream that it refused for so long is there again.
+
+
+def test_a_server_in_trouble_does_not_say_that_one_is_signed_out(open_page: Open) -> None:
+    """It is asked again, until it knows."""
+    page = open_page(script=STREAM)
+    troubles = [503]
+
+    def answer(route: Route) -> None:
+        if troubles:
+            route.fulfill(status=troubles.pop(), json={"error": "busy"})
+        else:
+            route.continue_()
+
+    page.route("**/console/api/session", answer)
+    page.reload()
+    poll(page, lambda: not troubles)
+    until(lambda: page.evaluate("fire(); document.querySelector('h1') !== null"), "a screen")
+    expect(page.get_by_role("heading", level=1, name="Overview")).to_be_visible()
+
+
+def test_a_second_tab_takes_nothing_from_the_first(open_page: Open, server: Server) -> None:
+    """The browser has one session, which the second one opened anew; what the first changes goes through with it."""
+    server.call("POST", "/v2/queues", b'{"queueName": "mail"}', (JSON,))
+    page = open_page("queues")
+    page.context.clear_cookies()
+    page.context.new_page().goto(f"{server.url}/console/")
+    until(page.context.cookies, "the session of the second")
+    page.get_by_role("button", name="Pause", exact=True).click()
+    expect(page.get_by_role("button", name="Resume", exact=True)).to_be_visible()
+
+
+def test_figures_are_of_now_or_not_there(open_page: Open, server: Server) -> None:
+    """No rate goes below zero, counts hours in which nobody listened, or stays when the stream has gone."""
+    publish(server, "one")
+    page = open_page(script=STREAM)
+    figures = page.locator(".grid-4").first
+    expect(figures).to_contain_text("delivered in the last hour")
+
+    def tell(second: int, delivered: int) -> None:
+        told = {"time": second * 1000, "published": delivered, "delivered": delivered, "waiting": 777, "active": 0}
+        page.evaluate("(told) => tell('counters', told)", {**told, "deadLetters": 0, "oldestDueMs": None})
+
+    tell(1, 10)
+    tell(2, 30)
+    expect(figures).to_contain_text("20/s")
+    tell(3, 0)
+    expect(figures).to_contain_text("delivered in the last hour")
+    tell(4, 50)
+    expect(figures).to_contain_text("50/s")
+    tell(3604, 60)
+    expect(figures).to_contain_text("delivered in the last hour")
+    expect(figures).to_contain_text("777")
+    page.evaluate("streams[0].readyState = 0; streams[0].dispatchEvent(new Event('error'))")
+    expect(figures).not_to_contain_text("777")

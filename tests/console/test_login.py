@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 from tests.console.conftest import Open
-from tests.console.steps import reach
+from tests.console.steps import reach, sign_in
 from tests.console.test_looks import findings
 from tests.serving import OWN
 from tests.support.server import Server
@@ -82,3 +82,35 @@ def test_token_logs_in_and_settings_name_who_has_a_password(open_page: Open, ser
     row = page.get_by_role("table", name="Users").get_by_role("row", name="anna")
     expect(row).to_contain_text("read")
     expect(row).to_contain_text("never")
+
+
+def test_nothing_of_one_login_is_left_for_the_next(open_page: Open, server: Server) -> None:
+    """A question that was open belongs to who was asked; nobody else may say yes to it, and to nobody it is dead."""
+    page = open_page("settings")
+    sign_in(page, server.token)
+    page.get_by_role("button", name="Pause all").click()
+    expect(page.get_by_role("dialog")).to_be_visible()
+    page.context.clear_cookies()
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    expect(page.get_by_role("heading", name="Sign in to Lateron")).to_be_visible()
+
+    sign_in(page, server.token)
+    expect(page.get_by_role("heading", level=1, name="Settings")).to_be_visible()
+    expect(page.get_by_role("dialog")).to_have_count(0)
+
+
+def test_what_one_has_begun_is_not_done_in_the_name_of_another(open_page: Open, server: Server) -> None:
+    """Somebody else has logged in with a second tab; the first says so, and shows what that login may do."""
+    page = open_page("settings")
+    sign_in(page, server.token)
+    page.get_by_role("button", name="Pause all").click()
+    answer = page.evaluate(
+        "(login) => fetch('api/session', {method: 'POST', headers: {'Content-Type': 'application/json'},"
+        " body: JSON.stringify(login)}).then((answer) => answer.status)",
+        {"name": "anna", "password": PASSWORD},
+    )
+    assert answer == 200
+    page.get_by_role("dialog").get_by_role("button", name="Pause delivery").click()
+    expect(page.get_by_text("This browser is logged in as anna now; nothing was changed.")).to_be_visible()
+    expect(page.get_by_text("read only")).to_be_visible()
+    assert not server.call("GET", "/lateron/v1/delivery").json["isPaused"]

@@ -21,6 +21,7 @@ export class ApiError extends Error {
   }
 }
 
+const SESSION = "console/api/session";
 const SAFE = new Set(["GET", "HEAD"]);
 
 /**
@@ -29,9 +30,37 @@ const SAFE = new Set(["GET", "HEAD"]);
  * @param {string} path From the root of the server, without the slash it begins with.
  * @param {{query?: object, headers?: object, body?: unknown}} [options] An object as body is sent as JSON.
  */
-export async function call(method, path, { query, headers, body } = {}) {
+export async function call(method, path, options = {}) {
+  const before = session.peek();
+  try {
+    return await once(method, path, options);
+  } catch (error) {
+    if (!(await isAnew(error, method, path, before))) throw error;
+    return once(method, path, options);
+  }
+}
+
+/** Whether the session was another one than we knew, but of the same login: then a call that it refused goes well now. */
+async function isAnew({ status }, method, path, before) {
+  if (path === SESSION || !before || !(status === 401 || (status === 403 && !SAFE.has(method)))) return false;
+  // Why: a server that was started anew, or a second tab, has opened another session for this browser.
+  asking ??= whoAmI().finally(() => (asking = null));
+  await asking;
+  const after = session.peek();
+  if (!after || after.csrf === before.csrf) return false;
+  if (isSame(before, after)) return true;
+  throw new ApiError(status, `This browser is logged in as ${after.name} now; nothing was changed. Do it again if that is right.`);
+}
+
+let asking = null;
+
+/** Whether two sessions speak for the same login. */
+export const isSame = (one, other) => one?.user === other?.user && one?.name === other?.name;
+
+async function once(method, path, { query, headers, body }) {
   const given = new Headers(headers);
-  if (!SAFE.has(method) && session.value?.csrf) given.set("Lateron-Csrf", session.value.csrf);
+  const csrf = session.peek()?.csrf;
+  if (!SAFE.has(method) && csrf) given.set("Lateron-Csrf", csrf);
   let sent = body;
   if (body !== undefined && typeof body !== "string") {
     given.set("Content-Type", "application/json");
@@ -45,10 +74,10 @@ export async function call(method, path, { query, headers, body } = {}) {
     throw new ApiError(0, "The server does not answer. It may be restarting; this page tries again by itself.");
   }
   reachable.value = true;
-  return read(response, path);
+  return read(response);
 }
 
-async function read(response, path) {
+async function read(response) {
   const text = await response.text();
   let content;
   try {
@@ -57,7 +86,6 @@ async function read(response, path) {
     content = { error: text.slice(0, 300) };
   }
   if (response.ok) return content;
-  if (response.status === 401 && !path.startsWith("console/")) session.value = null;
   throw new ApiError(response.status, content.error || `status ${response.status}`, content.requestId);
 }
 
@@ -78,22 +106,28 @@ export const post = (path, options) => call("POST", path, options);
 export const remove = (path, options) => call("DELETE", path, options);
 export const part = encodeURIComponent;
 
-/** Ask who we are; a server without a login page counts as signed out. */
+/** Ask who we are; only who is refused is signed out, a server in trouble says nothing about that. */
 export async function whoAmI() {
   try {
-    session.value = await get("console/api/session");
+    session.value = await get(SESSION);
   } catch (error) {
-    if (error.status === 0) throw error;
+    if (error.status !== 401 && error.status !== 403) throw error;
     session.value = null;
   }
 }
 
 export async function signIn(secret) {
-  session.value = await post("console/api/session", { body: secret });
+  session.value = await post(SESSION, { body: secret });
 }
 
 export async function signOut() {
-  await call("DELETE", "console/api/session");
+  try {
+    await remove(SESSION);
+  } catch (error) {
+    if (error.status !== 401 && error.status !== 403) throw error;
+    await whoAmI(); // It was ended elsewhere, or is another one by now.
+    return;
+  }
   session.value = null;
 }
 

@@ -7,6 +7,7 @@ const POLL_MS = 5_000;
 const SOON_MS = 250; // After a change; several are one then.
 const PACE_MS = 3_000; // From one reading to the next while changes go on.
 const PATIENCE = 40; // As many times as long as the last reading took.
+const GAP_MS = 10_000; // The server tells its counters each second.
 const TOPICS = "counters,messages,dlq,schedules,queues,flow,jobs";
 
 /** "live", "polling", "paused" or "away" */
@@ -32,20 +33,23 @@ function tell(kind, data) {
   for (const listener of [...listeners]) listener(kind, data);
 }
 
-/** Open the stream; where the server has none, polling goes on. */
-export function connect() {
+/** Open the stream; where the server has none, polling goes on. `anew`: also if it was refused a moment ago. */
+export function connect({ anew = false } = {}) {
+  if (anew) refused = false;
   if (source || refused || held.peek() || document.hidden || !session.peek()) return;
   source = new EventSource(`${BASE}lateron/v1/stream?topics=${TOPICS}`);
   source.addEventListener("open", () => (mode.value = "live"));
   source.addEventListener("counters", (event) => {
     mode.value = "live";
-    counters.value = [...counters.value.slice(-299), JSON.parse(event.data)];
+    const next = JSON.parse(event.data);
+    counters.value = [...(goesOn(counters.peek().at(-1), next) ? counters.peek().slice(-299) : []), next];
   });
   source.addEventListener("message", (event) => tell("message", JSON.parse(event.data)));
   source.addEventListener("sampled", (event) => (skipped.value += JSON.parse(event.data).skipped));
   source.addEventListener("changed", (event) => tell("changed", JSON.parse(event.data).topic));
   source.addEventListener("error", () => {
     mode.value = "polling";
+    counters.value = []; // What they say is not so any more.
     if (source?.readyState === EventSource.CLOSED) {
       refused = true;
       disconnect();
@@ -57,7 +61,11 @@ export function connect() {
 export function disconnect() {
   source?.close();
   source = null;
+  counters.value = [];
 }
+
+/** Whether totals count on from those before: not after a start of the server, nor after a gap in which nobody listened. */
+const goesOn = (before, next) => before && next.published >= before.published && next.delivered >= before.delivered && next.time > before.time && next.time - before.time < GAP_MS;
 
 export function hold(stop) {
   held.value = stop;

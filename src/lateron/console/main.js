@@ -1,13 +1,13 @@
 // Starts the console: who is signed in, which screen is meant, keys, and what keeps all of it fresh.
 
-import { get, session, whoAmI } from "./api.js";
+import { get, isSame, session, whoAmI } from "./api.js";
 import { Jobs } from "./bulk.js";
 import { Banner, badges, nextTheme, openKeys, Rail, railOpen, SCREENS, TopBar } from "./frame.js";
 import { effect, html, render, useEffect, useState } from "./lib.js";
-import { connect, held, hold, loadInfo, useLoaded } from "./live.js";
+import { connect, disconnect, held, hold, info, loadInfo, useLoaded } from "./live.js";
 import { Palette, paletteOpen } from "./palette.js";
 import { go, route } from "./router.js";
-import { Dialogs, dialog, Empty, Failure, Toasts } from "./ui.js";
+import { closeDialog, Dialogs, dialog, Empty, Failure, Toasts, toasts } from "./ui.js";
 
 const MODULES = {
   overview: () => import("./screens/overview.js"),
@@ -119,12 +119,27 @@ async function start() {
   }
 }
 
+let known = null;
+
 effect(() => {
-  if (session.value) {
+  const before = known;
+  known = session.value;
+  if (before && !isSame(before, known)) forget();
+  if (known) {
     loadInfo().catch(() => {});
-    connect();
+    connect({ anew: true });
   }
 });
+
+/** Leave nothing of one login for the next one in the same window. */
+function forget() {
+  closeDialog();
+  paletteOpen.value = false;
+  toasts.value = toasts.peek().filter(({ action }) => !action);
+  badges.value = {};
+  info.value = null;
+  disconnect();
+}
 
 render(html`<${App} />`, document.getElementById("app"));
 start();
