@@ -28,26 +28,29 @@ const later = setTimeout;
 const kept = new Map();
 window.setTimeout = (act, ms, ...more) => {
   if (!(ms > 200)) return later(act, ms, ...more);
-  kept.set(-kept.size - 1, act);
+  kept.set(-kept.size - 1, { act, ms });
   return -kept.size;
 };
 const forget = clearTimeout;
 window.clearTimeout = (id) => (id < 0 ? kept.set(id, null) : forget(id));
 const repeated = [];
 window.setInterval = (act) => repeated.push(act);
-window.fire = () => {
-  for (const [id, act] of [...kept]) { kept.set(id, null); act?.(); }
+window.fire = (most = Infinity) => {
+  for (const [id, one] of [...kept]) if (one?.ms <= most) { kept.set(id, null); one.act(); }
   for (const act of repeated) act();
 };
 """
 
 
-def hold(page: Page, pattern: str | re.Pattern[str]) -> list[Route]:
+def hold(page: Page, pattern: str | re.Pattern[str], method: str = "GET") -> list[Route]:
     """Keep back what a page asks for from now on; return what is kept."""
     held: list[Route] = []
 
     def keep(route: Route) -> None:
-        held.append(route)
+        if route.request.method == method:
+            held.append(route)
+        else:
+            route.continue_()
 
     page.route(pattern, keep)
     return held
@@ -213,3 +216,79 @@ def test_figures_are_of_now_or_not_there(open_page: Open, server: Server) -> Non
     expect(figures).to_contain_text("777")
     page.evaluate("streams[0].readyState = 0; streams[0].dispatchEvent(new Event('error'))")
     expect(figures).not_to_contain_text("777")
+
+
+def test_what_ends_late_closes_no_other_dialog(open_page: Open) -> None:
+    """One has gone on to something else while it was under way."""
+    page = open_page("queues")
+    page.get_by_role("button", name="New queue").first.click()
+    page.get_by_label("Name").fill("mail")
+    held = hold(page, "**/v2/queues", "POST")
+    page.get_by_role("button", name="Save queue").click()
+    poll(page, lambda: len(held) == 1)
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    page.get_by_role("button", name="Keys", exact=True).click()
+
+    held[0].continue_()
+    expect(page.get_by_role("table").get_by_text("mail")).to_be_visible()
+    expect(page.get_by_role("dialog", name="Keys")).to_be_visible()
+
+
+@pytest.mark.parametrize(("button", "name"), [("Keys", "Keys"), ("Search an id", "Search and commands")])
+def test_a_press_beside_a_dialog_closes_it_and_one_on_its_scrollbar_does_not(
+    open_page: Open, button: str, name: str
+) -> None:
+    """For a browser the scrollbar is the dialog itself, as what lies beside it is."""
+    page = open_page()
+    page.get_by_role("button", name=button).click()
+    box = page.get_by_role("dialog", name=name)
+    press = """(box, inside) => {
+      const { right, top } = box.getBoundingClientRect();
+      const where = { clientX: right - 3, clientY: inside ? top + 30 : top - 9 };
+      box.dispatchEvent(new MouseEvent("mousedown", { bubbles: true, ...where }));
+      return new Promise(requestAnimationFrame).then(() => box.isConnected);
+    }"""
+    assert box.evaluate(press, True)
+    assert not box.evaluate(press, False)
+
+
+def test_a_toast_that_can_be_acted_on_waits_for_that(open_page: Open) -> None:
+    """Who reads or moves slowly is not to lose the Undo to the clock, nor to what is said in passing."""
+    page = open_page(script=STREAM)
+    page.evaluate("""async () => {
+      const { toast } = await import("./ui.js");
+      toast("3 replayed.", "good", ["Undo", () => toast("taken back")]);
+      for (let n = 1; n <= 5; n += 1) toast(`said ${n}`);
+    }""")
+    expect(page.get_by_text(re.compile("said [2-5]"))).to_have_count(4)
+    page.evaluate("fire(60_000)")
+    expect(page.get_by_text(re.compile("said"))).to_have_count(0)
+    page.get_by_role("button", name="Undo").click()
+    expect(page.get_by_text("taken back")).to_be_visible()
+    expect(page.get_by_text("3 replayed.")).to_have_count(0)
+
+
+OLD_CLIPBOARD = """
+Object.defineProperty(Navigator.prototype, "clipboard", { value: undefined });
+addEventListener("copy", () => (window.copied = document.activeElement.value));
+"""
+
+
+def test_what_is_copied_over_plain_http_is_copied_or_not_said_to_be(open_page: Open, server: Server) -> None:
+    """There a browser copies only what is chosen, and nothing outside of a dialog can be chosen while it is open."""
+    message = publish(server, "one")
+    page = open_page(f"messages?id={message}", script=OLD_CLIPBOARD)
+    page.get_by_role("button", name="Copy id").click()
+    assert page.evaluate("copied") == message
+    page.get_by_role("button", name="Keys", exact=True).click()
+    close = page.get_by_role("dialog").get_by_role("button", name="Close")
+    close.focus()
+    page.evaluate("import('./ui.js').then(({ putOnClipboard }) => putOnClipboard('inside'))")
+    assert page.evaluate("copied") == "inside"
+    expect(close).to_be_focused()
+
+    close.click()
+    page.evaluate("document.execCommand = () => false")
+    page.get_by_role("button", name="Copy the delivery as cURL").click()
+    expect(page.get_by_text("The browser did not let it be copied.")).to_be_visible()

@@ -68,7 +68,7 @@ export function JobDialog({ kind, filter, done }) {
   const { told, error } = useDryRun(kind, filter);
   const typed = useTyped(told?.count ?? 0);
   const [verb, word, hint, tone] = WORDS[kind];
-  const run = async () => (await begin({ kind, filter }, done), closeDialog());
+  const run = async (press) => (await begin({ kind, filter }, done), closeDialog(press));
   return html`<${DryRun} told=${told} error=${error} verb=${verb} />
     <p class="hint">${hint}</p>${typed.field}
     <div class="dialog-foot"><${Button} act=${closeDialog}>${tone === "danger" ? "Keep them" : "Not now"}<//><${Button} kind=${tone} act=${run} disabled=${!told?.count || !typed.sure}>${word} ${told ? plural(told.count, KINDS[kind][0]) : ""}<//></div>`;

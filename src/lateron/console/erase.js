@@ -22,7 +22,7 @@ function Erasure({ label }) {
   const filter = { label: [label] };
   const dry = useDryRun("erase", filter);
   const [typed, setTyped] = useState("");
-  const run = async () => (await begin({ kind: "erase", filter }), closeDialog());
+  const run = async (press) => (await begin({ kind: "erase", filter }), closeDialog(press));
   return html`<${DryRun} ...${dry} verb="would be erased for good" />
     <p class="hint">What is on its way is cancelled first. Then bodies, headers, answers, log and dead letters go, and with each message its callbacks and replays. Backups keep what they hold. This cannot be undone.</p>
     ${dry.told?.count > 0 && html`<${Field} label=${`Type ${label} to go on`}><input value=${typed} autocomplete="off" onInput=${(e) => setTyped(e.target.value)} /><//>`}

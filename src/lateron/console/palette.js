@@ -6,7 +6,7 @@ import { messagesOf } from "./filter.js";
 import { nextTheme, openKeys, SCREENS } from "./frame.js";
 import { html, signal, useLayoutEffect, useRef, useState } from "./lib.js";
 import { go } from "./router.js";
-import { toast } from "./ui.js";
+import { isBeside, toast } from "./ui.js";
 
 export const paletteOpen = signal(false);
 
@@ -65,7 +65,7 @@ function Box() {
       event.preventDefault();
     } else if (event.key === "Enter" && found[at]) take(found[at]);
   };
-  return html`<dialog ref=${box} class="dialog palette" aria-label="Search and commands" onClose=${close} onMouseDown=${(e) => e.target === box.current && close()}>
+  return html`<dialog ref=${box} class="dialog palette" aria-label="Search and commands" onClose=${close} onMouseDown=${(e) => isBeside(e, box.current) && close()}>
     <input role="combobox" aria-expanded="true" aria-controls="palette-list" aria-activedescendant=${`palette-${at}`} aria-label="Search and commands" autocomplete="off" autofocus
       placeholder="msg_…, a URL, a screen, or a command such as: pause queue mail" value=${text} onInput=${(e) => (setText(e.target.value), setAt(0))} onKeyDown=${keys} />
     <ul id="palette-list" role="listbox" aria-label="Results">

@@ -19,7 +19,7 @@ function ReplayDialog({ rows, query = {}, done }) {
   const dry = rows ? { told: { count: rows.length, examples: rows.slice(0, 3) } } : useDryRun("replayDeadLetters", filter);
   const [form, setForm] = useState({ ...NONE, body: null });
   const typed = useTyped(dry.told?.count ?? 0);
-  const run = async () => {
+  const run = async (press) => {
     const options = Object.fromEntries(Object.entries(HEADERS).filter(([name]) => form[name].trim()).map(([name, header]) => [header, form[name].trim()]));
     if (rows?.length === 1 && form.body === null) {
       const { messageId } = await post(`v2/dlq/retry/${rows[0].dlqId}`, { headers: options });
@@ -29,7 +29,7 @@ function ReplayDialog({ rows, query = {}, done }) {
       const asked = { kind: "replayDeadLetters", filter, options, rate: Number(form.rate) || undefined, spread: form.spread.trim() || undefined, body: form.body ?? undefined };
       await begin(asked, () => done?.([]));
     }
-    closeDialog();
+    closeDialog(press);
   };
   return html`<${DryRun} ...${dry} verb="would be published anew" />
     <${Options} form=${form} change=${(part) => setForm({ ...form, ...part })} many=${(dry.told?.count ?? 0) > 1} first=${dry.told?.examples[0]} />

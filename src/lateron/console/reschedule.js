@@ -24,7 +24,7 @@ function Reschedule({ filter, done }) {
   const typed = useTyped(dry.told?.count ?? 0);
   const options = timeOf(form);
   const change = (name) => (event) => setForm({ ...form, [name]: event.target.value });
-  const run = async () => (await begin({ kind: "reschedule", filter, options, spread: form.spread.trim() || undefined }, done), closeDialog());
+  const run = async (press) => (await begin({ kind: "reschedule", filter, options, spread: form.spread.trim() || undefined }, done), closeDialog(press));
   return html`<${DryRun} ...${dry} verb="would get another time" />
     <${Segments} label="When" options=${[["delay", "After a delay"], ["at", "At a time"]]} value=${form.how} pick=${(how) => setForm({ ...form, how })} />
     <div class="columns-2">

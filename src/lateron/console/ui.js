@@ -61,11 +61,15 @@ export async function putOnClipboard(text) {
   try {
     await navigator.clipboard.writeText(text);
   } catch {
+    // Over plain HTTP there is only the old way: a field, which must not lie outside of a dialog that is open.
+    const before = document.activeElement;
     const area = Object.assign(document.createElement("textarea"), { value: text });
-    document.body.append(area);
+    ([...document.querySelectorAll("dialog[open]")].at(-1) ?? document.body).append(area);
     area.select();
-    document.execCommand("copy");
+    const done = document.execCommand("copy");
     area.remove();
+    before?.focus({ preventScroll: true });
+    if (!done) throw new Error("The browser did not let it be copied.");
   }
 }
 
@@ -74,11 +78,15 @@ export async function putOnClipboard(text) {
 export const toasts = signal([]);
 let nextToast = 0;
 
-/** Say something in passing. `action` is [word, function]. */
+const TOASTS_MOST = 4; // Of those that can be acted on, and of the others.
+const ACTION_MS = 600_000; // Time enough to read it, to find it, and to think about it.
+
+/** Say something in passing. `action` is [word, function]; what has one stays, and only others of its kind push it out. */
 export function toast(text, tone = "", action = null) {
   const id = (nextToast += 1);
-  toasts.value = [...toasts.value.slice(-3), { id, text, tone, action }];
-  setTimeout(() => dismiss(id), tone === "bad" ? 12_000 : 6_000);
+  const ousted = toasts.value.filter((one) => !one.action === !action).slice(0, 1 - TOASTS_MOST);
+  toasts.value = [...toasts.value.filter((one) => !ousted.includes(one)), { id, text, tone, action }];
+  setTimeout(() => dismiss(id), action ? ACTION_MS : tone === "bad" ? 12_000 : 6_000);
 }
 
 const dismiss = (id) => (toasts.value = toasts.value.filter((one) => one.id !== id));
@@ -101,7 +109,20 @@ export function Toasts() {
 export const dialog = signal(null);
 
 export const openDialog = (title, draw, { wide = false } = {}) => (dialog.value = { title, draw, wide });
-export const closeDialog = () => (dialog.value = null);
+
+/**
+ * Close the dialog that is open. What ends after a while gives the press it began with: if the dialog of that press
+ * was closed meanwhile, one that is open now is another and stays.
+ */
+export function closeDialog(press) {
+  if (press?.target?.isConnected !== false) dialog.value = null;
+}
+
+/** Whether a press was beside a dialog; one on its scrollbar has the dialog itself as its target as well. */
+export function isBeside({ target, clientX, clientY }, box) {
+  const { left, right, top, bottom } = box.getBoundingClientRect();
+  return target === box && (clientX < left || clientX > right || clientY < top || clientY > bottom);
+}
 
 export function Dialogs() {
   const open = dialog.value;
@@ -114,9 +135,9 @@ function Modal({ title, draw: Draw, wide }) {
   useLayoutEffect(() => {
     const before = document.activeElement;
     box.current.showModal();
-    return () => before?.focus?.();
+    return () => (before?.isConnected ? before : document.getElementById("main"))?.focus?.();
   }, []);
-  const outside = (event) => event.target === box.current && closeDialog();
+  const outside = (event) => isBeside(event, box.current) && closeDialog();
   return html`<dialog ref=${box} class=${classes("dialog", wide && "wide")} aria-labelledby=${id} onClose=${closeDialog} onMouseDown=${outside}>
     <div class="dialog-head"><h2 id=${id}>${title}</h2><${Button} kind="quiet" icon="cross" label="Close" act=${closeDialog} /></div>
     <div class="dialog-body"><${Draw} /></div>

@@ -49,9 +49,9 @@ function Pin({ of, refresh }) {
   const [parallelism, setParallelism] = useState(of.parallelismMax ? String(of.parallelismMax) : "");
   const [rate, setRate] = useState(of.rateMax ? String(of.rateMax) : "");
   const [period, setPeriod] = useState(String(of.ratePeriod || 1));
-  const save = async () => {
+  const save = async (press) => {
     await act(of.flowControlKey, "pin", { parallelism, rate, period: rate ? period : "" });
-    closeDialog();
+    closeDialog(press);
     toast(`The limits of ${of.flowControlKey} are pinned.`, "good");
     refresh();
   };

@@ -60,9 +60,9 @@ function Endpoint({ name = "", refresh }) {
   const [group, setGroup] = useState(name);
   const [url, setUrl] = useState(catcherUrl("orders"));
   const [called, setCalled] = useState("");
-  const save = async () => {
+  const save = async (press) => {
     await post(`v2/topics/${part(group)}/endpoints`, { body: { endpoints: [{ url, ...(called && { name: called }) }] } });
-    closeDialog();
+    closeDialog(press);
     refresh();
   };
   return html`

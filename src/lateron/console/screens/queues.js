@@ -60,9 +60,9 @@ const openEditor = (queue, refresh) => openDialog(queue ? `Queue ${queue.name}` 
 function Editor({ queue, refresh }) {
   const [name, setName] = useState(queue?.name ?? "");
   const [parallelism, setParallelism] = useState(String(queue?.parallelism ?? 1));
-  const save = async () => {
+  const save = async (press) => {
     await post("v2/queues", { body: { queueName: name, parallelism: Number(parallelism) } });
-    closeDialog();
+    closeDialog(press);
     refresh();
   };
   return html`
