@@ -132,12 +132,23 @@ def test_page_is_sent_compressed_to_whom_can_read_that(accepted: str, *, small: 
     told(story)
 
 
-def test_console_without_a_slash_leads_to_it() -> None:
+@pytest.mark.parametrize(
+    ("target", "place"),
+    [
+        ("/console", "console/"),
+        ("/console?range=1h", "console/?range=1h"),
+        ("/console//", "../../console/"),
+        ("/console/messages/", "../messages"),
+        ("/console/messages//?view=waiting", "../../messages?view=waiting"),
+        ("/console//example.com/", "../example.com"),
+    ],
+)
+def test_an_address_whose_links_would_miss_leads_to_the_right_one(target: str, place: str) -> None:
     """The pages name their files relative to it; and a proxy may have put a path before."""
 
     async def story(browser: Browser) -> None:
-        answer = await browser.ask("GET", "/console")
-        assert (answer.status, answer.headers["location"]) == (308, "console/")
+        answer = await browser.ask("GET", target)
+        assert (answer.status, answer.headers["location"]) == (308, place)
 
     told(story)
 

@@ -292,3 +292,11 @@ def test_what_is_copied_over_plain_http_is_copied_or_not_said_to_be(open_page: O
     page.evaluate("document.execCommand = () => false")
     page.get_by_role("button", name="Copy the delivery as cURL").click()
     expect(page.get_by_text("The browser did not let it be copied.")).to_be_visible()
+
+
+@pytest.mark.parametrize("slashes", ["/", "//"])
+def test_a_slash_too_many_is_dropped_from_the_address(open_page: Open, slashes: str) -> None:
+    """A browser would look for the files of the page in a place where none are."""
+    page = open_page(f"messages{slashes}?view=waiting")
+    expect(page).to_have_url(re.compile(r"[0-9]/console/messages\?view=waiting$"))
+    expect(page.get_by_role("heading", level=1, name="Messages")).to_be_visible()

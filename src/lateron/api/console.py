@@ -87,8 +87,8 @@ class Console:
         elif call.method not in SAFE:
             allowed = ((b"allow", b"GET, HEAD"),)
             await call.send(send, refusal(405, f"{call.method} is not allowed here; allowed: GET, HEAD", allowed))
-        elif call.path == ROOT:
-            await _send_raw(call, send, 308, ((b"location", b"console/"),), b"")
+        elif (place := _place(call)) is not None:
+            await _send_raw(call, send, 308, ((b"location", place),), b"")
         else:
             page = page_at(self._settings.pages, call.path[len(ROOT) + 1 :].decode("latin-1"))
             await (call.send(send, refusal(404, "no such page")) if page is None else _send_page(call, send, page))
@@ -269,6 +269,20 @@ class Console:
         secure = "; Secure" if self._is_https(call) else ""
         text = f"{self._cookie_name(call)}={number}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}"
         return b"set-cookie", text.encode("latin-1")
+
+
+def _place(call: Call) -> bytes | None:
+    """Return where a page lies that is asked for under an address its relative links are not right for.
+
+    That is the console without a slash at its end, and a screen with one. The place is relative as well, so that it
+    is right below any path that a proxy puts before it.
+    """
+    bare = call.path.rstrip(b"/")
+    slashes = len(call.path) - len(bare)
+    if slashes == (1 if bare == ROOT else 0):
+        return None
+    word = bare.rpartition(b"/")[2] + (b"/" if bare == ROOT else b"")
+    return b"../" * slashes + word + (b"?" + call.query if call.query else b"")
 
 
 async def _send_page(call: Call, send: Send, page: Page) -> None:
