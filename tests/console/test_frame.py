@@ -7,7 +7,7 @@ import re
 import pytest
 from playwright.sync_api import Page, Route, expect
 from tests.console.conftest import Open
-from tests.console.steps import JSON, go, poll, publish
+from tests.console.steps import JSON, go, poll, publish, screen
 from tests.support.poll import until
 from tests.support.server import Server
 
@@ -292,6 +292,81 @@ def test_what_is_copied_over_plain_http_is_copied_or_not_said_to_be(open_page: O
     page.evaluate("document.execCommand = () => false")
     page.get_by_role("button", name="Copy the delivery as cURL").click()
     expect(page.get_by_text("The browser did not let it be copied.")).to_be_visible()
+
+
+def test_single_keys_can_be_switched_off(open_page: Open, server: Server) -> None:
+    """Who dictates says letters without meaning a command; what is no single key goes on, and the choice is kept."""
+    publish(server, "one"), publish(server, "two")
+    page = open_page("messages")
+    rows = page.locator("tbody tr")
+    expect(rows).to_have_count(2)
+    page.get_by_role("button", name="Keys", exact=True).click()
+    page.get_by_label("Single keys are commands").uncheck()
+    page.keyboard.press("Escape")
+    for again in (False, True):
+        if again:
+            page.reload()
+            expect(rows).to_have_count(2)
+        rows.first.focus()
+        for key in ("t", ".", "g", "d", "j", "x", "/", "?"):
+            page.keyboard.press(key)
+        expect(rows.first).to_be_focused()
+        expect(page.get_by_text("Paused", exact=True)).to_have_count(0)
+        expect(page.get_by_role("dialog")).to_have_count(0)
+        expect(page.get_by_role("button", name="Theme: system")).to_be_visible()
+    page.keyboard.press("ArrowDown")
+    expect(rows.last).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1, name="Message", exact=True)).to_be_visible()
+    expect(page.get_by_role("button", name="Copy id")).to_be_visible()
+    page.keyboard.press("c")
+    page.keyboard.press("Control+k")
+    expect(page.get_by_role("dialog", name="Search and commands")).to_be_visible()
+    expect(page.get_by_text("Id copied.")).to_have_count(0)
+
+
+CLIPBOARD = """
+window.copied = [];
+Object.defineProperty(Navigator.prototype, "clipboard", { value: {
+  writeText: (text) => (window.refuses ? Promise.reject(new Error("no")) : (copied.push(text), Promise.resolve())),
+} });
+"""
+
+
+def test_a_key_does_one_thing_once(open_page: Open, server: Server) -> None:
+    """The second letter of `g c` copies nothing, a key that is held down is one press, and a failure is told."""
+    message = publish(server, "one", None, ("Upstash-Delay", "1h"))
+    page = open_page(f"messages?id={message}", script=CLIPBOARD)
+    expect(page.get_by_role("button", name="Retry now")).to_be_visible()
+    page.evaluate("dispatchEvent(new KeyboardEvent('keydown', { key: '.', repeat: true }))")
+    page.evaluate(
+        "document.body.dispatchEvent(new KeyboardEvent('keydown', { key: 'c', repeat: true, bubbles: true }))"
+    )
+    page.keyboard.press("c")
+    expect(page.get_by_text("Id copied.")).to_be_visible()
+    expect(page.get_by_text("Paused", exact=True)).to_have_count(0)
+    page.evaluate("window.refuses = true; document.execCommand = () => false")
+    page.keyboard.press("y")
+    expect(page.get_by_text("The browser did not let it be copied.")).to_be_visible()
+    page.evaluate("window.refuses = false")
+    screen(page, "c", "Catcher")
+    assert page.evaluate("copied") == [message]
+
+
+def test_another_place_takes_the_focus_and_another_question_does_not(open_page: Open, server: Server) -> None:
+    """Else a screen reader stays with a row that is gone, and one who types loses the field he types in."""
+    publish(server, "one")
+    page = open_page("messages")
+    main = page.locator("main")
+    page.get_by_role("combobox", name="Filter").fill("state:delivered")
+    expect(page).to_have_url(re.compile("filter="))
+    expect(page.get_by_role("combobox", name="Filter")).to_be_focused()
+    page.get_by_role("table").locator("tbody tr").first.focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1, name="Message", exact=True)).to_be_visible()
+    expect(main).to_be_focused()
+    go(page, "Queues")
+    expect(main).to_be_focused()
 
 
 @pytest.mark.parametrize("slashes", ["/", "//"])

@@ -2,6 +2,7 @@
 
 import { call, reachable, session, signOut } from "./api.js";
 import { Icon, Mark } from "./icons.js";
+import { keysOn, switchKeys } from "./keys.js";
 import { classes, html, signal } from "./lib.js";
 import { counters, held, hold, info, mode } from "./live.js";
 import { RangeChoice } from "./range.js";
@@ -119,7 +120,7 @@ export const KEYS = [
   ["?", "this sheet"],
 ];
 
-export const openKeys = () => openDialog("Keys", () => html`<dl class="keys">${KEYS.map(([key, about]) => html`<div key=${key}><dt>${key.split(" ").map((one) => (one === "or" ? " or " : html`<kbd>${one}</kbd> `))}</dt><dd>${about}</dd></div>`)}</dl>`);
+export const openKeys = () => openDialog("Keys", () => html`<p><label><input type="checkbox" checked=${keysOn.value} onChange=${(e) => switchKeys(e.target.checked)} /> Single keys are commands</label></p><dl class="keys">${KEYS.map(([key, about]) => html`<div key=${key}><dt>${key.split(" ").map((one) => (one === "or" ? " or " : html`<kbd>${one}</kbd> `))}</dt><dd>${about}</dd></div>`)}</dl>`);
 
 /** How fast messages go out now, from the counters of the stream. */
 export function rates() {

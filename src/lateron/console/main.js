@@ -3,7 +3,8 @@
 import { get, isSame, session, whoAmI } from "./api.js";
 import { Jobs } from "./bulk.js";
 import { Banner, badges, nextTheme, openKeys, Rail, railOpen, SCREENS, TopBar } from "./frame.js";
-import { effect, html, render, useEffect, useState } from "./lib.js";
+import { isCommand } from "./keys.js";
+import { effect, html, render, useEffect, useLayoutEffect, useRef, useState } from "./lib.js";
 import { connect, disconnect, held, hold, info, loadInfo, useLoaded } from "./live.js";
 import { Palette, paletteOpen } from "./palette.js";
 import { go, route } from "./router.js";
@@ -55,9 +56,21 @@ function App() {
     <div class="stage" onClick=${(e) => e.target === e.currentTarget && (railOpen.value = false)}>
       <header class="top-head"><${TopBar} openPalette=${() => (paletteOpen.value = true)} openKeys=${openKeys} /></header>
       <${Needs} />
-      <main id="main" tabindex="-1"><${Screen} name=${name} query=${query} id=${id} /></main>
+      <${Main} name=${name} query=${query} id=${id} />
     </div>
     <${Dialogs} /><${Palette} /><${Jobs} /><${Toasts} />`;
+}
+
+/** What the address names. It takes the focus when that is another place, so that a screen reader goes on there. */
+function Main({ name, query, id }) {
+  const box = useRef();
+  const place = useRef([name, id].join());
+  useLayoutEffect(() => {
+    if (place.current === [name, id].join()) return;
+    place.current = [name, id].join();
+    box.current.focus({ preventScroll: true });
+  }, [name, id]);
+  return html`<main id="main" tabindex="-1" ref=${box}><${Screen} name=${name} query=${query} id=${id} /></main>`;
 }
 
 /** Looks for what needs a person: the badges of the rail, and the banner. */
@@ -87,9 +100,9 @@ async function loadNeeds() {
 
 const told = (paused) => paused && { count: paused, words: "paused" };
 
-// Keys: none fires inside an input, all have a button too.
+// Keys: none fires inside an input, all have a button too, and the single ones can be switched off.
 
-let afterG = 0;
+let afterG = -Infinity; // When `g` was pressed, if nothing was since.
 
 addEventListener("keydown", (event) => {
   if ((event.ctrlKey || event.metaKey) && event.key === "k") {
@@ -97,12 +110,13 @@ addEventListener("keydown", (event) => {
     paletteOpen.value = session.value !== null;
     return;
   }
-  const inField = event.target.closest?.("input,textarea,select,[contenteditable]");
-  if (inField || event.ctrlKey || event.metaKey || event.altKey || dialog.value || paletteOpen.value || !session.value) return;
-  if (event.timeStamp - afterG < 1_200) {
-    afterG = 0;
+  if (!isCommand(event) || dialog.value || paletteOpen.value || !session.value) return;
+  const isSecond = event.timeStamp - afterG < 1_200 && /^[a-z]$/.test(event.key);
+  afterG = -Infinity;
+  if (isSecond) {
+    event.preventDefault(); // Why: a letter after `g` is no command of the screen one leaves.
     const to = SCREENS.find(([key]) => key === event.key);
-    if (to) return go(to[1]);
+    return to && go(to[1]);
   }
   const does = { "/": () => (paletteOpen.value = true), "?": openKeys, t: nextTheme, ".": () => hold(!held.value), g: () => (afterG = event.timeStamp) }[event.key];
   if (does) {

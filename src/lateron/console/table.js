@@ -1,5 +1,6 @@
 // Lists: a real table with a caption, rows that open, selection with ranges, and keys to move.
 
+import { keysOn } from "./keys.js";
 import { classes, html, useEffect, useRef, useState } from "./lib.js";
 
 /**
@@ -60,12 +61,13 @@ function onKey(event, body, rows, { open, pick }) {
   if (event.target !== line) return;
   const all = [...body.children];
   const at = all.indexOf(line);
-  const move = { j: 1, ArrowDown: 1, k: -1, ArrowUp: -1 }[event.key];
+  const letters = keysOn.peek() && !(event.ctrlKey || event.metaKey || event.altKey);
+  const move = { ArrowDown: 1, ArrowUp: -1, ...(letters && { j: 1, k: -1 }) }[event.key];
   if (move) {
     all[at + move]?.focus();
     event.preventDefault();
   } else if (event.key === "Enter" && open) open(rows[at]);
-  else if (event.key.toLowerCase() === "x" && pick) pick(rows[at], event.shiftKey);
+  else if (letters && !event.repeat && event.key.toLowerCase() === "x" && pick) pick(rows[at], event.shiftKey);
 }
 
 /** Which columns a list shows, remembered by this browser. */

@@ -6,6 +6,7 @@ import { PhaseKey, Phases } from "../charts.js";
 import { messagesOf } from "../filter.js";
 import { micros, place, span } from "../format.js";
 import { Icon } from "../icons.js";
+import { isCommand } from "../keys.js";
 import { html, useLayoutEffect, useState } from "../lib.js";
 import { info, now, useLoaded } from "../live.js";
 import { Body, HeaderTable } from "../payload.js";
@@ -39,13 +40,14 @@ async function retryNow({ messageId }, refresh) {
 function useMessageKeys(message, refresh) {
   // Why before it is painted: a key that is pressed as soon as its button is there must do what the button does.
   useLayoutEffect(() => {
-    const keys = async (event) => {
-      if (!message || event.target.closest?.("input,textarea,select,dialog") || event.ctrlKey || event.metaKey || event.altKey) return;
+    const copy = (text, said) => Promise.resolve(text).then(putOnClipboard).then(() => toast(said)).catch((error) => toast(error.message, "bad"));
+    const keys = (event) => {
+      if (!message || !isCommand(event)) return;
       const steps = { "[": -1, "]": 1 }[event.key];
       if (steps) stepAttempt(steps);
-      if (event.key === "c") putOnClipboard(message.messageId).then(() => toast("Id copied."));
+      if (event.key === "c") copy(message.messageId, "Id copied.");
       if (event.key === "r" && isHasty(message) && mayChange()) retryNow(message, refresh).catch((error) => toast(error.message, "bad"));
-      if (event.key === "y") putOnClipboard(await signedCurl(message)).then(() => toast("Copied as cURL."));
+      if (event.key === "y") copy(signedCurl(message), "Copied as cURL.");
     };
     addEventListener("keydown", keys);
     return () => removeEventListener("keydown", keys);
