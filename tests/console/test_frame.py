@@ -369,6 +369,30 @@ def test_another_place_takes_the_focus_and_another_question_does_not(open_page: 
     expect(main).to_be_focused()
 
 
+def test_the_badge_says_how_many_dead_letters_are_new_or_that_there_are_more(open_page: Open) -> None:
+    """A hundred are asked for; which are new is told by their own times, whatever this machine's clock says."""
+    page = open_page("queues", script="Date.now = () => 4_000_000_000_000;")
+    badge = page.get_by_role("link", name=re.compile("Dead letters")).locator(".badge")
+    born = {"url": "http://127.0.0.1/x", "method": "POST", "maxRetries": 0, "responseStatus": 503, "createdAt": 1}
+    letters = [{**born, "messageId": f"msg_{n}", "dlqId": f"{1_790_000_000_000 + n}-{n:032x}"} for n in range(100)]
+    answers = [{"messages": letters, "cursor": "more"}, {"messages": letters[:3]}]
+
+    def answer(route: Route) -> None:
+        route.fulfill(json=answers[0])
+
+    page.route("**/v2/dlq?*", answer)
+    page.evaluate(POLL)
+    expect(badge).to_contain_text("100+")
+    answers.pop(0)
+    go(page, "Dead letters")
+    expect(page.locator(".group-row .figure")).to_have_text("3")
+    expect(badge).to_have_count(0)
+    answers[0] = {"messages": letters[2:5]}
+    go(page, "Queues")
+    page.evaluate(POLL)
+    expect(badge).to_contain_text("2")
+
+
 @pytest.mark.parametrize("slashes", ["/", "//"])
 def test_a_slash_too_many_is_dropped_from_the_address(open_page: Open, slashes: str) -> None:
     """A browser would look for the files of the page in a place where none are."""

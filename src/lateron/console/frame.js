@@ -38,7 +38,7 @@ export function Rail() {
       ${shown.map(([, path, word]) => html`<li key=${path}>
         <${Link} to=${path} aria-current=${here === path ? "page" : undefined} onClick=${() => (railOpen.value = false)}>
           <${Icon} name=${path} /><span>${word}</span>
-          ${badges.value[path] ? html`<span class=${classes("badge", path === "dead" && "tone-bad")}><span aria-hidden="true">${count(badges.value[path].count, true)}</span><span class="unseen">${badges.value[path].words}</span></span>` : null}
+          ${badges.value[path] ? html`<span class=${classes("badge", path === "dead" && "tone-bad")}><span aria-hidden="true">${count(badges.value[path].count, true)}${badges.value[path].more ? "+" : ""}</span><span class="unseen">${badges.value[path].words}</span></span>` : null}
         <//>
       </li>`)}
     </ul>

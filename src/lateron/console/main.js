@@ -90,7 +90,7 @@ async function loadNeeds() {
   const since = Number(localStorage.getItem("lateron.deadSeen") ?? 0);
   const fresh = dead.messages.filter(({ dlqId }) => Number(dlqId.split("-")[0]) > since).length;
   badges.value = {
-    dead: fresh && { count: fresh, words: "new dead letters" },
+    dead: fresh && { count: fresh, more: fresh === dead.messages.length && Boolean(dead.cursor), words: "new dead letters" },
     queues: told(queues.filter(({ paused }) => paused).length),
     schedules: told(schedules.filter(({ isPaused }) => isPaused).length),
     flow: told(flow.filter(({ isPaused }) => isPaused).length),

@@ -42,12 +42,18 @@ export function grouped(rows) {
   return [...groups.values()].sort((one, other) => other.rows.length - one.rows.length);
 }
 
+/** Remember the newest one that was shown, by its own time: the clocks of server and browser may differ. */
+function see(rows) {
+  const seen = Math.max(Number(localStorage.getItem("lateron.deadSeen") ?? 0), ...rows.map(diedAt));
+  localStorage.setItem("lateron.deadSeen", String(seen));
+}
+
 export default function Dead({ query }) {
   const text = query.filter || "";
   const meant = understand(text, "dead", Math.floor(Date.now() / 60_000) * 60_000);
   const loaded = useLoaded(() => all("v2/dlq", "messages", { ...meant.query, count: 100 }), [JSON.stringify(meant.query)], { topics: ["dlq"] });
   const chosen = useMemo(() => signal(new Set()), []);
-  useEffect(() => localStorage.setItem("lateron.deadSeen", String(Date.now())), [loaded.data]);
+  useEffect(() => see(loaded.data?.items ?? []), [loaded.data]);
   const change = (filter) => setQuery({ ...query, filter });
   const rows = (loaded.data?.items ?? []).filter(meant.rest ?? (() => true));
   const view = query.view || "groups";
