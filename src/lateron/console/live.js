@@ -140,7 +140,7 @@ export function useLoaded(load, wants = [], { topics = [], hears, every, still =
   }, []);
   const refresh = useCallback(() => {
     one.again = true;
-    one.running ??= read(one.turn);
+    one.running ??= Promise.resolve(one.turn).then(read); // Why not at once: a load may throw at once.
     return one.running;
   }, []);
   const later = () => {
