@@ -18,6 +18,7 @@ import typer
 from lateron.cli.beside import opened
 from lateron.cli.commands import command
 from lateron.cli.exits import PARTLY, REFUSED, USAGE, Failed
+from lateron.cli.keyfile import put_first
 
 if TYPE_CHECKING:
     from lateron.store.sealing import Seals
@@ -54,17 +55,7 @@ def key(
     from lateron.store.sealing import KEY_BYTES, key_id
 
     made = os.urandom(KEY_BYTES)
-    part = file.with_name(f".{file.name}.{os.getpid()}.part")
-    try:
-        old = file.read_text("utf-8") if file.exists() else ""
-        with os.fdopen(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w", encoding="utf-8") as new:
-            new.write(f"{b64encode(made).decode()} # {key_id(made)}\n{old}")
-            new.flush()
-            os.fsync(new.fileno())
-        part.replace(file)
-    except (OSError, UnicodeDecodeError) as error:
-        part.unlink(missing_ok=True)
-        raise Failed(f"cannot write {file}: {getattr(error, 'strerror', None) or 'not UTF-8'}", REFUSED) from None
+    put_first(file, f"{b64encode(made).decode()} # {key_id(made)}")
     if as_json:
         echo_json({"path": str(file), "key": key_id(made)})
     else:
