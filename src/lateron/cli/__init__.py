@@ -17,7 +17,10 @@ error, an error as one line without a traceback; and these exit codes::
     7    a part was done, the rest was refused or is not there
     8    the server stood still and has ended itself; start it again
     70   a bug of ours
+    74   the output could not be written; what was asked for may have been done
     130  interrupted
+
+A reader who has seen enough, as in ``lateron tail | head``, is no failure: that is 0.
 
 This file imports nothing heavy, so that ``lateron --version`` answers at once.
 """
@@ -28,10 +31,10 @@ import os
 import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
-from io import TextIOWrapper
 
 import lateron
 from lateron.cli import exits
+from lateron.cli.streams import OutputLost, standard_streams
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -40,27 +43,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     if sys.flags.optimize:
         # The asserts of this program are part of it: they stop it before it stores what cannot be.
         return _fail("refusing to run under python -O, which removes the program's own checks", exits.USAGE)
-    if arguments in (["--version"], ["-version"]):
-        print(f"lateron {lateron.__version__}")  # noqa: T201 - This is the answer.
-        return exits.DONE
-    try:
-        return _run(arguments)
-    except KeyboardInterrupt:
-        return exits.INTERRUPTED
-    except BrokenPipeError:
-        # The reader of our output has left, as in `lateron tail | head`. Python would complain again at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return exits.DONE
+    with standard_streams():
+        try:
+            code = _run(arguments)
+            sys.stdout.flush()
+        except KeyboardInterrupt:
+            return exits.INTERRUPTED
+        except OutputLost as error:
+            if error.reader_left:
+                return exits.DONE
+            return _fail(f"{error}; what was asked for may have been done", exits.OUTPUT)
+        return code
 
 
 def _run(arguments: list[str]) -> int:
+    if arguments in (["--version"], ["-version"]):
+        print(f"lateron {lateron.__version__}")  # noqa: T201 - This is the answer.
+        return exits.DONE
+    from typer import Abort
+
     from lateron.cli.app import app
     from lateron.cli.argv import normalise
     from lateron.errors import LateronError, StorageFull, StoreFailed, StoreLocked
 
-    for stream in (sys.stdout, sys.stderr):  # What a terminal cannot show must not end a command half-way.
-        if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
     try:
         code = app(normalise(arguments), prog_name="lateron", standalone_mode=False)
     except StoreLocked as error:
@@ -71,15 +76,26 @@ def _run(arguments: list[str]) -> int:
         return _fail(str(error), error.code)
     except LateronError as error:
         return _fail(str(error), exits.USAGE)
-    except Exception as error:
+    except Abort:  # The input ended where an answer was asked for.
+        return _fail("nothing was changed", exits.REFUSED)
+    except OutputLost:
+        raise
+    except Exception as error:  # noqa: BLE001 - The last door: nobody is shown a traceback unasked.
         message = getattr(error, "format_message", None)
         if message is not None:  # A usage error of the parser; its class is not public.
             return _fail(_with_nearest(error, message()), exits.USAGE)
-        if os.environ.get("LATERON_LOG_LEVEL", "").lower() == "debug":
-            raise
-        hint = "a bug of ours; LATERON_LOG_LEVEL=debug shows where"
-        return _fail(f"unexpected {type(error).__name__}: {error} ({hint})", exits.BUG)
+        return _bug(error)
     return code if isinstance(code, int) else exits.DONE
+
+
+def _bug(error: Exception) -> int:
+    """Say that an error should not be; show where it was if that is wanted."""
+    if os.environ.get("LATERON_LOG_LEVEL", "").lower() == "debug":
+        import traceback
+
+        traceback.print_exception(error)
+    hint = "a bug of ours; LATERON_LOG_LEVEL=debug shows where"
+    return _fail(f"unexpected {type(error).__name__}: {error} ({hint})", exits.BUG)
 
 
 def _with_nearest(error: Exception, message: str) -> str:
@@ -90,5 +106,6 @@ def _with_nearest(error: Exception, message: str) -> str:
 
 def _fail(reason: str, code: int) -> int:
     line = " ".join(reason.split())
-    print(f"lateron: {line}", file=sys.stderr)  # noqa: T201 - Errors go there.
+    if line:  # Else the parser has printed the help, because a command was missing.
+        print(f"lateron: {line}", file=sys.stderr)  # noqa: T201 - Errors go there.
     return code

@@ -39,7 +39,7 @@ app = typer.Typer(
     help="A self-hosted HTTP message queue and scheduler, compatible with the QStash API.",
     epilog="Exit codes: 0 done, 1 refused or not found, 2 wrong command line or setting, 3 data directory in use, "
     "4 store failed, 5 no server answered, 6 broken off and not known whether done, 7 done in part, 70 a bug of ours, "
-    "130 interrupted.",
+    "74 output not written, 130 interrupted.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
@@ -51,7 +51,9 @@ def root(  # noqa: D103 - It would replace the help of the program.
     version: Annotated[bool, typer.Option("--version", help="Print the version.", show_default=False)] = False,
 ) -> None:
     if version:
-        typer.echo(f"lateron {lateron.__version__}")
+        from lateron.cli.terminal import echo
+
+        echo(f"lateron {lateron.__version__}")
         raise typer.Exit
 
 
@@ -96,6 +98,8 @@ def init(
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
 ) -> None:
     """Write a TOML file that names every setting with its default, all commented out."""
+    from lateron.cli.terminal import echo
+
     try:
         with path.open("w" if force else "x", encoding="utf-8") as file:
             file.write(render_toml())
@@ -103,7 +107,7 @@ def init(
         raise exits.Failed(f"{path} exists; --force replaces it", exits.REFUSED) from None
     except OSError as error:
         raise exits.Failed(f"cannot write {path}: {error.strerror}", exits.REFUSED) from None
-    typer.echo(f"wrote {path}")
+    echo(f"wrote {path}")
 
 
 @command(app, "lateron why $id", "lateron why $id --json")

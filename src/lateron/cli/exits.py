@@ -14,6 +14,7 @@ UNKNOWN: Final = 6
 PARTLY: Final = 7
 STALLED: Final = 8
 BUG: Final = 70
+OUTPUT: Final = 74
 INTERRUPTED: Final = 130
 
 

@@ -10,6 +10,7 @@ from lateron import __version__
 from lateron.cli import datadir
 from lateron.cli.exposure import check_exposure, container_sign
 from lateron.cli.show import warn
+from lateron.cli.streams import OutputLost
 from lateron.cli.terminal import echo
 from lateron.config import InvalidSettings, Settings
 from lateron.config.dev_users import DEV_USERS, PUBLIC_SECRETS
@@ -48,8 +49,13 @@ def _run(settings: Settings) -> int:
     def announce(server: Server) -> None:
         where = "in memory" if directory is None else str(directory)
         lines = dev_lines(server.url, where, settings) if settings.command == "dev" else ()
-        for line in lines or serve_lines(server, where):
-            echo(line)
+        try:
+            for line in lines or serve_lines(server, where):
+                echo(line)
+        except OutputLost as error:  # A server needs no reader.
+            warn(f"{error}; the server runs all the same")
+            if server.made.token is not None:
+                warn("nobody has the token made at this first start: `lateron tokens reset first --data-dir ...`")
 
     return run(settings, directory, announce)
 

@@ -7,15 +7,18 @@ token. A running server takes that up within five seconds.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
 
 from lateron.cli.beside import Beside, in_store, tenant
 from lateron.cli.commands import command
+from lateron.cli.exits import OUTPUT, Failed
 from lateron.cli.remote import Item, Remote, path
 from lateron.cli.selecting import confirmed
+from lateron.cli.streams import OutputLost
 
 tokens_app = typer.Typer(help="Tokens: make them, look at them, revoke them.", no_args_is_help=True)
 keys_app = typer.Typer(help="The keys that deliveries are signed with.", no_args_is_help=True)
@@ -75,7 +78,8 @@ def create(
             "token.create",
             f"{name} ({scope})",
         )
-    remote.done(made, made["token"])
+    with _shown_once(f"the token {name} was made, and nobody has it: `lateron tokens reset {name}` makes another"):
+        remote.done(made, made["token"])
 
 
 @command(tokens_app, "lateron tokens reset spare --yes")
@@ -92,7 +96,8 @@ def reset(remote: Remote, beside: Beside, name: NameArgument, yes: YesOption = F
             "token.reset",
             name,
         )
-    remote.done(made, made["token"])
+    with _shown_once(f"the token {name} was replaced, and nobody has the new one: reset it again"):
+        remote.done(made, made["token"])
 
 
 @command(tokens_app, "lateron tokens revoke spare --yes")
@@ -124,10 +129,21 @@ def rotate(remote: Remote, yes: YesOption = False) -> None:
     """
     if not yes:
         confirmed("Receivers that know only the current key will refuse what comes. Rotate?")
-    _print_keys(remote, remote.call("POST", path("v2", "keys", "rotate")))
+    made = remote.call("POST", path("v2", "keys", "rotate"))
+    with _shown_once("the keys were rotated: `lateron keys show` prints them"):
+        _print_keys(remote, made)
 
 
 _JSON = {"Content-Type": "application/json"}
+
+
+@contextmanager
+def _shown_once(otherwise: str) -> Iterator[None]:
+    """Say what has become of a secret that could not be shown; here a reader who leaves has not seen enough."""
+    try:
+        yield
+    except OutputLost as error:
+        raise Failed(f"{error}; {otherwise}", OUTPUT) from None
 
 
 def _print_keys(remote: Remote, keys: Item) -> None:
