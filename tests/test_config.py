@@ -317,3 +317,30 @@ def test_smallest_dedup_window_is_a_second_and_largest_ninety_days() -> None:
     """The bounds are those of the design."""
     assert settings({"dedup-window": "1s"}).dedup_window == SECOND
     assert settings({"dedup-window": "90d"}).dedup_window == 90 * DAY
+
+
+@pytest.mark.parametrize("command", ["serve", "dev"])
+def test_memory_and_a_directory_exclude_each_other(command: Command, tmp_path: Path) -> None:
+    """Who names a directory wants to find his messages there after the end."""
+    file = written(tmp_path / "a.toml", 'data-dir = "here"\n')
+    for flags, environ, named, sources in (
+        ({"ephemeral": "true", "data-dir": "here"}, {}, None, ("--ephemeral", "--data-dir")),
+        ({"ephemeral": "true"}, {"LATERON_DATA_DIR": "here"}, None, ("--ephemeral", "LATERON_DATA_DIR")),
+        ({}, {"LATERON_EPHEMERAL": "1"}, file, ("LATERON_EPHEMERAL", f"{file}: data-dir")),
+    ):
+        with pytest.raises(InvalidSettings, match="exclude each other") as caught:
+            settings(flags, environ, named, command)
+        assert all(source in str(caught.value) for source in sources)
+
+    assert settings({"ephemeral": "true"}, command=command).ephemeral
+    assert not settings({"ephemeral": "false", "data-dir": "here"}, command=command).ephemeral
+
+
+def test_secret_that_is_not_set_is_not_shown_as_one() -> None:
+    """Stars say that there is a key; whoever trusts them believes his store encrypted."""
+    shown = {name: value for name, value, _ in settings().shown()}
+
+    assert (shown["encryption-key"], shown["token"]) == ("-", "-")
+    key = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
+    given = {name: value for name, value, _ in settings(environ={"LATERON_ENCRYPTION_KEY": key}).shown()}
+    assert given["encryption-key"] == "********"

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import socket
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.cli.conftest import Shell
+from tests.serving import OWN
 from tests.support.receiver import Answer, Endpoint, Received
-from tests.support.server import DEV_USERS
+from tests.support.server import DEV_USERS, Server
 
 from lateron.cli import exits
 from lateron.core.signature import Claims, sign
@@ -86,7 +88,7 @@ def test_signature_that_is_none_and_keys_that_are_not_there(shell: Shell, monkey
     assert "made with key 1 of 1" in shell.run("verify", signed(), "--at", str(NOW))
 
 
-def steps(shell: Shell, *argv: str, code: int = exits.DONE) -> dict[str, tuple[bool, str]]:
+def steps(shell: Shell, *argv: str, code: int = exits.DONE) -> dict[str, tuple[bool | None, str]]:
     """Examine a URL; return each step."""
     found: dict[str, Any] = json.loads(shell.run("doctor", *argv, "--json", code=code))
     return {step["step"]: (step["ok"], step["said"]) for step in found["steps"]}
@@ -115,7 +117,7 @@ def test_doctor_follows_a_delivery_to_its_end(endpoint: Endpoint, shell: Shell) 
     assert "checks no signature" in steps(shell, endpoint.url, "--send", code=exits.REFUSED)["forgery"][1]
 
 
-def test_doctor_names_the_step_that_fails(endpoint: Endpoint, shell: Shell) -> None:
+def test_doctor_names_the_step_that_fails(endpoint: Endpoint, server: Server, shell: Shell) -> None:
     """A bad URL, a name that nobody has, an address that is never called, a port where nobody is, a wrong clock."""
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
@@ -125,9 +127,41 @@ def test_doctor_names_the_step_that_fails(endpoint: Endpoint, shell: Shell) -> N
             ("http://nobody.invalid/", "name", "does not resolve here"),
             ("http://169.254.169.254/latest", "guard", "a metadata service"),
             (nobody, "connect", "no connection to port"),
-            (endpoint.url.replace("http:", "https:"), "tls", "certificate"),
+            (endpoint.url.replace("http:", "https:"), "tls", "hung up in the middle of it; does it speak plain HTTP?"),
+            (server.url.replace("http:", "https:"), "tls", "speaks plain HTTP, not TLS; use http://"),
         ):
             ok, text = steps(shell, url, code=exits.REFUSED)[step]
             assert (ok, said in text) == (False, True), text
     endpoint.answers(Answer(200, headers=(("Date", "Sun, 06 Nov 1994 08:49:37 GMT"),)))
     assert "behind" in steps(shell, endpoint.url, code=exits.REFUSED)["clock"][1]
+
+
+def test_doctor_asks_the_server_what_its_guard_allows(
+    tmp_path: Path, endpoint: Endpoint, shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever runs receivers in his own network allows them, and wants to know the rest."""
+    monkeypatch.setenv("QSTASH_TOKEN", OWN.token)
+    with Server(tmp_path / "open", "--allow-private", "127.0.0.0/8", mode="serve", user=OWN) as server:
+        there = ("--url", server.url)
+        assert steps(shell, endpoint.url, *there)["guard"] == (True, "an address that may be called")
+        found = steps(shell, endpoint.url, "--send", *there, code=exits.REFUSED)
+        assert found["signature"] == (True, "200 to a request signed with the current key")
+        # Who may only read is not told.
+        token = shell.run("tokens", "create", "seeing", "--scope", "read", *there).strip()
+        found = steps(shell, endpoint.url, *there, "--token", token)
+        assert found["guard"][0] is None
+        assert "only a token with scope admin is told" in found["guard"][1]
+        assert found["answer"] == (True, "200 to HEAD")
+        assert "\tnot known\t" in shell.run("doctor", endpoint.url, *there, "--token", token)
+        metadata = ("http://169.254.169.254/latest", *there, "--token", token)
+        assert steps(shell, *metadata, code=exits.REFUSED)["guard"][0] is False
+    with Server(tmp_path / "closed", mode="serve", user=OWN) as server:
+        found = steps(shell, endpoint.url, "--url", server.url, code=exits.REFUSED)
+        assert (found["guard"][0], "connect" in found) == (False, False)
+
+
+def test_server_that_speaks_plain_http_is_named_so(server: Server, shell: Shell) -> None:
+    """One letter too many in QSTASH_URL."""
+    said = shell.refused("queues", "list", "--url", server.url.replace("http:", "https:"), code=exits.UNREACHABLE)
+
+    assert "it speaks plain HTTP there, not TLS; use http://" in said

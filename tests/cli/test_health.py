@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -34,7 +35,23 @@ def test_health_sends_no_token(shell: Shell, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("QSTASH_TOKEN", "a-secret")
     with Receiver() as receiver:
         endpoint = receiver.endpoint("/readyz")
+        endpoint.answers(Answer(200, body=b'{"status":"ok"}'))
 
         shell.run("health", receiver.origin)
 
         assert not endpoint.wait_for_one().has("Authorization")
+
+
+@pytest.mark.parametrize("body", [b"<html>welcome</html>", b'{"status":"starting"}', b'["ok"]', b""])
+def test_page_that_answers_is_no_server(body: bytes, shell: Shell) -> None:
+    """A proxy, a console or a catcher answers 200 to anything; a container behind it is not ready."""
+    with Receiver() as receiver:
+        for path in ("/readyz", "/healthz"):
+            receiver.endpoint(path).answers(Answer(200, body=body))
+
+        for live in ((), ("--live",)):
+            said = shell.refused("health", receiver.origin, *live)
+            assert 'expected {"status": "ok"}' in said
+        out = shell.run("health", receiver.origin, "--json", code=exits.REFUSED)
+
+    assert json.loads(out) == {"url": receiver.origin, "ok": False, "status": 200}

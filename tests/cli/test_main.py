@@ -130,3 +130,26 @@ def test_config_init_writes_a_file_once(tmp_path: Path, capsys: pytest.CaptureFi
     assert main(["config", "init"]) == exits.REFUSED
     assert main(["config", "init", "--force"]) == exits.DONE
     assert "--force" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("token", ["s3cret\r", "s3cret\n", "s3\x07cret", "s3\tcret"])
+def test_token_with_a_control_character_is_refused_and_never_shown(
+    token: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As from a file with line ends of Windows; what is printed may end in the log of a build."""
+    for source, argv in (("--token", ["--token", token]), ("QSTASH_TOKEN", [])):
+        monkeypatch.setenv("QSTASH_TOKEN", token)
+
+        assert main(["queues", "list", *argv]) == exits.USAGE
+
+        said = capsys.readouterr().err
+        assert said == f"lateron: {source}: holds a line end or control character\n"
+
+
+def test_value_of_a_header_with_a_line_end_is_refused_by_its_name(capsys: pytest.CaptureFixture[str]) -> None:
+    """Values may be secrets too."""
+    assert main(["publish", "http://x", "-H", "Authorization: s3cret\r\nX: y"]) == exits.USAGE
+
+    said = capsys.readouterr().err
+    assert "header Upstash-Forward-Authorization: holds a line end or control character" in said
+    assert "s3cret" not in said

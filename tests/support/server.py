@@ -141,9 +141,10 @@ class Server:
         """Start the command and wait for nothing."""
         self.data_dir.mkdir(parents=True, exist_ok=True)
         self._logged = self._log_path.stat().st_size if self._log_path.exists() else 0
+        where = () if "--ephemeral" in self.flags else ("--data-dir", str(self.data_dir))
         with self._log_path.open("ab") as log:
             self._process = subprocess.Popen(
-                [*self.command, "--port", str(self.port), "--data-dir", str(self.data_dir), *self.flags],
+                [*self.command, "--port", str(self.port), *where, *self.flags],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -25,6 +26,7 @@ _PROBE_S: Final = 10.0  # For a question that a healthy server answers at once.
 _PATIENCE_S: Final = 600.0  # For what may touch a million messages.
 _WHETHER: Final = "; whether it was done is not known"
 # A destination travels in the path byte for byte; only what cannot stand in a request line is encoded.
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")  # All but the tab, which a header may have.
 _PATH_SAFE: Final = "".join(chr(code) for code in range(0x21, 0x7F))
 
 
@@ -94,18 +96,19 @@ class Client:
             return HTTPSConnection(parts.hostname, parts.port, timeout=_TIMEOUT_S, context=context)
         return HTTPConnection(parts.hostname, parts.port, timeout=_TIMEOUT_S)
 
-    def probe(self, path: str) -> tuple[int, str]:
-        """Ask without a token; return the status of the answer, and its reason if it is an error.
+    def probe(self, path: str) -> tuple[int, bytes]:
+        """Ask without a token; return the status of the answer, and its content.
 
         Raises:
             Failed: No server answered.
         """
         answer = self._send("GET", path, None, {}, _PROBE_S)
-        return answer.status, reason_of(answer.content)
+        return answer.status, answer.content
 
     def _send(
         self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], patience_s: float
     ) -> _Answer:
+        _check_headers(headers)
         parts, connection = urlsplit(self.url), self._connection()
         # As typed, byte for byte: that is UTF-8, which the server reads.
         raw = {name: value.encode("utf-8", "surrogateescape") for name, value in headers.items()}
@@ -174,6 +177,8 @@ def connect(url: str | None, token: str | None) -> Client:
         if not _is_local(urlsplit(chosen).hostname or ""):
             raise Failed("no token: set QSTASH_TOKEN or give --token", USAGE)
         known = DEV_USERS[0].token
+    if _CONTROL.search(known) or "\t" in known:  # Never shown, whatever is wrong with it.
+        raise Failed(f"{'--token' if token else 'QSTASH_TOKEN'}: holds a line end or control character", USAGE)
     return Client(chosen, known)
 
 
@@ -214,6 +219,20 @@ def reason_of(content: bytes) -> str:
     return content[:200].decode("utf-8", "replace") or "no reason given"
 
 
+def speaks_plainly(error: Exception) -> bool:
+    """Whether a handshake failed because the other side does not speak TLS at all."""
+    return isinstance(error, ssl.SSLError) and error.reason in {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"}
+
+
+def _check_headers(headers: Mapping[str, str]) -> None:
+    """Refuse a value that would end its header, by the name of the header alone: the value may be a secret."""
+    for name, value in headers.items():
+        if _CONTROL.search(value):
+            raise Failed(f"header {name}: holds a line end or control character", USAGE)
+
+
 def _cause(error: Exception) -> str:
     """Return why there is no answer, in a few words."""
+    if speaks_plainly(error):
+        return "it speaks plain HTTP there, not TLS; use http://"
     return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -18,17 +18,20 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from lateron.cli.client import speaks_plainly
 from lateron.cli.commands import command
 from lateron.cli.exits import DONE, REFUSED, Failed
 from lateron.cli.remote import Remote, path
 
 if TYPE_CHECKING:
     from lateron.core.destination import Destination
+    from lateron.egress import GuardPolicy
 
 doctor_app = typer.Typer()
 
 _TIMEOUT_S: Final = 10.0
 _SKEW_MS: Final = 30_000  # Signatures are taken five minutes to either side; this much is worth a word.
+_MARKS: Final = {True: "ok", False: "WRONG", None: "not known"}
 _BODY: Final = b'{"lateron":"doctor"}'
 
 
@@ -37,7 +40,7 @@ class Finding:
     """How a step went."""
 
     step: str
-    ok: bool
+    ok: bool | None  # None is not known, and keeps nothing from being tried.
     said: str
 
 
@@ -56,12 +59,13 @@ def doctor(
     from lateron.cli.terminal import echo_json, echo_table
 
     found = list(_examined(remote, destination, send=send))
+    right = all(one.ok is not False for one in found)
     if remote.as_json:
-        echo_json({"ok": all(one.ok for one in found),
+        echo_json({"ok": right,
                    "steps": [{"step": one.step, "ok": one.ok, "said": one.said} for one in found]})  # fmt: skip
     else:
-        echo_table(("step", "", "what"), [(one.step, "ok" if one.ok else "WRONG", one.said) for one in found])
-    return DONE if all(one.ok for one in found) else REFUSED
+        echo_table(("step", "", "what"), [(one.step, _MARKS[one.ok], one.said) for one in found])
+    return DONE if right else REFUSED
 
 
 def _examined(remote: Remote, url: str, *, send: bool) -> Iterator[Finding]:
@@ -74,27 +78,25 @@ def _examined(remote: Remote, url: str, *, send: bool) -> Iterator[Finding]:
     except LateronError as error:
         yield Finding("url", False, str(error))
         return
-    mode, told = _server(remote)
-    yield told
+    yield _server(remote)
     addresses, named = _resolved(destination)
     yield named
     if not addresses:
         return
-    guarded = _guarded(destination, addresses, mode)
+    guarded = _guarded(destination, addresses, _policy(remote))
     yield guarded
-    if guarded.ok:  # What a server would not call, we do not call for it.
+    if guarded.ok is not False:  # What a server would not call, we do not call for it.
         yield from _called(remote, destination, addresses, send=send)
 
 
-def _server(remote: Remote) -> tuple[str | None, Finding]:
+def _server(remote: Remote) -> Finding:
     try:
         info = remote.call("GET", path("lateron", "v1", "info"))
     except Failed as error:
-        return None, Finding("server", False, str(error))
+        return Finding("server", False, str(error))
     sealed = info.get("encryption", {})
     stored = f"; its store is encrypted, key {sealed.get('key')}" if sealed.get("on") else ""
-    said = f"Lateron {info['version']}, {info.get('mode')}, as {info['user']}{stored}"
-    return info.get("mode"), Finding("server", True, said)
+    return Finding("server", True, f"Lateron {info['version']}, {info.get('mode')}, as {info['user']}{stored}")
 
 
 def _resolved(destination: Destination) -> tuple[list[str], Finding]:
@@ -109,15 +111,34 @@ def _resolved(destination: Destination) -> tuple[list[str], Finding]:
     return addresses, Finding("name", True, f"{destination.host} is {', '.join(addresses)}")
 
 
-def _guarded(destination: Destination, addresses: list[str], mode: str | None) -> Finding:
+def _policy(remote: Remote) -> GuardPolicy | None:
+    """Return what the guard of the server goes by; None: it does not tell us, or there is none."""
+    from lateron.config.kinds import Addresses, Private
+    from lateron.egress import GuardPolicy
+
+    try:
+        answer = remote.call("GET", path("lateron", "v1", "config"))
+        given = {one["name"]: one["value"].removeprefix("-") for one in answer["settings"]}
+        private, exact = Private().read(given["allow-private"]), Addresses().read(given["allow-address"])
+    except (Failed, KeyError, TypeError, ValueError):
+        return None
+    return GuardPolicy(allow_private=private, addresses=frozenset(exact))
+
+
+def _guarded(destination: Destination, addresses: list[str], policy: GuardPolicy | None) -> Finding:
     from lateron.egress import GuardPolicy
     from lateron.egress.probe import judged
 
-    found = judged(addresses, destination, GuardPolicy(allow_private=mode == "dev"))
-    refused = [one.refused for one in found if one.refused is not None]
-    if len(refused) == len(found):
-        return Finding("guard", False, f"{refused[0]}; a server whose settings do not allow it refuses")
-    return Finding("guard", True, "an address that may be called" + (f"; not all: {refused[0]}" if refused else ""))
+    def refusals(guard: GuardPolicy) -> list[str]:
+        return [one.refused for one in judged(addresses, destination, guard) if one.refused is not None]
+
+    refused = refusals(policy or GuardPolicy())
+    if len(refused) < len(addresses):
+        return Finding("guard", True, "an address that may be called" + (f"; not all: {refused[0]}" if refused else ""))
+    if policy is None and len(refusals(GuardPolicy(allow_private=True))) < len(addresses):
+        said = f"{refused[0]}; whether the server allows it, only a token with scope admin is told"
+        return Finding("guard", None, said)
+    return Finding("guard", False, f"{refused[0]}; a server whose settings do not allow it refuses")
 
 
 def _called(remote: Remote, destination: Destination, addresses: list[str], *, send: bool) -> Iterator[Finding]:
@@ -131,6 +152,12 @@ def _called(remote: Remote, destination: Destination, addresses: list[str], *, s
     try:
         answer, tls = _exchange(destination, addresses, "HEAD", {}, b"")
     except ssl.SSLError as error:
+        if speaks_plainly(error):
+            yield Finding("tls", False, f"port {destination.port} speaks plain HTTP, not TLS; use http://")
+            return
+        if isinstance(error, ssl.SSLEOFError):
+            yield Finding("tls", False, "the receiver hung up in the middle of it; does it speak plain HTTP?")
+            return
         reason = getattr(error, "verify_message", "") or error.reason or str(error)
         yield Finding("tls", False, f"{reason}; name, chain and dates of the certificate must be right")
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from importlib.resources import files
 from typing import Annotated
 
@@ -25,17 +26,31 @@ def health(
 
     It needs no token, so it fits the health check of a container.
     """
-    from lateron.cli.client import Client, server_url
+    from lateron.cli.client import Client, reason_of, server_url
     from lateron.cli.terminal import echo, echo_json
 
     client = Client(server_url(url), "")
-    status, said = client.probe("/healthz" if live else "/readyz")
+    status, content = client.probe("/healthz" if live else "/readyz")
+    ok = status == 200 and _is_ours(content)
     if as_json:
-        echo_json({"url": client.url, "ok": status == 200, "status": status})
+        echo_json({"url": client.url, "ok": ok, "status": status})
     if status != 200:
-        raise Failed(f"{client.url} answers {status}: {said}", REFUSED)
+        raise Failed(f"{client.url} answers {status}: {reason_of(content)}", REFUSED)
+    if not ok:
+        raise Failed(
+            f'{client.url}: expected {{"status": "ok"}}, got another answer; is it the root of a server?', REFUSED
+        )
     if not as_json:
         echo(f"{client.url} is {'alive' if live else 'ready'}")
+
+
+def _is_ours(content: bytes) -> bool:
+    """Tell the answer of a server from a page: under many paths anything answers 200."""
+    try:
+        document = json.loads(content)
+    except ValueError:
+        return False
+    return isinstance(document, dict) and document.get("status") == "ok"
 
 
 @command(monitoring_app, "lateron grafana")

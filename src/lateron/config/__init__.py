@@ -123,7 +123,13 @@ class Settings:
         for setting in SETTINGS:
             if setting.serves(self.command):
                 value = getattr(self, setting.field)
-                text = "-" if value is None else "********" if setting.secret else setting.kind.show(value) or "-"
+                text = (
+                    "********"
+                    if setting.secret and value
+                    else "-"
+                    if value is None
+                    else setting.kind.show(value) or "-"
+                )
                 yield setting.name, text, str(self.sources[setting.name])
 
 
@@ -293,6 +299,12 @@ def _read(setting: Setting, text: str, source: Source) -> Any:  # noqa: ANN401 -
 
 def _check(settings: Settings) -> None:
     """Refuse settings that are readable one by one and make no sense together."""
+    kept = settings.sources["data-dir"]
+    if settings.ephemeral and settings.data_dir is not None and kept.layer != "default":
+        raise InvalidSettings(
+            f"ephemeral and data-dir exclude each other: {settings.sources['ephemeral'].name} keeps everything in "
+            f"memory, {kept.name} names {settings.data_dir}; give one"
+        )
     if (settings.tls_cert is None) != (settings.tls_key is None):
         raise InvalidSettings("tls-cert and tls-key belong together; give both or none")
     if settings.next_signing_key is not None and settings.current_signing_key is None:
