@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from collections import Counter
 
 import pytest
 from tests.cli.conftest import Shell
@@ -13,6 +14,7 @@ from tests.support.receiver import Answer, Endpoint
 from tests.support.server import Server
 
 from lateron.cli import exits
+from lateron.cli.terminal import column_widths, echo_table
 
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -134,3 +136,61 @@ def test_what_a_terminal_cannot_show_does_not_end_a_command(
     shell.run("messages", "get", message)
 
     assert rb"\u65e5\u672c" in printed.getvalue()
+
+
+@pytest.fixture(params=[40, 60, 80])
+def width(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Let what is printed go to a terminal of so many columns."""
+    monkeypatch.setattr("lateron.cli.terminal.is_rich", lambda: True)
+    monkeypatch.setenv("COLUMNS", str(request.param))
+    return int(request.param)
+
+
+@pytest.mark.usefixtures("busy")
+@pytest.mark.parametrize("argv", [*LISTS, "audit", "tokens list", "jobs list", "flow global", "config show"])
+def test_narrow_terminal_loses_nothing(argv: str, width: int, shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each character of each cell is there, in whatever line."""
+    shell.run("messages", "retry", "--label", "of-nobody", "--yes")  # A job.
+    shown = shell.run(*argv.split())
+    monkeypatch.setattr("lateron.cli.terminal.is_rich", lambda: False)
+    cells = shell.run(*argv.split())
+
+    assert not Counter("".join(cells.split())) - Counter("".join(shown.split()))
+    assert "…" not in shown
+    for line in cells.splitlines():
+        assert line.split("\t")[0] in shown  # What is copied is whole.
+    assert all(len(line) <= width or line in cells for line in shown.splitlines())
+
+
+def test_row_without_room_is_a_block(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The name on a line of its own, and a line for each field."""
+    monkeypatch.setattr("lateron.cli.terminal.is_rich", lambda: True)
+    monkeypatch.setenv("COLUMNS", "30")
+    rows = [
+        ("msg_12345678901234567890", "CREATED", "https://example.com/a/long/one"),
+        ("msg_2", "RETRY", "日本日本日本日本日本日本"),
+    ]
+
+    echo_table(("message", "state", "url"), rows)
+
+    assert [line.rstrip() for line in capsys.readouterr().out.splitlines()] == [
+        "msg_12345678901234567890",
+        "state  CREATED",
+        "url    https://example.com/a/l",
+        "       ong/one",
+        "msg_2",
+        "state  RETRY",
+        "url    日本日本日本日本日本日",
+        "       本",
+    ]
+
+
+def test_columns_share_a_terminal() -> None:
+    """What a column does not need, another one gets; the first is never less than it wants."""
+    head = ("id", "state", "url")
+
+    assert column_widths(head, [("a" * 10, "on", "u" * 50)], 40) == [10, 5, 21]
+    assert column_widths(head, [("a" * 10, "on", "u" * 9)], 40) == [10, 5, 9]
+    assert column_widths(head, [("a" * 10, "on", "u" * 50)], 29) == [10, 5, 10]
+    assert column_widths(head, [("a" * 10, "on", "u" * 50)], 28) is None
+    assert column_widths(head, [], 80) == [2, 5, 3]
