@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import stat
 import threading
+from contextlib import closing
 from importlib.resources import files
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from tests.support.server import Server
 
 from lateron.cli import exits
 from lateron.store.backup import COUNTS
+from lateron.store.sqlite import APPLICATION_ID
 
 
 @pytest.mark.promise("P-132")
@@ -79,8 +81,44 @@ def test_restore_touches_no_store_and_takes_no_damaged_copy(tmp_path: Path, shel
     shell.refused("restore", str(bad), "--data-dir", str(place), code=exits.STORE)
     assert not place.exists()
     (tmp_path / "other.db").write_bytes(json.dumps({"no": "store"}).encode())
-    shell.refused("restore", str(tmp_path / "other.db"), "--data-dir", str(place), code=exits.STORE)
+    assert "is no backup of Lateron" in shell.refused("restore", str(tmp_path / "other.db"), "--data-dir", str(place))
     assert "no file" in shell.refused("restore", str(tmp_path / "none.db"), "--data-dir", str(place))
     assert "no store" in shell.refused("backup", str(tmp_path / "x.db"), "--data-dir", str(tmp_path / "none"))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.db", "copy.db", "data", "data.log", "other.db"]
     shell.run("restore", str(copy), "--data-dir", str(place))
+
+
+def test_wrong_path_is_refused_with_nothing_done(tmp_path: Path, shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page, a directory, a foreign database, a file in the way, one that we may not read: a sentence for each."""
+    page, place = tmp_path / "README.md", str(tmp_path / "restored")
+    page.write_text("# A page\n", "utf-8")
+    foreign = apsw.Connection(str(tmp_path / "foreign.db"))
+    foreign.execute("CREATE TABLE t (a)")
+    foreign.close()
+    with closing(apsw.Connection(str(tmp_path / "copy.db"))) as ours:
+        ours.pragma("application_id", APPLICATION_ID)
+        ours.execute("CREATE TABLE t (a)")
+
+    for name in (page, tmp_path / "foreign.db"):
+        assert f"FILE: {name} is no backup of Lateron" in shell.refused("restore", str(name), "--data-dir", place)
+    assert "FILE: cannot read" in shell.refused("restore", str(tmp_path), "--data-dir", place)
+    copy = str(tmp_path / "copy.db")
+    assert "is no directory" in shell.refused("restore", copy, "--data-dir", str(page))
+    assert "cannot make" in shell.refused("restore", copy, "--data-dir", str(page / "below"))
+    monkeypatch.setattr(Path, "open", _forbidden)
+    assert "cannot read" in shell.refused("restore", copy, "--data-dir", place)
+    assert not Path(place).exists()
+
+
+def _forbidden(*_: object, **__: object) -> None:
+    raise PermissionError(13, "Permission denied")
+
+
+def test_copy_is_not_written_to_a_pipe(tmp_path: Path, shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is read again before it counts; a file called - would be found by nobody."""
+    monkeypatch.chdir(tmp_path)
+
+    said = shell.refused("backup", "-", "--data-dir", str(tmp_path), code=exits.USAGE)
+
+    assert "FILE: expected the name of a file" in said
+    assert list(tmp_path.iterdir()) == []

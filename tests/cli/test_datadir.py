@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -103,3 +104,36 @@ def test_directory_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
 
     with pytest.raises(InvalidSettings, match="data-dir"):
         prepare(settings("serve", data_dir=str(tmp_path / "file" / "data")))
+
+
+@pytest.mark.parametrize("closed", ["data", "lateron.db", "open wide"])
+def test_directory_of_somebody_else_is_refused_with_his_name(
+    closed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No start helps until somebody acts; a service that is started again for ever hides that."""
+    directory = tmp_path / "data"
+    directory.mkdir(0o700)
+    (directory / "lateron.db").touch(0o600)
+    if closed == "open wide":
+        directory.chmod(0o755)
+    us, they = 54321, directory.stat().st_uid
+    monkeypatch.setattr(os, "geteuid", lambda: us)
+    monkeypatch.setattr(os, "access", lambda path, _: Path(path).name != closed)
+
+    with pytest.raises(InvalidSettings, match="belongs to") as caught:
+        prepare(settings("serve", data_dir=str(directory)))
+
+    said = str(caught.value)
+    assert f"belongs to {pwd.getpwuid(they).pw_name}, and this process runs as {us}" in said
+    assert f"chown -R {us} {directory}" in said
+    assert mode(directory) == (0o755 if closed == "open wide" else 0o700)
+
+
+def test_directory_that_a_group_shares_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whose it is matters only where it is closed to us."""
+    directory = tmp_path / "data"
+    directory.mkdir(0o770)
+    monkeypatch.setattr(os, "geteuid", lambda: 54321)
+    monkeypatch.setattr(os, "access", lambda *_: True)
+
+    assert prepare(settings("serve", data_dir=str(directory))) == directory

@@ -124,3 +124,19 @@ def test_groups_are_listed_as_lines_of_json(endpoint: Endpoint, shell: Shell) ->
 
     assert listed == shell.json("groups", "get", "cli-listed") == shell.json("groups", "show", "cli-listed")
     assert "''" in shell.refused("groups", "delete", "", code=exits.USAGE)
+
+
+def test_what_is_not_there_is_not_done(endpoint: Endpoint, shell: Shell) -> None:
+    """A name that was mistyped must not pass for a success, as it does in the API."""
+    for verb in ("unpin", "resume", "reset"):
+        assert "flow-control key nosuch not found" in shell.refused("flow", verb, "nosuch")
+    assert "there is no group nosuch" in shell.refused("groups", "delete", "nosuch")
+    assert "topic nosuch not found" in shell.refused("groups", "remove", "nosuch", "zz")
+    shell.run("groups", "add", "cli-there", endpoint.url, "--name", "first")
+
+    for other in ("zz", f"{endpoint.url}/other"):
+        said = shell.refused("groups", "remove", "cli-there", other)
+        assert f"there is no endpoint {other} in the group cli-there" in said
+
+    assert shell.run("groups", "get", "cli-there") == f"cli-there\tfirst\t{endpoint.url}\n"
+    shell.run("groups", "remove", "cli-there", endpoint.url)

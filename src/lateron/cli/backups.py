@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from lateron.store.backup import Copied
 
 backups_app = typer.Typer()
+
+# Source: SQLite documentation, "Database File Format", section 1.3.
+_MAGIC: Final = b"SQLite format 3\0"
+_ID: Final = slice(68, 72)  # Where the number of the program stands.
+_HEAD: Final = 100
 
 FileArgument = Annotated[Path, typer.Argument(metavar="FILE", help="The copy.")]
 DirectoryOption = Annotated[
@@ -33,6 +38,8 @@ def backup(file: FileArgument, data_dir: DirectoryOption = None, as_json: JsonOp
     """
     from lateron.store.sqlite import FILE
 
+    if str(file) == "-":
+        raise Failed("FILE: expected the name of a file: a copy is verified where it lies", USAGE)
     source = _directory(data_dir) / FILE
     if not source.exists():
         raise Failed(f"--data-dir: there is no store in {source.parent}", REFUSED)
@@ -49,8 +56,9 @@ def restore(file: FileArgument, data_dir: DirectoryOption = None, as_json: JsonO
     from lateron.store.sqlite import FILE, lock_directory
 
     directory = _directory(data_dir)
-    if not file.exists():
-        raise Failed(f"there is no file {file}", REFUSED)
+    _check_copy(file)
+    if directory.exists() and not directory.is_dir():
+        raise Failed(f"--data-dir: {directory} is no directory; nothing was changed", REFUSED)
     if (directory / FILE).exists():
         raise Failed(f"--data-dir: there is a store in {directory}; nothing was changed", REFUSED)
     left = [name for name in (f"{FILE}-wal", f"{FILE}-shm") if (directory / name).exists()]
@@ -59,11 +67,11 @@ def restore(file: FileArgument, data_dir: DirectoryOption = None, as_json: JsonO
     made = not directory.exists()
     lock = None
     try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _make(directory)
         lock = lock_directory(directory)
         copied = _copied(file, directory / FILE)
     except BaseException:
-        if made:
+        if made and directory.exists():
             (directory / "lateron.lock").unlink(missing_ok=True)
             directory.rmdir()
         raise
@@ -78,6 +86,32 @@ def _directory(given: Path | None) -> Path:
     if not named:
         raise Failed("expected --data-dir or LATERON_DATA_DIR", USAGE)
     return Path(named)
+
+
+def _make(directory: Path) -> None:
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise Failed(f"--data-dir: cannot make {directory}: {error.strerror}", REFUSED) from None
+
+
+def _check_copy(file: Path) -> None:
+    """Look at the head of a file: whether it is there, can be read, and is a store of ours.
+
+    Raises:
+        Failed: It is not.
+    """
+    from lateron.store.sqlite import APPLICATION_ID
+
+    try:
+        with file.open("rb") as opened:
+            head = opened.read(_HEAD)
+    except FileNotFoundError:
+        raise Failed(f"there is no file {file}", REFUSED) from None
+    except OSError as error:
+        raise Failed(f"FILE: cannot read {file}: {error.strerror}", REFUSED) from None
+    if not head.startswith(_MAGIC) or int.from_bytes(head[_ID], "big") != APPLICATION_ID:
+        raise Failed(f"FILE: {file} is no backup of Lateron", REFUSED)
 
 
 def _copied(source: Path, target: Path) -> Copied:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 from lateron.cli.commands import Bundle
-from lateron.cli.exits import REFUSED, STORE, Failed
+from lateron.cli.exits import REFUSED, Failed
 
 if TYPE_CHECKING:
     from lateron.broker.resources import Resources
@@ -82,7 +82,7 @@ def opened(directory: Path) -> Iterator[SqliteStore]:
     from lateron.store.sqlite import FILE, open_beside
 
     if not (directory / FILE).exists():
-        raise Failed(f"--data-dir: there is no store in {directory}", STORE)
+        raise Failed(f"--data-dir: there is no store in {directory}", REFUSED)
     store = open_beside(directory)
     try:
         yield store

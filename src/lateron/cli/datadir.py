@@ -39,6 +39,8 @@ def prepare(settings: Settings) -> Path | None:
         if not directory.exists():
             directory.mkdir(mode=0o700, parents=True)
             _sync(directory.parent)
+        if sys.platform != "win32" and os.geteuid() != 0:
+            _check_owner(directory, os.geteuid())
         if settings.command == "dev" and str(settings.sources["data-dir"]) == "default":
             ignore = directory / ".gitignore"
             if not ignore.exists():
@@ -59,6 +61,29 @@ def _sync(directory: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _check_owner(directory: Path, user: int) -> None:
+    """Refuse what belongs to somebody else and is closed to us; a disk that takes no writes is the store's to tell."""
+    for path in (directory, *sorted(directory.glob("lateron*"))):
+        owner, needed = path.stat().st_uid, os.R_OK | os.W_OK | (os.X_OK if path.is_dir() else 0)
+        is_open_wide = path == directory and path.stat().st_mode & _OTHERS
+        if owner != user and (is_open_wide or not os.access(path, needed)):
+            theirs, ours = _account(owner), _account(user)
+            raise InvalidSettings(
+                f"data-dir {path} belongs to {theirs}, and this process runs as {ours}; run it as {theirs}, "
+                f"or give the directory away: chown -R {ours} {directory}"
+            )
+
+
+def _account(number: int) -> str:
+    """Return the name of a user of this machine, or the number of one who has none, as in containers."""
+    import pwd
+
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return str(number)
 
 
 def _check_modes(directory: Path) -> None:

@@ -64,6 +64,7 @@ def unpin(
     """Let messages bring limits to a key again; without a flag, all of them."""
     both = not parallelism and not rate
     query: Query = [(name, "true") for name, on in (("parallelism", parallelism), ("rate", rate)) if on or both]
+    _look(remote, key)
     remote.done(remote.call("POST", path("v2", "flowControl", key, "unpin"), query), f"unpinned {key}")
 
 
@@ -76,12 +77,14 @@ def pause(remote: Remote, key: KeyArgument) -> None:
 @command(flow_app, "lateron flow resume ai")
 def resume(remote: Remote, key: KeyArgument) -> None:
     """Let messages of a key start again."""
+    _look(remote, key)
     remote.done(remote.call("POST", path("v2", "flowControl", key, "resume")), f"resumed {key}")
 
 
 @command(flow_app, "lateron flow reset ai")
 def reset(remote: Remote, key: KeyArgument) -> None:
     """Begin a new rate period of a key, in which nothing has started."""
+    _look(remote, key)
     remote.done(remote.call("POST", path("v2", "flowControl", key, "resetRate")), f"reset {key}")
 
 
@@ -145,6 +148,15 @@ def _all(remote: Remote, where: str, key: str | None, name: str, search: str | N
         if after == [("after", items[-1][name])]:
             raise Failed(f"the server lists {items[-1][name]!r} again and again", USAGE)
         after = [("after", items[-1][name])]
+
+
+def _look(remote: Remote, key: str) -> None:
+    """Refuse a key that is not there: the API takes such a change for done.
+
+    Raises:
+        Failed: The server knows no such key, or nothing of it any more.
+    """
+    remote.call("GET", path("v2", "flowControl", key))
 
 
 def _open(lane: Item) -> str:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from lateron.cli.commands import command
+from lateron.cli.exits import REFUSED, Failed
 from lateron.cli.outgoing import options
 from lateron.cli.remote import Item, Remote, path
 
@@ -48,8 +49,13 @@ def remove(
     endpoint: Annotated[str, typer.Argument(metavar="ENDPOINT", help="URL or name of the endpoint.")],
 ) -> None:
     """Remove an endpoint; with the last one the group is gone."""
+    before = remote.call("GET", path("v2", "topics", group))
     removed = {"url": endpoint} if endpoint.startswith(("http://", "https://")) else {"name": endpoint}
-    _print(remote, _change(remote, "DELETE", path("v2", "topics", group, "endpoints"), {"endpoints": [removed]}))
+    answer = _change(remote, "DELETE", path("v2", "topics", group, "endpoints"), {"endpoints": [removed]})
+    # To the API the removal of what is not there is a success, as to QStash.
+    if len(answer.get("endpoints", ())) == len(before["endpoints"]):
+        raise Failed(f"there is no endpoint {endpoint} in the group {group}", REFUSED)
+    _print(remote, answer)
 
 
 @command(groups_app, 'lateron groups defaults order-events --option "Retries: 5"')
@@ -68,6 +74,8 @@ def defaults(
 def delete(remote: Remote, group: NameArgument) -> None:
     """Delete a group; messages that were published to it are delivered all the same."""
     answer = remote.call("DELETE", path("v2", "topics", group))
+    if not answer["deleted"]:
+        raise Failed(f"there is no group {group}", REFUSED)
     remote.done(answer, f"deleted {answer['deleted']}")
 
 
