@@ -344,3 +344,26 @@ def test_secret_that_is_not_set_is_not_shown_as_one() -> None:
     key = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
     given = {name: value for name, value, _ in settings(environ={"LATERON_ENCRYPTION_KEY": key}).shown()}
     assert given["encryption-key"] == "********"
+
+
+@pytest.mark.parametrize(
+    "text", ["host = 5", "host = [5]", "host = true", "data-dir = 5", "region = true", "token = 12", "resolve = [1]"]
+)
+def test_number_is_no_text(tmp_path: Path, text: str) -> None:
+    """`host = 5` would listen on 0.0.0.5; and a secret is not shown."""
+    with pytest.raises(InvalidSettings, match="as text in quotes") as caught:
+        settings(file=written(tmp_path / "a.toml", text))
+
+    assert "12" not in str(caught.value).partition("token: ")[2]
+
+
+def test_file_that_cannot_be_read_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not the words of Python."""
+
+    def denied(*_: object) -> str:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_text", denied)
+
+    with pytest.raises(InvalidSettings, match=r"a\.toml: cannot read it: Permission denied$"):
+        settings(file=tmp_path / "a.toml")

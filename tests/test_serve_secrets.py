@@ -153,7 +153,7 @@ def test_token_that_cannot_be_a_secret_is_refused(tmp_path: Path, token: str) ->
     code, printed = refused(tmp_path / "data", mode="serve", environ={"LATERON_TOKEN": token})
 
     assert code == exits.USAGE
-    assert "token: " in printed
+    assert "LATERON_TOKEN: " in printed
     assert token not in printed
 
 

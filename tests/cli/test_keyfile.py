@@ -118,5 +118,14 @@ def test_link_goes_on_leading_to_the_file(tmp_path: Path) -> None:
     assert keys_of(file)[1:] == (KEY,)
 
 
+def test_key_file_is_named_as_it_was_given(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The flag of this command is not that of the server."""
+    argv = ["encryption", "rotate", "--data-dir", str(tmp_path), "--key-file", str(tmp_path / "k3")]
+
+    assert main(argv) == exits.USAGE
+
+    assert capsys.readouterr().err.startswith("lateron: --key-file: cannot read")
+
+
 def _refused(*_: object) -> None:
     raise PermissionError(1, "Operation not permitted")

@@ -16,6 +16,8 @@ from tests.support.receiver import Endpoint, Receiver
 from tests.support.server import Server
 
 from lateron.cli import exits
+from lateron.cli.exits import Failed
+from lateron.cli.outgoing import options
 from lateron.cli.publishing import read_batch
 
 LATER = ("--delay", "1h")
@@ -249,3 +251,21 @@ def test_schedule_is_paused_resumed_run_and_deleted(endpoint: Endpoint, shell: S
     assert shell.run("schedules", "delete", "cli-life") == "deleted cli-life\n"
     for verb in ("get", "pause", "resume", "run", "preview"):
         assert "cli-life not found" in shell.refused("schedules", verb, "cli-life")
+
+
+@pytest.mark.parametrize("content", [b"", b"\n \n", b"[]", b" [\n] \n"])
+def test_batch_of_nothing_is_refused_in_each_form(content: bytes) -> None:
+    """Whoever made the file meant to send something."""
+    with pytest.raises(Failed, match="expected at least one message, got none"):
+        read_batch(content)
+
+
+@pytest.mark.parametrize(
+    "name", ["Retries", "upstash-retries", "Callback-Retries", "Failure-Callback-Delay", "Callback-Failure-Callback",
+             "Forward-X", "Callback-Forward-X", "Lateron-Anything-New", "Deduplication-Id"],
+)  # fmt: skip
+def test_option_that_a_server_reads_is_passed_on(name: str) -> None:
+    """Also those of callbacks, and those that only a newer server knows by their prefix."""
+    (sent,) = options([f"{name}: 1"])
+
+    assert sent.lower().removeprefix("upstash-") == name.lower().removeprefix("upstash-")

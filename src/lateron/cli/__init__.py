@@ -28,6 +28,7 @@ This file imports nothing heavy, so that ``lateron --version`` answers at once.
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -83,7 +84,7 @@ def _run(arguments: list[str]) -> int:
     except Exception as error:  # noqa: BLE001 - The last door: nobody is shown a traceback unasked.
         message = getattr(error, "format_message", None)
         if message is not None:  # A usage error of the parser; its class is not public.
-            return _fail(_with_nearest(error, message()), exits.USAGE)
+            return _fail(_in_our_words(_with_nearest(error, message())), exits.USAGE)
         return _bug(error)
     return code if isinstance(code, int) else exits.DONE
 
@@ -102,6 +103,16 @@ def _with_nearest(error: Exception, message: str) -> str:
     """Replace the parser's list of similar flags by the one that was probably meant."""
     near = get_close_matches(getattr(error, "option_name", ""), getattr(error, "possibilities", None) or (), n=1)
     return f"{getattr(error, 'message', message)}; did you mean {near[0]}?" if near else message
+
+
+def _in_our_words(message: str) -> str:
+    """Say of a choice what was expected, as all other errors do."""
+    return re.sub(
+        r"Value error, ('.*') is not one of (.*)\.$",
+        lambda found: f"expected one of {found[2].replace(chr(39), '')}, got {found[1]}",
+        message,
+        flags=re.DOTALL,
+    )
 
 
 def _fail(reason: str, code: int) -> int:

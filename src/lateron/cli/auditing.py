@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lateron.cli.commands import command
+from lateron.cli.commands import command, whole
 from lateron.cli.remote import Item, Remote, path
 
 audit_app = typer.Typer()
@@ -19,10 +19,8 @@ def audit(
     remote: Remote,
     who: Annotated[str | None, typer.Option("--who", help="Only what this token or user did.")] = None,
     action: Annotated[str | None, typer.Option("--action", help="Only this, e.g. token.revoke.")] = None,
-    since: Annotated[
-        int | None, typer.Option("--since", metavar="MILLISECONDS", help="Not before this time.", min=0)
-    ] = None,
-    limit: Annotated[int, typer.Option("--limit", help="At most so many.", min=1)] = 100,
+    since: Annotated[int | None, whole("--since", said="Not before this time, in unix milliseconds.")] = None,
+    limit: Annotated[int, whole("--limit", said="At most so many.", least=1)] = 100,
 ) -> None:
     """Print who changed what, newest first; it needs a token with the scope admin.
 

@@ -149,12 +149,15 @@ def _rewritten(store: SqliteStore, seals: Seals, *, as_json: bool) -> int:
 
 @contextmanager
 def _unlocked(data_dir: Path | None, key_file: Path | None) -> Iterator[tuple[SqliteStore, Seals]]:
-    from lateron.config import load
+    from lateron.config import InvalidSettings, load
     from lateron.store.sealing import KeyRefused
     from lateron.store.unlocking import beside
 
     flags = {} if key_file is None else {"encryption-key-file": str(key_file)}
-    settings = load("serve", flags, os.environ)
+    try:
+        settings = load("serve", flags, os.environ)
+    except InvalidSettings as error:  # Named as it was given.
+        raise Failed(str(error).replace("--encryption-key-file", "--key-file"), USAGE) from None
     with _opened(data_dir) as store:
         try:
             yield store, beside(store, settings.encryption_key)

@@ -9,14 +9,14 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TextIO
 
 import typer
 
-from lateron.cli.exits import REFUSED, Failed
+from lateron.cli.exits import REFUSED, USAGE, Failed
 from lateron.cli.remote import Item, Remote
 
 Format = Literal["ndjson", "csv"]
@@ -28,6 +28,7 @@ LOG_COLUMNS: Final = ("time", "state", "messageId", "method", "url", "attempt", 
 DEAD_COLUMNS: Final = ("dlqId", "messageId", "createdAt", "method", "url", "responseStatus", "error", "maxRetries",
                        "labels", "queueName", "flowControlKey", "scheduleId", "topicName", "callerIP", "body",
                        "bodyBase64", "responseBody")  # fmt: skip
+_ENDINGS: Final[Mapping[str, Format]] = {".ndjson": "ndjson", ".jsonl": "ndjson", ".csv": "csv"}
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -37,7 +38,7 @@ def export(remote: Remote, items: Iterable[Item], file: str, wanted: Format | No
     Raises:
         Failed: The file is there already, or cannot be written.
     """
-    chosen = wanted or ("csv" if file.endswith(".csv") else "ndjson")
+    chosen = wanted or _format_of(file)
     try:
         with _opened(file) as out:
             write = _write_csv if chosen == "csv" else _write_lines
@@ -48,6 +49,14 @@ def export(remote: Remote, items: Iterable[Item], file: str, wanted: Format | No
         raise Failed(f"cannot write {file}: {error.strerror}", REFUSED) from None
     if file != "-":
         remote.done({"exported": count}, f"exported {count}")
+
+
+def _format_of(file: str) -> Format:
+    """Return the format that the end of a file's name says; standard output is lines of JSON."""
+    ending = Path(file).suffix.lower()
+    if file != "-" and ending not in _ENDINGS:
+        raise Failed(f"FILE: expected a name that ends .ndjson, .jsonl or .csv, or --format; got {file!r}", USAGE)
+    return _ENDINGS.get(ending, "ndjson")
 
 
 @contextmanager

@@ -1,14 +1,17 @@
 """The options of a message: flags become the headers that an SDK would send.
 
-Nothing is judged here. What a value must be, the server knows, and says by the name of the header; so an old
-command line works with a new server, and with QStash.
+No value is judged here. What it must be, the server knows, and says by the name of the header; so an old
+command line works with a new server, and with QStash. The name of an ``--option`` is: a server ignores a header that
+it does not know, and a mistyped one would be lost without a word.
 """
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -18,6 +21,7 @@ from lateron.cli.commands import Bundle, whole
 from lateron.cli.exits import USAGE, Failed
 
 _LIMITS: Final = "Limits and order"
+_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # Source: RFC 9110, section 5.6.2.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,11 +196,17 @@ def options(lines: Iterable[str]) -> dict[str, str]:
     """Return the headers that ``--option`` lines name, with or without ``Upstash-``.
 
     Raises:
-        Failed: One of them is no 'Name: value'.
+        Failed: One of them is no 'Name: value', or no option.
     """
+    from lateron.core.options import NAMES, is_option
+
     result = {}
     for line in lines:
         name, value = _split("--option", line)
+        if not is_option(name.lower().removeprefix("upstash-")):
+            near = get_close_matches(name.lower().removeprefix("upstash-"), NAMES, n=1)
+            hint = f"; did you mean {near[0].title()}?" if near else f"; known are {', '.join(sorted(NAMES)).title()}"
+            raise Failed(f"--option: there is no option {name!r}{hint}", USAGE)
         result[name if name.lower().startswith(("upstash-", "lateron-")) else f"Upstash-{name}"] = value
     return result
 
@@ -207,6 +217,8 @@ def read_input(flag: str, name: str) -> bytes:
     Raises:
         Failed: It cannot be read.
     """
+    if not name:
+        raise Failed(f"{flag}: expected the name of a file, or - for standard input, got ''", USAGE)
     if name == "-":
         return sys.stdin.buffer.read()
     try:
@@ -219,4 +231,6 @@ def _split(flag: str, line: str) -> tuple[str, str]:
     name, colon, value = line.partition(":")
     if not colon or not name.strip():
         raise Failed(f"{flag}: expected 'Name: value', got {line!r}", USAGE)
+    if not _NAME.fullmatch(name.strip()):
+        raise Failed(f"{flag}: expected a name of ASCII letters, digits and hyphens, got {name.strip()!r}", USAGE)
     return name.strip(), value.strip()

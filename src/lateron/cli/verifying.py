@@ -14,7 +14,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from lateron.cli.commands import command
+from lateron.cli.commands import command, whole
 from lateron.cli.exits import DONE, REFUSED, USAGE, Failed
 from lateron.cli.outgoing import read_input
 
@@ -49,7 +49,7 @@ def verify(
     key: Annotated[
         list[str] | None, typer.Option("--key", help="Signing key; repeat for more.", show_default=" and ".join(_KEYS))
     ] = None,
-    at: Annotated[int | None, typer.Option("--at", help="When it was received, in unix seconds; else now.")] = None,
+    at: Annotated[int | None, whole("--at", said="When it was received, in unix seconds; else now.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> int:
     """Check a signature as a receiver does, and say of each part whether it is right and why not.

@@ -29,7 +29,7 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from lateron.config.kinds import Many
+from lateron.config.kinds import Many, PathKind, Private, Text
 from lateron.config.table import PREFIX, SAME
 from lateron.config.table import SETTINGS as SETTINGS
 from lateron.config.table import Command as Command
@@ -214,7 +214,11 @@ def _read_file(file: Path | None, environ: Mapping[str, str]) -> tuple[dict[str,
         if chosen is None:
             return {}, ""
         raise InvalidSettings(f"{path}: no such file") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except OSError as error:
+        raise InvalidSettings(f"{path}: cannot read it: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise InvalidSettings(f"{path}: expected TOML, which is UTF-8") from None
+    except tomllib.TOMLDecodeError as error:
         raise InvalidSettings(f"{path}: {error}") from None
     keys = {key.replace("_", "-"): value for key, value in document.items()}
     return {key: _toml_text(f"{path}: {key}", key, value) for key, value in keys.items()}, str(path)
@@ -222,12 +226,16 @@ def _read_file(file: Path | None, environ: Mapping[str, str]) -> tuple[dict[str,
 
 def _toml_text(where: str, key: str, value: object) -> str:
     """Turn a TOML value into the text that a flag would have, so that one reader serves all layers."""
+    kind = BY_NAME[key].kind if key in BY_NAME else None
+    items = value if isinstance(value, list) else [value]
+    is_switch = isinstance(kind, Private) and isinstance(value, bool)  # `true` is all private networks.
+    if isinstance(kind, Text | PathKind | Many) and not is_switch and not all(isinstance(item, str) for item in items):
+        raise InvalidSettings(f"{where}: expected {kind.expected}, as text in quotes")
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int | str):
         return str(value)
     if isinstance(value, list) and all(isinstance(item, str | int) for item in value):
-        kind = BY_NAME[key].kind if key in BY_NAME else None
         return (kind.separator if isinstance(kind, Many) else ",").join(str(item) for item in value)
     raise InvalidSettings(f"{where}: expected a text, a number, true, false or a list of texts")
 

@@ -77,6 +77,26 @@ _LATERON: Final = OF_SCHEDULES | frozenset(
     ("lateron-retry-delays", "lateron-order-key", "lateron-flow-smooth", "lateron-hops")
 )
 
+# Of a message, without ``upstash-``, beside those that begin ``lateron-``. Checklist: a new option needs its name here.
+NAMES: Final = frozenset(name for name in _CALLBACK if not name.startswith("lateron-")) | {
+    "callback",
+    "content-based-deduplication",
+    "cron",
+    "deduplication-id",
+    "failure-callback",
+    "queue-name",
+    "schedule-id",
+}
+
+
+def is_option(name: str) -> bool:
+    """Whether something may read an option, as ``Config.add`` takes it; what it does not know it keeps, unread."""
+    for start in ("failure-callback-", "callback-"):
+        if name.startswith(start):
+            return is_option(name.removeprefix(start))
+    # What else begins with one of these is refused by name, or is for others.
+    return name in NAMES or name in _IGNORED or name.startswith(("forward-", "lateron-", "workflow-", "telemetry-"))
+
 
 class WorkflowNotSupported(NotSupported):
     """The request is one of the workflow protocol; a batch that has one is refused as a whole."""

@@ -73,7 +73,7 @@ def seed(settings: Settings, broker: Broker, resources: Resources, now: Millis) 
         made = Made()
     else:
         _compare(settings, resources)
-        _check_token(settings.token)
+        _check_token(settings.token, settings.sources["token"].name)
         keys = _seed_keys(settings, broker, resources, now) if resources.keys(TENANT) is None else None
         made = Made(None if resources.has_tokens() else _seed_token(settings, resources, now), keys)
     if made_by is None:
@@ -132,14 +132,14 @@ def _is_public(settings: Settings, resources: Resources) -> bool:
     return settings.command == "serve" and any(resources.knows(secret.encode()) for secret in PUBLIC_SECRETS)
 
 
-def _check_token(token: str | None) -> None:
+def _check_token(token: str | None, name: str) -> None:
     """Refuse a token that cannot stand in a header, or that could be guessed, before anything is stored."""
     if token is None:
         return
     if not token.isascii() or not token.isprintable() or " " in token:
-        raise InvalidSettings("token: expected printable ASCII without blanks")
+        raise InvalidSettings(f"{name}: expected printable ASCII without blanks")
     if len(token) < _SHORTEST_TOKEN:
-        raise InvalidSettings(f"token: too short to be a secret; expected at least {_SHORTEST_TOKEN} characters")
+        raise InvalidSettings(f"{name}: too short to be a secret; expected at least {_SHORTEST_TOKEN} characters")
 
 
 def _token(user: str, password: str) -> str:
