@@ -47,6 +47,15 @@ def test_every_link_of_a_page_leads_to_a_page_or_away(tmp_path: Path) -> None:
     assert (site / "llms-full.txt").stat().st_size > 100_000
 
 
+def test_the_first_page_leads_to_every_other() -> None:
+    """Whoever reads the files in the repository has no menu; and a template is no decision."""
+    docs = ROOT / "docs"
+    linked = set(re.findall(r"\]\(([^)#\s]+)", (docs / "index.md").read_text("utf-8")))
+
+    assert {path.name for path in docs.glob("*.md")} - linked == {"index.md"}
+    assert f"decisions/{TEMPLATE.name}" not in linked
+
+
 def test_the_generator_makes_a_site_of_it(tmp_path: Path) -> None:
     """With each page in it; a page that is left out, or a setting it does not know, fails the build."""
     zensical = Path(sys.executable).with_name("zensical")

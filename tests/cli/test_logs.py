@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from tests.cli.conftest import Shell
@@ -104,3 +105,52 @@ def test_what_happens_is_printed_until_it_is_interrupted(
     out, err = follower.communicate(timeout=PATIENCE_S)
 
     assert (follower.returncode, out, err) == (exits.INTERRUPTED, "", "")
+
+
+@pytest.mark.parametrize("argv", [("logs", "--message"), ("tail", "--no-follow", "--message")])
+def test_log_in_a_pipe_is_columns_between_tabs(
+    argv: tuple[str, ...], message: str, endpoint: Endpoint, shell: Shell
+) -> None:
+    """As every list is, so that `cut` finds the same field in each line."""
+    rows = [line.split("\t") for line in shell.run(*argv, message).splitlines()]
+
+    assert [row[1:] for row in rows] == [
+        ["CREATED", message, endpoint.url, "-", "-", "-"],
+        ["ACTIVE", message, endpoint.url, "-", "-", "-"],
+        ["ERROR", message, endpoint.url, "500", "-", "status 500"],
+        ["FAILED", message, endpoint.url, "500", "-", "status 500"],
+    ]
+    assert all(row[0].endswith("Z") for row in rows)
+
+
+def test_tail_waits_for_a_server_that_starts_again(tmp_path: Path, endpoint: Endpoint, shell: Shell) -> None:
+    """Nobody sits beside it at night; what happened after the restart is printed, and what was before is not again."""
+    with Server(tmp_path / "data") as server:
+        there = ("--url", server.url)
+        argv = [sys.executable, "-m", "lateron", "tail", "--since", "1h", "--json", *there]
+        with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as follower:
+            assert follower.stdout is not None
+            assert follower.stderr is not None
+            shell.run("publish", endpoint.url, *there)
+            before = [json.loads(follower.stdout.readline())["state"] for _ in range(3)]
+
+            server.stop()
+            away = follower.stderr.readline()
+            server.start()
+            back = follower.stderr.readline()
+            message = shell.run("publish", endpoint.url, *there).strip()
+            after = [json.loads(follower.stdout.readline()) for _ in range(3)]
+            follower.send_signal(signal.SIGINT)
+            follower.wait(PATIENCE_S)
+
+    assert before == [event["state"] for event in after] == ["CREATED", "ACTIVE", "DELIVERED"]
+    assert {event["messageId"] for event in after} == {message}
+    assert away.startswith(f"lateron: no answer from {server.url}: ")
+    assert away.endswith("; asking again until it is back\n")
+    assert back == "lateron: the server is back\n"
+    assert follower.returncode == exits.INTERRUPTED
+
+
+def test_tail_of_a_server_that_was_never_there_ends(shell: Shell) -> None:
+    """A wrong address is not waited for."""
+    assert "no answer" in shell.refused("tail", "--url", "http://127.0.0.1:1", code=exits.UNREACHABLE)

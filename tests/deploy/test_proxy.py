@@ -23,6 +23,8 @@ from tests.support.poll import PATIENCE_S, until
 from tests.support.receiver import Receiver
 from tests.support.server import Server
 
+from lateron.core.quota import BATCH_BYTES
+
 PAGE = Path(__file__).parents[2] / "docs" / "proxy.md"
 TARGETS = ["//a//b", "/x/https://example.com//y", "/a?x=1&y=%26&z=a+b", "/one%2Ftwo%20three/%C3%A4"]
 
@@ -47,6 +49,13 @@ def blocks_of(title: str) -> list[str]:
     """Return the blocks below a heading of the page."""
     (section,) = re.findall(rf"^## {title}\n(.*?)(?=^## |\Z)", PAGE.read_text("utf-8"), re.MULTILINE | re.DOTALL)
     return re.findall(r"^```text\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
+
+
+def test_proxy_lets_through_the_largest_batch() -> None:
+    """What it refuses, the server would have taken; its answer is a page and no JSON."""
+    (most,) = re.findall(r"client_max_body_size (\d+)m;", blocks_of("nginx")[0])  # In units of 2^20.
+
+    assert int(most) << 20 > BATCH_BYTES
 
 
 def nginx(folder: Path, prefix: str, port: int, behind: int, certificate: Path) -> list[str]:
