@@ -8,6 +8,7 @@ import threading
 from contextlib import closing
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import apsw
 import pytest
@@ -88,6 +89,18 @@ def test_restore_touches_no_store_and_takes_no_damaged_copy(tmp_path: Path, shel
     shell.run("restore", str(copy), "--data-dir", str(place))
 
 
+def forbid(monkeypatch: pytest.MonkeyPatch, method: str, folder: Path) -> None:
+    """Let a method of paths below a folder fail, as for a user who may not look there."""
+    real = getattr(Path, method)
+
+    def forbidden(path: Path, *given: Any, **named: Any) -> Any:
+        if path.is_relative_to(folder):
+            raise PermissionError(13, "Permission denied")
+        return real(path, *given, **named)
+
+    monkeypatch.setattr(Path, method, forbidden)
+
+
 def test_wrong_path_is_refused_with_nothing_done(tmp_path: Path, shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     """A page, a directory, a foreign database, a file in the way, one that we may not read: a sentence for each."""
     page, place = tmp_path / "README.md", str(tmp_path / "restored")
@@ -103,15 +116,18 @@ def test_wrong_path_is_refused_with_nothing_done(tmp_path: Path, shell: Shell, m
         assert f"FILE: {name} is no backup of Lateron" in shell.refused("restore", str(name), "--data-dir", place)
     assert "FILE: cannot read" in shell.refused("restore", str(tmp_path), "--data-dir", place)
     copy = str(tmp_path / "copy.db")
+    assert "no store in" in shell.refused("tokens", "list", "--data-dir", str(page))
     assert "is no directory" in shell.refused("restore", copy, "--data-dir", str(page))
     assert "cannot make" in shell.refused("restore", copy, "--data-dir", str(page / "below"))
-    monkeypatch.setattr(Path, "open", _forbidden)
+    forbid(monkeypatch, "open", tmp_path)
     assert "cannot read" in shell.refused("restore", copy, "--data-dir", place)
+    for argv in (("tokens", "list"), ("backup", "x.db"), ("encryption", "status")):
+        assert "cannot read the store in" in shell.refused(*argv, "--data-dir", place)
+    monkeypatch.undo()
+    forbid(monkeypatch, "exists", tmp_path)
+    assert "cannot look into" in shell.refused("restore", copy, "--data-dir", place)
+    monkeypatch.undo()
     assert not Path(place).exists()
-
-
-def _forbidden(*_: object, **__: object) -> None:
-    raise PermissionError(13, "Permission denied")
 
 
 def test_copy_is_not_written_to_a_pipe(tmp_path: Path, shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from lateron.cli.beside import store_in
 from lateron.cli.commands import command
 from lateron.cli.exits import REFUSED, USAGE, Failed
 
@@ -36,13 +37,9 @@ def backup(file: FileArgument, data_dir: DirectoryOption = None, as_json: JsonOp
 
     It holds all that was acknowledged before it was begun; signing keys and bodies too, so only its owner can read it.
     """
-    from lateron.store.sqlite import FILE
-
     if str(file) == "-":
         raise Failed("FILE: expected the name of a file: a copy is verified where it lies", USAGE)
-    source = _directory(data_dir) / FILE
-    if not source.exists():
-        raise Failed(f"--data-dir: there is no store in {source.parent}", REFUSED)
+    source = store_in(_directory(data_dir))
     _print(_copied(source, file), file, "copied and verified", as_json=as_json)
 
 
@@ -57,14 +54,7 @@ def restore(file: FileArgument, data_dir: DirectoryOption = None, as_json: JsonO
 
     directory = _directory(data_dir)
     _check_copy(file)
-    if directory.exists() and not directory.is_dir():
-        raise Failed(f"--data-dir: {directory} is no directory; nothing was changed", REFUSED)
-    if (directory / FILE).exists():
-        raise Failed(f"--data-dir: there is a store in {directory}; nothing was changed", REFUSED)
-    left = [name for name in (f"{FILE}-wal", f"{FILE}-shm") if (directory / name).exists()]
-    if left:
-        raise Failed(f"--data-dir: {directory} has a {left[0]} of another store; remove it first", REFUSED)
-    made = not directory.exists()
+    made = _check_place(directory)
     lock = None
     try:
         _make(directory)
@@ -86,6 +76,29 @@ def _directory(given: Path | None) -> Path:
     if not named:
         raise Failed("expected --data-dir or LATERON_DATA_DIR", USAGE)
     return Path(named)
+
+
+def _check_place(directory: Path) -> bool:
+    """Tell whether a data directory is still to be made.
+
+    Raises:
+        Failed: Something is in the way.
+    """
+    from lateron.store.sqlite import FILE
+
+    try:
+        if not directory.exists():
+            return True
+        found = {name: (directory / name).exists() for name in (FILE, f"{FILE}-wal", f"{FILE}-shm")}
+    except OSError as error:
+        raise Failed(f"--data-dir: cannot look into {directory}: {error.strerror}", REFUSED) from None
+    if not directory.is_dir():
+        raise Failed(f"--data-dir: {directory} is no directory; nothing was changed", REFUSED)
+    if found.pop(FILE):
+        raise Failed(f"--data-dir: there is a store in {directory}; nothing was changed", REFUSED)
+    for name in (name for name, is_there in found.items() if is_there):
+        raise Failed(f"--data-dir: {directory} has a {name} of another store; remove it first", REFUSED)
+    return False
 
 
 def _make(directory: Path) -> None:

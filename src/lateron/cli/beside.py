@@ -79,15 +79,31 @@ def opened(directory: Path) -> Iterator[SqliteStore]:
     Raises:
         Failed: There is none.
     """
-    from lateron.store.sqlite import FILE, open_beside
+    from lateron.store.sqlite import open_beside
 
-    if not (directory / FILE).exists():
-        raise Failed(f"--data-dir: there is no store in {directory}", REFUSED)
+    store_in(directory)
     store = open_beside(directory)
     try:
         yield store
     finally:
         store.close()
+
+
+def store_in(directory: Path) -> Path:
+    """Return the file of a store.
+
+    Raises:
+        Failed: There is none, or none that we may read.
+    """
+    from lateron.store.sqlite import FILE
+
+    try:
+        with (directory / FILE).open("rb"):
+            return directory / FILE
+    except (FileNotFoundError, NotADirectoryError):
+        raise Failed(f"--data-dir: there is no store in {directory}", REFUSED) from None
+    except OSError as error:
+        raise Failed(f"--data-dir: cannot read the store in {directory}: {error.strerror}", REFUSED) from None
 
 
 def _note(action: str, name: str, now: Millis) -> Note:
