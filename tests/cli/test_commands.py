@@ -235,13 +235,15 @@ def test_tail_prints_each_event_once_whatever_the_pages(rounds: list[list[int]],
     assert sorted(printed) == sorted(e["messageId"] for e in log.events)
 
 
-def test_line_of_an_event_cannot_drive_the_terminal() -> None:
+@pytest.mark.parametrize("is_rich", [True, False])
+def test_line_of_an_event_cannot_drive_the_terminal(is_rich: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """URLs and errors are chosen by others."""
+    monkeypatch.setattr("lateron.cli.tailing.is_rich", lambda: is_rich)
     shown = line({**event(0, "msg_1", "ERROR"), "url": "http://x/\x1b[2J", "error": "a\nb", "nextDeliveryTime": 1000})
 
     assert "\x1b" not in shown
     assert "\n" not in shown
-    assert "next 1970-01-01T00:00:01.000Z" in shown
+    assert ("  next " if is_rich else "\t") + "1970-01-01T00:00:01.000Z" in shown
 
 
 def test_reason_that_is_newer_than_the_command_is_shown_as_it_is() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections import Counter
+from collections.abc import Iterable, Sequence
 
 import pytest
 from tests.cli.conftest import Shell
@@ -150,16 +151,26 @@ def width(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> in
 @pytest.mark.parametrize("argv", [*LISTS, "audit", "tokens list", "jobs list", "flow global", "config show"])
 def test_narrow_terminal_loses_nothing(argv: str, width: int, shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each character of each cell is there, in whatever line."""
-    shell.run("messages", "retry", "--label", "of-nobody", "--yes")  # A job.
-    shown = shell.run(*argv.split())
-    monkeypatch.setattr("lateron.cli.terminal.is_rich", lambda: False)
-    cells = shell.run(*argv.split())
+    shell.run("messages", "retry", "--label", "of-nobody", "--yes", "--follow")  # A job.
+    tables: list[list[Sequence[str]]] = []
 
-    assert not Counter("".join(cells.split())) - Counter("".join(shown.split()))
+    def spied(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+        tables.append(list(rows))
+        echo_table(head, tables[-1])
+
+    for module in ("terminal", "show"):
+        monkeypatch.setattr(f"lateron.cli.{module}.echo_table", spied)
+    shown = shell.run(*argv.split())
+    cells = ["\t".join(row) for row in tables[0]]
+
+    assert cells
+    assert not Counter("".join("".join(cells).split())) - Counter("".join(shown.split()))
     assert "…" not in shown
-    for line in cells.splitlines():
-        assert line.split("\t")[0] in shown  # What is copied is whole.
-    assert all(len(line) <= width or line in cells for line in shown.splitlines())
+    for row in tables[0]:
+        assert row[0] in shown  # What is copied is whole.
+    assert [
+        line for line in shown.splitlines() if len(line) > width and line not in {row[0] for row in tables[0]}
+    ] == []
 
 
 def test_row_without_room_is_a_block(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
