@@ -12,24 +12,47 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 from tests.console.conftest import Open
+from tests.support.poll import until
 from tests.support.server import Server
 
+# Each is read by some shell, some language or cURL itself, unless it is quoted as that one wants it.
+HOSTILE = (
+    "$(touch pwned) `touch pwned` \"two\" 'one' \\ \\\\ ${process.exit(3)} {os._exit(4)} %s %n "
+    "$QSTASH_TOKEN !! #{x} \u65e5\u672c"
+)
+BODIES = [f"{HOSTILE}\n'\r\n\tEOF\n", "@pwned", "--help", f"nul \0 escape \x1b[31m {HOSTILE}", "x" * 200_000]
 BODY = '{"it\'s": "a \\"quoted\\" $HOME `word`"}'
 RUN_S = 60
 
 
 def command(language: str, code: str, folder: Path) -> list[str]:
     """Return how such code is run; skip where its language is not installed."""
-    if language in {"cURL", "CLI"}:
-        return ["bash", "-euc", code]
-    if language == "Python":
-        return [sys.executable, "-c", code]
-    assert language == "TypeScript"
-    found, name = shutil.which("node"), "main.mjs"  # It is JavaScript as well.
+    runs, name = {
+        "cURL": ("bash", "main.sh"),
+        "CLI": ("bash", "main.sh"),
+        "Python": (sys.executable, "main.py"),
+        "TypeScript": ("node", "main.mjs"),  # It is JavaScript as well.
+    }[language]
+    found = shutil.which(runs)
     if found is None:
         pytest.skip(f"{language} is not installed")
-    (folder / name).write_text(code)
-    return [found, name]
+    (folder / name).write_text(code, "utf-8")
+    return [found, *(["-eu"] if runs == "bash" else []), name]
+
+
+def run(language: str, code: str, server: Server, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run a snippet as whoever copied it would."""
+    environ = {**os.environ, "QSTASH_TOKEN": server.token, "QSTASH_URL": server.url}
+    environ["PATH"] = f"{Path(sys.executable).parent}:{environ['PATH']}"
+    return subprocess.run(
+        command(language, code, folder),
+        cwd=folder,
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=RUN_S,
+        check=False,
+    )
 
 
 @pytest.mark.parametrize("language", ["cURL", "Python", "TypeScript", "CLI"])
@@ -46,23 +69,89 @@ def test_a_snippet_does_what_the_form_says(open_page: Open, server: Server, tmp_
     expect(page.get_by_role("button", name=language, exact=True)).to_have_attribute("aria-pressed", "true")
     code = page.locator(".code pre").first.inner_text()
 
-    environ = {**os.environ, "QSTASH_TOKEN": server.token, "QSTASH_URL": server.url}
-    environ["PATH"] = f"{Path(sys.executable).parent}:{environ['PATH']}"
-    done = subprocess.run(
-        command(language, code, tmp_path),
-        cwd=tmp_path,
-        env=environ,
-        capture_output=True,
-        text=True,
-        timeout=RUN_S,
-        check=False,
-    )
+    done = run(language, code, server, tmp_path)
     assert done.returncode == 0, done.stderr
 
     (message,) = server.call("GET", "/v2/messages?label=from-code").json["messages"]
     assert message["body"] == BODY
     assert message["url"] == f"{server.url}/_catch/later?a=b&c=d"
     assert message["nextDeliveryTime"] >= message["createdAt"] + 3_600_000
+
+
+CLIPBOARD = """
+Object.defineProperty(navigator, "clipboard", { value: { writeText: async (text) => { globalThis.copied = text; } } });
+"""
+CODE_OF = "([language, draft]) => import('./snippets.js').then(({LANGUAGES}) => LANGUAGES[language](draft))"
+
+
+@pytest.mark.parametrize("language", ["cURL", "Python", "TypeScript", "CLI"])
+def test_no_value_of_somebody_else_is_read_as_code(
+    open_page: Open, server: Server, tmp_path: Path, language: str
+) -> None:
+    """A body or a header that somebody published is copied into a terminal: it must arrive there as it is."""
+    page = open_page("builder")
+    for number, body in enumerate(BODIES):
+        draft = {
+            "kind": "publish",
+            "target": "https://example.com/x/../y'$(touch$IFS''pwned)?q=[1-3]&a={b,c}&`touch+pwned`",
+            "method": "POST",
+            "body": body,
+            "contentType": "",
+            "delay": "1h",
+            "label": f"\u65e5\u672c-{number}",
+            "forward": [
+                ["X-Evil", HOSTILE],
+                ["X-Token", "$QSTASH_TOKEN"],
+                ["Authorization", "Bearer $QSTASH_TOKEN"],
+                ["X-Line", "one\r\nUpstash-Callback: https://example.com/"],
+                ["X-Twice", "1"],
+                ["X-Twice", "2"],
+            ],
+        }
+        code = page.evaluate(CODE_OF, [language, draft])
+        done = run(language, code, server, tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert "msg_" in done.stdout, done.stdout
+        (message,) = server.call("GET", f"/v2/messages?label=%E6%97%A5%E6%9C%AC-{number}").json["messages"]
+        assert message["body"] == body
+        assert message["url"] == draft["target"]
+        header = message["header"]
+        twice = ", ".join(header.pop("X-Twice"))
+        assert twice == "1, 2"
+        assert header == {
+            "X-Evil": [HOSTILE],
+            "X-Token": ["$QSTASH_TOKEN"],
+            "Authorization": ["Bearer $QSTASH_TOKEN"],
+            "X-Line": ["one Upstash-Callback: https://example.com/"],
+        }
+        assert "callback" not in message
+    assert [path.name for path in tmp_path.iterdir() if path.name == "pwned"] == []
+
+
+@pytest.mark.parametrize("body", [b"\xff\0\x01 no text", b"$(touch pwned) '", b""], ids=["bytes", "text", "none"])
+def test_a_delivery_copied_as_a_command_is_the_delivery(
+    open_page: Open, server: Server, tmp_path: Path, body: bytes
+) -> None:
+    """Method, headers and body come as they came before, with a signature that is good for them; nothing is run."""
+    evil = (("Upstash-Forward-X-Evil", "$(touch pwned)"), ("Upstash-Forward-Authorization", "Bearer $QSTASH_TOKEN"))
+    reply = server.call("POST", f"/v2/publish/{server.url}/_catch/copy?q=[1-3]", body, evil)
+    page = open_page(f"messages?id={reply.json['messageId']}", script=CLIPBOARD)
+    expect(page.get_by_text("Delivered with attempt 1")).to_be_visible()
+    if b"\0" in body:
+        expect(page.locator(".body-view").last).to_contain_text("000000  ff 00 01 20")
+    page.get_by_role("button", name="Copy the delivery as cURL").click()
+    code = until(lambda: page.evaluate("globalThis.copied ?? ''"), "the command")
+    done = run("cURL", code, server, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert list(tmp_path.glob("pwned")) == []
+
+    again, first = server.call("GET", "/lateron/v1/catcher/copy").json["requests"]
+    assert again["signature"] == first["signature"] == {"valid": True}
+    for field in ("method", "url", "body", "bodyBase64"):
+        assert again.get(field) == first.get(field), field
+    got, sent = ({name.lower(): value for name, value in one["header"].items()} for one in (again, first))
+    for name in ("x-evil", "authorization", "content-type"):
+        assert got.get(name) == sent.get(name), name
 
 
 def test_a_pasted_command_fills_the_form(open_page: Open) -> None:

@@ -84,13 +84,20 @@ export function place(url) {
   }
 }
 
-/** The text of base64 where it is UTF-8; otherwise null. */
+/** Whether a value is only the hash of what a publisher has hidden. */
+export const isRedacted = (value) => /^REDACTED:[0-9a-f]{64}$/.test(value ?? "");
+
+/** The UTF-8 of a text, as base64. */
+export const base64Of = (text) => btoa(Array.from(new TextEncoder().encode(text), (byte) => String.fromCharCode(byte)).join(""));
+
+/** The bytes of base64, and their text where it is UTF-8; null what there is not. */
 export function decode64(data) {
+  let raw = null;
   try {
-    const raw = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
+    raw = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
     return { raw, text: new TextDecoder("utf-8", { fatal: true }).decode(raw) };
   } catch {
-    return { raw: null, text: null };
+    return { raw, text: null };
   }
 }
 

@@ -14,9 +14,9 @@ async function mac(key, text) {
   return bare(base64url(await crypto.subtle.sign("HMAC", imported, encoder.encode(text))));
 }
 
-const hash = async (body) => base64url(await crypto.subtle.digest("SHA-256", encoder.encode(body)));
+const hash = async (body) => base64url(await crypto.subtle.digest("SHA-256", typeof body === "string" ? encoder.encode(body) : body));
 
-/** The signature of a request to `url` with this body, good for five minutes. */
+/** The signature of a request to `url` with this body, text or bytes; good for five minutes. */
 export async function sign(key, url, body, nowMs = Date.now()) {
   const iat = Math.floor(nowMs / 1_000);
   const claims = { iss: "Upstash", sub: url, exp: iat + LIFETIME_S, nbf: iat - LIFETIME_S, iat, jti: `jwt_${crypto.randomUUID()}`, body: await hash(body) };

@@ -1,22 +1,59 @@
 // One request, written in many ways; and a command of cURL read back into one.
 
 import { BASE } from "./api.js";
+import { base64Of } from "./format.js";
+
+const TOKEN = "Bearer $QSTASH_TOKEN";
+const WORD_MOST = 30_000; // Characters. A longer word of a command is refused by Linux.
+const NO_WORD = /[\0-\x08\x0b-\x1f\x7f]/; // What a word cannot hold, or a terminal acts upon.
 
 const quote = (text) => `'${text.replace(/'/g, `'\\''`)}'`;
 
-/** A request as a command. `headers` are pairs. */
-export function curlOf({ method, url, headers, body }) {
-  const lines = [`curl -X ${method} ${quote(url)}`, ...headers.map(([name, value]) => `-H ${/^\$|\$QSTASH_TOKEN/.test(value) ? `"${name}: ${value}"` : quote(`${name}: ${value}`)}`)];
-  if (body) lines.push(`--data-raw ${quote(body)}`);
+/** A value in one line, as a header must be: what would end the line ends the value's word instead. */
+const inLine = (value) => value.replace(/[\0-\x08\x0a-\x1f\x7f]+/g, " ");
+
+const isType = ([name]) => name.toLowerCase() === "content-type";
+
+/** Without a type of its own a body gets one from each client; an empty one says that it has none. */
+const typed = (headers, hasBody) => (hasBody && !headers.some(isType) ? [["Content-Type", ""], ...headers] : headers);
+
+/** What a shell feeds a command with that cannot stand in it: bytes, control characters, very long texts. */
+const feed = (base64) => `printf %s ${quote(base64)} | base64 -d | `;
+const fits = (body) => body.length <= WORD_MOST && !NO_WORD.test(body);
+
+function curlHeader([name, value]) {
+  const line = inLine(value);
+  // As cURL has it: with a colon and nothing behind it, a header is left out; with a semicolon it is sent empty.
+  if (!line.trim()) return `-H ${quote(`${name}${isType([name]) ? ":" : ";"}`)}`;
+  return `-H ${quote(`${name}: ${line}`)}`;
+}
+
+/**
+ * A request as a command. Each part of it is somebody's, and stands in quotes in which a shell reads nothing.
+ * @param {object} request `headers` are pairs; `base64` are the bytes of a body that is no text; `authorized` adds
+ *     the token of whoever runs it, so only what goes to this server may have it.
+ */
+export function curlOf({ method, url, headers, body, base64, authorized }) {
+  const fed = base64 || (body && !fits(body) ? base64Of(body) : "");
+  const lines = [`${fed && feed(fed)}curl${/[[\]{}]/.test(url) ? " -g" : ""} -X ${/^[A-Z]+$/.test(method) ? method : quote(method)} ${quote(url)}`];
+  if (authorized) lines.push(`-H "Authorization: ${TOKEN}"`);
+  lines.push(...typed(headers, fed || body).map(curlHeader));
+  if (fed) lines.push("--data-binary @-");
+  else if (body) lines.push(`--data-raw ${quote(body)}`);
   return lines.join(" \\\n  ");
 }
+
+// In a path a client reads some of a destination otherwise: dots as a way up, braces as a choice, and a space ends it.
+const OTHERWISE = /[^\x21-\x7e]|[#"'<>\\^`{|}[\]]|\/(\.|%2e){1,2}(?=[/?]|$)/i;
+const inPath = (target) => (OTHERWISE.test(target) ? encodeURIComponent(target) : target);
 
 /**
  * What the builder sends, as a request to this server.
  * @param {object} draft As screens/builder.js has it.
  */
 export function requestOf(draft) {
-  const paths = { publish: `v2/publish/${draft.target}`, enqueue: `v2/enqueue/${encodeURIComponent(draft.queue || "queue")}/${draft.target}`, schedule: `v2/schedules/${draft.target}` };
+  const target = inPath(draft.target.trim());
+  const paths = { publish: `v2/publish/${target}`, enqueue: `v2/enqueue/${encodeURIComponent(draft.queue || "queue")}/${target}`, schedule: `v2/schedules/${target}` };
   return { method: "POST", path: paths[draft.kind], headers: headersOf(draft), body: draft.body };
 }
 
@@ -41,7 +78,17 @@ export function headersOf(draft) {
     ["Upstash-Redact-Fields", draft.redact],
     ...draft.forward.map(([name, value]) => [name && `Upstash-Forward-${name}`, value]),
   ];
-  return pairs.filter(([name, value]) => name && value?.trim());
+  return pairs.map(([name, value]) => [inLine(name), inLine(value ?? "")]).filter(([name, value]) => name && value.trim());
+}
+
+/** Headers where each name comes once, as clients have them that cannot repeat one: the values with commas between. */
+function merged(pairs) {
+  const found = new Map();
+  for (const [name, value] of pairs) {
+    const key = name.toLowerCase();
+    found.set(key, found.has(key) ? [found.get(key)[0], `${found.get(key)[1]}, ${value}`] : [name, value]);
+  }
+  return [...found.values()];
 }
 
 export const cronOf = ({ cron, zone }) => (zone && zone !== "UTC" && !cron.startsWith("CRON_TZ=") ? `CRON_TZ=${zone} ${cron}` : cron);
@@ -51,29 +98,31 @@ const home = () => location.origin + BASE.replace(/\/$/, "");
 /** The snippets by language. */
 export const LANGUAGES = {
   cURL: (draft) => {
-    const { method, path, headers, body } = requestOf(draft);
-    return curlOf({ method, url: `${home()}/${path}`, headers: [["Authorization", "Bearer $QSTASH_TOKEN"], ...headers], body });
+    const { path, ...request } = requestOf(draft);
+    return curlOf({ ...request, url: `${home()}/${path}`, authorized: true });
   },
   Python: python,
   TypeScript: typescript,
   CLI: cli,
 };
 
-const py = (text) => JSON.stringify(text);
+// A string of JSON is one of Python and of JavaScript as well: what would end it is escaped.
+const literal = (text) => JSON.stringify(text);
+const isAscii = (text) => !/[^\0-\x7f]/.test(text);
 
 function python(draft) {
   const { path, headers, body } = requestOf(draft);
-  const lines = headers.map(([name, value]) => `        ${py(name)}: ${py(value)},`);
+  const lines = merged(typed(headers, body)).map(([name, value]) => `        ${literal(name)}: ${literal(value)}${isAscii(value) ? "" : ".encode()"},`);
   return `import os
 import urllib.request
 
 request = urllib.request.Request(
-    os.environ.get("QSTASH_URL", ${py(home())}) + ${py(`/${path}`)},
+    os.environ.get("QSTASH_URL", ${literal(home())}) + ${literal(`/${path}`)},
     method="POST",
     headers={
         "Authorization": f"Bearer {os.environ['QSTASH_TOKEN']}",
 ${lines.join("\n")}${lines.length ? "\n" : ""}    },
-    data=${body ? `${py(body)}.encode()` : "None"},
+    data=${body ? `${literal(body)}.encode()` : "None"},
 )
 with urllib.request.urlopen(request) as answer:
     print(answer.read().decode())
@@ -82,12 +131,12 @@ with urllib.request.urlopen(request) as answer:
 
 function typescript(draft) {
   const { path, headers, body } = requestOf(draft);
-  const lines = headers.map(([name, value]) => `    ${py(name)}: ${py(value)},`);
-  return `const answer = await fetch(\`\${process.env.QSTASH_URL ?? ${py(home())}}${`/${path}`.replace(/[`$\\]/g, "\\$&")}\`, {
+  const lines = merged(typed(headers, body)).map(([name, value]) => `    ${literal(name)}: ${isAscii(value) ? literal(value) : `Buffer.from(${literal(value)}).toString("latin1")`},`);
+  return `const answer = await fetch(\`\${process.env.QSTASH_URL ?? ${literal(home())}}${`/${path}`.replace(/[`$\\]/g, "\\$&")}\`, {
   method: "POST",
   headers: {
     Authorization: \`Bearer \${process.env.QSTASH_TOKEN}\`,
-${lines.join("\n")}${lines.length ? "\n" : ""}  },${body ? `\n  body: ${py(body)},` : ""}
+${lines.join("\n")}${lines.length ? "\n" : ""}  },${body ? `\n  body: ${literal(body)},` : ""}
 });
 console.log(await answer.text());
 `;
@@ -97,13 +146,20 @@ const FLAGS = { "Content-Type": "--type", "Upstash-Method": "--method", "Upstash
 
 function cli(draft) {
   const { headers, body } = requestOf(draft);
-  const lines = [draft.kind === "enqueue" ? `lateron enqueue ${quote(draft.queue || "queue")} ${quote(draft.target)}` : `lateron publish ${quote(draft.target)}`];
-  for (const [name, value] of headers) {
-    if (FLAGS[name]) lines.push(`${FLAGS[name]} ${quote(value)}`);
-    else if (name.startsWith("Upstash-Forward-")) lines.push(`--header ${quote(`${name.slice(16)}: ${value}`)}`);
-    else lines.push(`--option ${quote(`${name.replace(/^Upstash-/, "")}: ${value}`)}`);
+  // Why: behind an at sign the command reads a file, and another's body may begin with one.
+  const fed = body && (!fits(body) || body.startsWith("@"));
+  const lines = [`${fed ? feed(base64Of(body)) : ""}lateron ${draft.kind === "enqueue" ? "enqueue" : "publish"}`];
+  const give = (flag, value) => lines.push(`${flag}${value.startsWith("-") ? "=" : " "}${quote(value)}`);
+  for (const [name, value] of merged(typed(headers, body))) {
+    if (Object.hasOwn(FLAGS, name)) give(FLAGS[name], value);
+    else if (name.startsWith("Upstash-Forward-")) give("--header", `${name.slice(16)}: ${value}`);
+    else give("--option", `${name.replace(/^Upstash-/, "")}: ${value}`);
   }
-  if (body) lines.push(`--body ${quote(body)}`);
+  if (fed) lines.push("--body @-");
+  else if (body) give("--body", body);
+  const where = [...(draft.kind === "enqueue" ? [draft.queue || "queue"] : []), inPath(draft.target.trim())];
+  if (where.some((word) => word.startsWith("-"))) lines.push(`-- ${where.map(quote).join(" ")}`);
+  else lines[0] += ` ${where.map(quote).join(" ")}`;
   return lines.join(" \\\n  ");
 }
 

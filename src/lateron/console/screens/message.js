@@ -4,7 +4,7 @@ import { get, mayChange, part, post, remove } from "../api.js";
 import { openReplay } from "../replay.js";
 import { PhaseKey, Phases } from "../charts.js";
 import { messagesOf } from "../filter.js";
-import { micros, place, span } from "../format.js";
+import { decode64, isRedacted, micros, place, span } from "../format.js";
 import { Icon } from "../icons.js";
 import { isCommand } from "../keys.js";
 import { html, useLayoutEffect, useState } from "../lib.js";
@@ -111,13 +111,15 @@ export function bundle(message) {
 
 /** The delivery as a command, with a fresh signature where this browser may make one. */
 async function signedCurl(message) {
+  const { method, url, body, bodyBase64: base64 } = message;
   const headers = Object.entries(message.header ?? {}).flatMap(([name, values]) => values.map((value) => [name, value]));
   headers.push(["Upstash-Message-Id", message.messageId]);
   if (canSign() && mayChange()) {
     const { current } = await get("v2/keys");
-    headers.push(["Upstash-Signature", await sign(current, message.url, message.body ?? "")]);
+    headers.push(["Upstash-Signature", await sign(current, url, base64 ? decode64(base64).raw : (body ?? ""))]);
   }
-  return curlOf({ method: message.method, url: message.url, headers, body: message.body });
+  if ([body, ...headers.map(([, value]) => value)].some(isRedacted)) toast("What is redacted stands in the command as its hash: it is not the delivery as it was.", "retry");
+  return curlOf({ method, url, headers, body, base64 });
 }
 
 function About({ message }) {

@@ -10,6 +10,7 @@ import { html, signal, useEffect, useMemo, useState } from "../lib.js";
 import { now, skipped, useLoaded } from "../live.js";
 import { openReschedule } from "../reschedule.js";
 import { go, Link, route, setQuery } from "../router.js";
+import { curlOf } from "../snippets.js";
 import { save, Table, useColumns } from "../table.js";
 import { Button, Chip, Copy, Head, Loaded, openDialog, Segments, State, Time } from "../ui.js";
 import { relations, why } from "../words.js";
@@ -104,7 +105,7 @@ function Tools({ text, change, list, meant, rows, view }) {
   return html`<div class="tools">
     <${FilterBox} text=${text} change=${change} list=${list} wrong=${meant.wrong} />
     ${view !== "waiting" && html`<${Segments} label="State" options=${QUICK} value=${state} pick=${(value) => change(withField(text, "state", value))} />`}
-    <${Copy} text=${`curl "${url}" -H "Authorization: Bearer $QSTASH_TOKEN"`} label="Copy this view as cURL" kind="" />
+    <${Copy} text=${curlOf({ method: "GET", url, headers: [], authorized: true })} label="Copy this view as cURL" kind="" />
     <${Button} icon="catcher" label="Save as NDJSON" act=${async () => save("messages.ndjson", meant.rest ? rows : (await all(`v2/${list}`, list, { ...meant.query, count: 1_000 }, SAVED_MOST)).items)} />
   </div>`;
 }
