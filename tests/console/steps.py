@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from contextlib import suppress
 
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 from tests.support.poll import until
 from tests.support.server import Server
 
@@ -44,6 +44,29 @@ def go(page: Page, word: str) -> None:
         menu.click()
     page.get_by_role("navigation").get_by_role("link", name=re.compile(f"^{word}")).click()
     expect(page.get_by_role("heading", level=1, name=word)).to_be_visible()
+
+
+def hold(page: Page, pattern: str | re.Pattern[str]) -> list[Route]:
+    """Keep requests back from now on; the list grows with each, and ``continue_`` lets one go."""
+    held: list[Route] = []
+
+    def keep(route: Route) -> None:
+        held.append(route)
+
+    page.route(pattern, keep)
+    return held
+
+
+def asked(page: Page, held: list[Route], number: int = 1) -> None:
+    """Wait until so many requests are kept back; they are only handed over while the driver is awake."""
+    until(lambda: page.evaluate("1") and len(held) >= number, "a request of the page")
+
+
+def answer(page: Page, route: Route) -> None:
+    """Let a request go, and wait until the page has drawn what its answer changes."""
+    with page.expect_event("requestfinished", lambda request: request == route.request):
+        route.continue_()
+    page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
 
 def sign_in(page: Page, token: str) -> None:

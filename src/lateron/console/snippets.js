@@ -59,11 +59,12 @@ export function requestOf(draft) {
 
 /** The headers that a draft becomes, in the order of the form. */
 export function headersOf(draft) {
-  const pairs = [
-    ["Content-Type", draft.contentType && draft.body ? draft.contentType : ""],
+  const single = [
+    ["Content-Type", draft.contentType],
     ["Upstash-Method", draft.method === "POST" ? "" : draft.method],
     ["Upstash-Cron", draft.kind === "schedule" ? cronOf(draft) : ""],
     ["Upstash-Schedule-Id", draft.kind === "schedule" ? draft.scheduleId : ""],
+    ["Upstash-Queue-Name", draft.kind === "schedule" ? draft.queue : ""],
     ["Upstash-Delay", draft.delay],
     ["Upstash-Retries", draft.retries],
     ["Upstash-Retry-Delay", draft.retryDelay],
@@ -76,10 +77,14 @@ export function headersOf(draft) {
     ["Upstash-Callback", draft.callback],
     ["Upstash-Failure-Callback", draft.failureCallback],
     ["Upstash-Redact-Fields", draft.redact],
-    ...draft.forward.map(([name, value]) => [name && `Upstash-Forward-${name}`, value]),
-  ];
-  return pairs.map(([name, value]) => [inLine(name), inLine(value ?? "")]).filter(([name, value]) => name && value.trim());
+    ...(draft.more ?? []),
+  ].filter(([name, value]) => name && value?.trim());
+  const forwarded = draft.forward.filter(([name]) => name).map(([name, value]) => [`Upstash-Forward-${name}`, value]);
+  return [...single, ...forwarded].map(([name, value]) => [inLine(name), inLine(value)]);
 }
+
+/** What a browser sends of a request: names that come once, and values as the bytes of UTF-8, which `Headers` wants. */
+export const sendable = ({ headers, body }) => merged(typed(headers, body)).map(([name, value]) => [name, String.fromCharCode(...new TextEncoder().encode(value))]);
 
 /** Headers where each name comes once, as clients have them that cannot repeat one: the values with commas between. */
 function merged(pairs) {

@@ -1,21 +1,22 @@
 // The request builder: a form and the code it stands for, each made from the other.
 
-import { call, get, mayChange, part } from "../api.js";
+import { call, get, mayChange, part, post } from "../api.js";
 import { messagesOf } from "../filter.js";
 import { catcherUrl } from "../first.js";
-import { bytes, span } from "../format.js";
+import { bytes, isRedacted, span } from "../format.js";
 import { html, useEffect, useMemo, useState } from "../lib.js";
 import { info } from "../live.js";
 import { go } from "../router.js";
 import { waits } from "../retrying.js";
-import { cronOf, LANGUAGES, readCurl, requestOf } from "../snippets.js";
+import { cronOf, LANGUAGES, readCurl, requestOf, sendable } from "../snippets.js";
 import { Button, Card, Code, Field, Head, Segments, toast } from "../ui.js";
 import { CronPreview } from "./schedules.js";
 
 const EMPTY = {
   kind: "publish", target: "", queue: "", method: "POST", contentType: "application/json", body: '{"hello": "world"}',
   cron: "*/5 * * * *", zone: "UTC", scheduleId: "", delay: "", retries: "", retryDelay: "", timeout: "", flowKey: "", flowValue: "",
-  orderKey: "", dedupId: "", label: "", callback: "", failureCallback: "", redact: "", forward: [],
+  orderKey: "", dedupId: "", label: "", callback: "", failureCallback: "", redact: "", forward: [], more: [],
+  missing: "", about: "", paused: false,
 };
 const KINDS = [["publish", "Publish"], ["enqueue", "Enqueue"], ["schedule", "Schedule"]];
 const FIELD_OF = {
@@ -23,14 +24,16 @@ const FIELD_OF = {
   "upstash-flow-control-key": "flowKey", "upstash-flow-control-value": "flowValue", "lateron-order-key": "orderKey", "upstash-deduplication-id": "dedupId", "upstash-label": "label",
   "upstash-callback": "callback", "upstash-failure-callback": "failureCallback", "upstash-redact-fields": "redact", "upstash-cron": "cron", "upstash-schedule-id": "scheduleId",
 };
+const NOT_SHOWN = "What the API does not show is not here, and must be given anew: smooth flow, what is to be redacted but is not there, and more of a callback than its URL and headers";
+const BODY_MISSING = { redacted: "The body is redacted, and known only to who published it: give it anew.", binary: "The body is no text, which this form cannot send: give another one." };
 
 /** A draft out of a command of cURL: one to this API, or any other, which is then the delivery wanted. */
 export function draftOf(curl) {
-  const draft = { ...EMPTY, method: curl.method, target: curl.url, body: curl.body, contentType: "", forward: [] };
+  const draft = { ...EMPTY, method: curl.method, target: curl.url, body: curl.body, contentType: "", forward: [], more: [] };
   const ours = /\/v2\/(publish|schedules|enqueue\/([^/]+))\/(.+)$/.exec(curl.url);
   if (ours) {
     draft.kind = { publish: "publish", schedules: "schedule" }[ours[1]] ?? "enqueue";
-    Object.assign(draft, { target: ours[3], queue: decodeURIComponent(ours[2] ?? ""), method: "POST" });
+    Object.assign(draft, { target: /^https?:/i.test(ours[3]) ? ours[3] : decoded(ours[3]), queue: decoded(ours[2] ?? ""), method: "POST" });
   }
   for (const [name, value] of curl.headers) takeHeader(draft, name, value, Boolean(ours));
   const zoned = /^CRON_TZ=(\S+)\s+(.*)$/.exec(draft.cron);
@@ -38,57 +41,113 @@ export function draftOf(curl) {
   return draft;
 }
 
+/** What was encoded for a path; as it stands, where it was encoded wrongly. */
+function decoded(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
+
 function takeHeader(draft, name, value, ours) {
-  const field = FIELD_OF[name.toLowerCase()];
+  const key = name.toLowerCase();
+  const field = key === "upstash-queue-name" && draft.kind === "schedule" ? "queue" : Object.hasOwn(FIELD_OF, key) && FIELD_OF[key];
   const forwarded = /^upstash-forward-(.+)$/i.exec(name);
   if (field) draft[field] = value;
   else if (forwarded) draft.forward.push([forwarded[1], value]);
+  else if (/^(upstash|lateron)-/.test(key)) draft.more.push([name, value]);
   else if (!ours) draft.forward.push([name, value]);
 }
 
 async function draftFrom(query) {
   if (query.from) return ofMessage(await get(`lateron/v1/messages/${part(query.from)}`));
   if (query.schedule) return ofSchedule(await get(`v2/schedules/${part(query.schedule)}`));
-  const given = Object.fromEntries(Object.entries(query).filter(([name]) => name in EMPTY));
+  const given = Object.fromEntries(Object.entries(query).filter(([name]) => Object.hasOwn(EMPTY, name) && typeof EMPTY[name] === "string"));
+  if (!KINDS.some(([kind]) => kind === given.kind)) delete given.kind;
   return { ...EMPTY, target: info.value?.catcher === false ? "" : catcherUrl("hello"), ...given };
 }
 
-const shared = (one) => ({
-  ...EMPTY, method: one.method, body: one.body ?? "", retries: String(one.retries ?? one.maxRetries ?? ""), retryDelay: one.retryDelayExpression ?? "",
-  label: (one.labels ?? []).join(","), flowKey: one.flowControlKey ?? "", callback: one.callback ?? "", failureCallback: one.failureCallback ?? "", queue: one.queueName ?? "",
-  flowValue: [one.parallelism && `parallelism=${one.parallelism}`, one.rate && `rate=${one.rate}, period=${one.period}`].filter(Boolean).join(", "),
-  contentType: one.header?.["Content-Type"]?.[0] ?? "",
-  forward: Object.entries(one.header ?? {}).filter(([name]) => name !== "Content-Type").flatMap(([name, values]) => values.map((value) => [name, value])),
-});
+const pairsOf = (headers) => Object.entries(headers ?? {}).flatMap(([name, values]) => values.map((value) => [name, value]));
 
-const ofMessage = (one) => ({ ...shared(one), kind: one.queueName ? "enqueue" : "publish", target: one.url, orderKey: one.orderKey ?? "", timeout: one.timeout ? span(one.timeout) : "" });
+function shared(one) {
+  const headers = pairsOf(one.header);
+  const hidden = [isRedacted(one.body) && "body", ...headers.filter(([, value]) => isRedacted(value)).map(([name]) => `header[${name}]`)];
+  const missing = isRedacted(one.body) ? "redacted" : one.bodyBase64 ? "binary" : "";
+  const ofCallback = (kind, of) => pairsOf(of).map(([name, value]) => [`Upstash-${kind}-Forward-${name}`, value]);
+  return {
+    ...EMPTY, method: one.method, body: missing ? "" : (one.body ?? ""), missing, retries: String(one.retries ?? one.maxRetries ?? ""), retryDelay: one.retryDelayExpression ?? "",
+    label: (one.labels ?? []).join(","), flowKey: one.flowControlKey ?? "", callback: one.callback ?? "", failureCallback: one.failureCallback ?? "", queue: one.queueName ?? "",
+    flowValue: [one.parallelism && `parallelism=${one.parallelism}`, one.rate && `rate=${one.rate}, period=${one.period}s`].filter(Boolean).join(", "),
+    contentType: headers.find(([name]) => name === "Content-Type")?.[1] ?? "", redact: [...new Set(hidden.filter(Boolean))].join(", "),
+    forward: headers.filter(([name]) => name !== "Content-Type"),
+    more: [...ofCallback("Callback", one.callbackHeader), ...ofCallback("Failure-Callback", one.failureCallbackHeader)],
+  };
+}
+
+/** Options that have no field in the form, of those that are given. */
+const options = (pairs) => pairs.filter(([, value]) => value !== undefined && value !== null).map(([name, value]) => [name, String(value)]);
+
+/** A span as the API reads it, to the millisecond. */
+const exact = (ms) => (ms ? (ms % 1_000 ? `${ms}ms` : `${ms / 1_000}s`) : "");
+const moment = (ms) => ms && new Date(ms).toISOString();
+
+function ofMessage(one) {
+  const made = shared(one);
+  const more = options([["Lateron-Retry-Delays", one.retryDelays?.map(exact).join(", ")], ["Upstash-Not-Before", one.notBefore > Date.now() ? one.notBefore / 1_000 : null]]);
+  return { ...made, kind: one.queueName ? "enqueue" : "publish", target: one.url, orderKey: one.orderKey ?? "", timeout: exact(one.timeout), more: [...made.more, ...more], about: `A copy of message ${one.messageId}. ${NOT_SHOWN}.` };
+}
 
 function ofSchedule(one) {
   const [, zone, cron] = /^(?:CRON_TZ=(\S+)\s+)?(.*)$/.exec(one.cron);
-  return { ...shared(one), kind: "schedule", target: one.destination, cron, zone: zone ?? "UTC", scheduleId: one.scheduleId, delay: one.delay ? `${one.delay}s` : "", timeout: one.timeout ? `${one.timeout}s` : "" };
+  const made = shared(one);
+  const seconds = (value) => exact(value && Math.round(value * 1_000));
+  const more = options([
+    ["Lateron-Jitter", seconds(one.jitter) || null], ["Lateron-Missed", one.missed], ["Lateron-Overlap", one.overlap],
+    ["Lateron-Start", moment(one.start)], ["Lateron-End", moment(one.end)], ["Lateron-Most-Runs", one.mostRuns],
+  ]);
+  return {
+    ...made, kind: "schedule", target: one.destination, cron, zone: zone ?? "UTC", scheduleId: one.scheduleId, delay: seconds(one.delay), timeout: seconds(one.timeout), more: [...made.more, ...more],
+    paused: one.isPaused, about: `Schedule ${one.scheduleId} is replaced as a whole, and counts its runs anew${one.isPaused ? "; it stays paused" : ""}. ${NOT_SHOWN}, an order key, and a list of retry delays.`,
+  };
 }
 
 export default function Builder({ query }) {
   const [draft, setDraft] = useState(null);
+  const [turn, setTurn] = useState(0); // Of drafts as a whole; the form begins anew with each.
+  const take = (made) => (setTurn((before) => before + 1), setDraft(made));
+  const { range, ...wanted } = query;
   useEffect(() => {
-    draftFrom(query).then(setDraft, (error) => (toast(error.message, "bad"), setDraft(EMPTY)));
-  }, [query.from, query.schedule, query.kind]);
+    let wants = true;
+    setDraft(null);
+    draftFrom(query).then((made) => wants && take(made), (error) => wants && (toast(error.message, "bad"), take(EMPTY)));
+    return () => void (wants = false);
+  }, [JSON.stringify(wanted)]);
   if (!draft) return html`<div class="loading" role="status">Loading…</div>`;
-  const change = (part_) => setDraft({ ...draft, ...part_ });
+  const change = (part_) => setDraft((before) => ({ ...before, ...part_ }));
   return html`<${Head} title="Builder" about="A form for a request, and the same request as code. Paste a command of cURL and the form fills itself." />
-    <div class="split"><${Form} draft=${draft} change=${change} /><div class="sticky"><${AsCode} draft=${draft} setDraft=${setDraft} /></div></div>`;
+    <div class="split"><${Form} key=${turn} draft=${draft} change=${change} /><div class="sticky"><${AsCode} draft=${draft} setDraft=${take} /></div></div>`;
 }
 
-const problem = ({ kind, target, queue }) => {
+const NAME = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
+const wrongName = ([name]) => name && !NAME.test(name) && `${name} is no name of a header: it has letters, digits, and any of !#$%&'*+-.^_\`|~.`;
+
+const problem = ({ kind, target, queue, missing, forward, more }) => {
   if (!target.trim()) return "A destination is needed.";
   if (kind === "enqueue" && !queue.trim()) return "A queue is needed.";
-  return null;
+  if (missing) return BODY_MISSING[missing];
+  const hidden = [...forward, ...more].find(([, value]) => isRedacted(value));
+  if (hidden) return `The value of ${hidden[0]} is redacted: give it anew, or take it out.`;
+  return [...forward, ...more].map(wrongName).find(Boolean) || null;
 };
 
 async function send(draft) {
-  const { method, path, headers, body } = requestOf(draft);
-  const sent = await call(method, path, { headers: Object.fromEntries(headers), body: body || undefined });
-  if (draft.kind === "schedule") return go(`schedules?name=${part(sent.scheduleId)}`);
+  const request = requestOf(draft);
+  const sent = await call(request.method, request.path, { headers: sendable(request), body: request.body || undefined });
+  if (draft.kind === "schedule") {
+    if (draft.paused) await post(`v2/schedules/${part(sent.scheduleId)}/pause`);
+    return go(`schedules?name=${part(sent.scheduleId)}`);
+  }
   if (Array.isArray(sent)) return go(messagesOf("group", draft.target));
   return go(`messages/${sent.messageId}`);
 }
@@ -98,7 +157,9 @@ function Form({ draft, change }) {
   const limit = info.value?.limits?.body;
   const size = new TextEncoder().encode(draft.body).length;
   const wrong = mayChange() ? problem(draft) : "This login may only read; the code works with a token that may do more.";
+  const tooLarge = limit && size > limit ? `${bytes(size)} are more than the ${bytes(limit)} this server takes.` : null;
   return html`<${Card}>
+    ${draft.about && html`<p class="hint" role="note">${draft.about}</p>`}
     <div class="row"><${Segments} label="What to do" options=${KINDS} value=${draft.kind} pick=${(kind) => change({ kind })} /></div><br />
     <${Field} label="Destination" hint="A URL, or the name of a URL group.">${text("target", { class: "mono", placeholder: "https://example.com/hook", required: true })}<//>
     ${info.value?.catcher !== false && html`<p class="hint row"><${Button} kind="small" act=${() => change({ target: catcherUrl("hello") })}>To the catcher<//><${Button} kind="small" act=${() => change({ target: `${catcherUrl("broken")}?status=503`, retries: "0" })}>To one that fails<//></p><br />`}
@@ -106,35 +167,42 @@ function Form({ draft, change }) {
     ${draft.kind === "schedule" && html`<${When} draft=${draft} change=${change} text=${text} />`}
     <div class="columns-2"><${Field} label="Method"><select value=${draft.method} onChange=${(e) => change({ method: e.target.value })}>${["POST", "GET", "PUT", "PATCH", "DELETE"].map((method) => html`<option key=${method}>${method}</option>`)}</select><//>
       <${Field} label="Content type">${text("contentType")}<//></div>
-    <${Field} label="Body" error=${limit && size > limit ? `${bytes(size)} are more than the ${bytes(limit)} this server takes.` : null} hint=${`${bytes(size)}${limit ? ` of ${bytes(limit)}` : ""}`}><textarea rows="5" spellcheck=${false} value=${draft.body} onInput=${(e) => change({ body: e.target.value })}></textarea><//>
+    <${Field} label="Body" error=${BODY_MISSING[draft.missing] || tooLarge} hint=${`${bytes(size)}${limit ? ` of ${bytes(limit)}` : ""}`}><textarea rows="5" spellcheck=${false} value=${draft.body} onInput=${(e) => change({ body: e.target.value, missing: "" })}></textarea><//>
+    ${draft.missing && html`<p><${Button} kind="small" act=${() => change({ missing: "" })}>Go on without a body<//></p>`}
     <${Options} draft=${draft} change=${change} text=${text} />
     <div class="dialog-foot"><span class="hint">${wrong}</span><${Button} changes kind="primary" icon="play" act=${() => send(draft)} disabled=${Boolean(wrong)}>${{ publish: "Publish", enqueue: "Enqueue", schedule: "Save schedule" }[draft.kind]}<//></div>
   <//>`;
 }
 
 function When({ draft, change, text }) {
-  const zones = useMemo(() => ["UTC", ...(Intl.supportedValuesOf?.("timeZone") ?? []).filter((zone) => zone !== "UTC")], []);
+  const zones = useMemo(() => [...new Set(["UTC", draft.zone, ...(Intl.supportedValuesOf?.("timeZone") ?? [])])], []);
   return html`<div class="columns-2"><${Field} label="Cron" hint="Minute, hour, day, month, weekday; a sixth field at the front is the second.">${text("cron", { class: "mono" })}<//>
       <${Field} label="Time zone"><select value=${draft.zone} onChange=${(e) => change({ zone: e.target.value })}>${zones.map((zone) => html`<option key=${zone}>${zone}</option>`)}</select><//></div>
     <${CronPreview} cron=${cronOf(draft)} />
-    <${Field} label="Id of the schedule" hint="One that exists is replaced.">${text("scheduleId", { placeholder: "made up by the server" })}<//>`;
+    <div class="columns-2"><${Field} label="Id of the schedule" hint="One that exists is replaced.">${text("scheduleId", { placeholder: "made up by the server" })}<//><${Field} label="Queue" hint="Its messages stand in it.">${text("queue", { placeholder: "none" })}<//></div>`;
 }
 
-const Fold = ({ title, children, open }) => html`<details class="fold" open=${open}><summary>${title}</summary><div>${children}</div></details>`;
+/** Open at first where something is in it; from then on it is its reader's. */
+function Fold({ title, children, open }) {
+  const [first] = useState(open);
+  return html`<details class="fold" open=${first}><summary>${title}</summary><div>${children}</div></details>`;
+}
 
 function Options({ draft, change, text }) {
   return html`
-    <${Fold} title="When and how often" open=${Boolean(draft.delay || draft.retries || draft.retryDelay)}>
+    <${Fold} title="When and how often" open=${Boolean(draft.delay || draft.retries || draft.retryDelay || draft.timeout)}>
       <div class="columns-2"><${Field} label="Delay" hint="10s, 1h30m, 2d">${text("delay", { placeholder: "none" })}<//><${Field} label="Retries" hint="Attempts after the first.">${text("retries", { inputmode: "numeric", placeholder: "3" })}<//>
       <${Field} label="Retry delay" hint="Milliseconds, as an expression of retried.">${text("retryDelay", { class: "mono", placeholder: "the usual" })}<//><${Field} label="Timeout" hint="Of one attempt.">${text("timeout", { placeholder: "the usual" })}<//></div>
       <${Retries} draft=${draft} /><//>
-    <${Fold} title="Flow control and order" open=${Boolean(draft.flowKey || draft.orderKey)}>
+    <${Fold} title="Flow control and order" open=${Boolean(draft.flowKey || draft.orderKey || draft.dedupId)}>
       <div class="columns-2"><${Field} label="Flow key" hint="Messages of one key share limits.">${text("flowKey")}<//><${Field} label="Its limits" hint="parallelism=5, rate=10, period=1m">${text("flowValue")}<//>
       <${Field} label="Order key" hint="Messages of one key go out one after another.">${text("orderKey")}<//><${Field} label="Deduplication id" hint="Equal ids are one message.">${text("dedupId")}<//></div><//>
     <${Fold} title="Callbacks, labels, redaction" open=${Boolean(draft.callback || draft.failureCallback || draft.label || draft.redact)}>
       <div class="columns-2"><${Field} label="Callback" hint="Gets the outcome of each attempt.">${text("callback")}<//><${Field} label="Failure callback" hint="Is told when all retries have failed.">${text("failureCallback")}<//>
       <${Field} label="Labels" hint="To find it by; separated by commas.">${text("label")}<//><${Field} label="Redact" hint="Shown only as hash: body, header[Authorization]">${text("redact")}<//></div><//>
-    <${Fold} title=${`Headers for the destination${draft.forward.length ? ` (${draft.forward.length})` : ""}`} open=${draft.forward.length > 0}><${Forward} draft=${draft} change=${change} /><//>`;
+    ${[["forward", "Headers for the destination", "header"], ["more", "Other options", "option"]].map(([name, title, thing]) => html`<${Fold} key=${name} title=${`${title}${draft[name].length ? ` (${draft[name].length})` : ""}`} open=${draft[name].length > 0}>
+      ${name === "more" && html`<p class="hint">Headers of this request for which there is no field, such as Lateron-Jitter or Upstash-Callback-Retries.</p>`}
+      <${Pairs} pairs=${draft[name]} set=${(pairs) => change({ [name]: pairs })} thing=${thing} /><//>`)}`;
 }
 
 /** The waits of the retries, as a sentence one can check. */
@@ -145,12 +213,13 @@ function Retries({ draft }) {
   return html`<table class="plain"><caption class="unseen">Waits before retries</caption><tbody>${delays.map((delay, at) => ((total += delay), html`<tr key=${at}><th scope="row">Retry ${at + 1}</th><td class="num">${span(delay)} later</td><td class="num faint">${span(total)} after the first attempt</td></tr>`))}</tbody></table>`;
 }
 
-function Forward({ draft, change }) {
-  const set = (at, pair) => change({ forward: draft.forward.map((one, n) => (n === at ? pair : one)) });
-  return html`${draft.forward.map(([name, value], at) => html`<div class="row" key=${at}>
-      <input class="grow" aria-label="Name of header" value=${name} onInput=${(e) => set(at, [e.target.value, value])} /><input class="grow" aria-label="Value of header" value=${value} onInput=${(e) => set(at, [name, e.target.value])} />
-      <${Button} kind="quiet" icon="cross" label="Remove header" act=${() => change({ forward: draft.forward.filter((_, n) => n !== at) })} /></div>`)}
-    <${Button} kind="small" act=${() => change({ forward: [...draft.forward, ["", ""]] })}>Add a header<//><br /><br />`;
+function Pairs({ pairs, set, thing }) {
+  const put = (at, pair) => set(pairs.map((one, n) => (n === at ? pair : one)));
+  return html`${pairs.map(([name, value], at) => html`<div class="row" key=${at}>
+      <input class="grow" aria-label=${`Name of ${thing}`} aria-invalid=${Boolean(wrongName([name]))} value=${name} onInput=${(e) => put(at, [e.target.value.trim(), value])} /><input class="grow" aria-label=${`Value of ${thing}`} aria-invalid=${isRedacted(value)} value=${value} onInput=${(e) => put(at, [name, e.target.value])} />
+      <${Button} kind="quiet" icon="cross" label=${`Remove ${thing}`} act=${() => set(pairs.filter((_, n) => n !== at))} /></div>
+      ${wrongName([name]) && html`<p class="hint wrong-text" role="status">${wrongName([name])}</p>`}`)}
+    <${Button} kind="small" act=${() => set([...pairs, ["", ""]])}>Add ${thing === "option" ? "an" : "a"} ${thing}<//><br /><br />`;
 }
 
 function AsCode({ draft, setDraft }) {
