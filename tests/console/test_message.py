@@ -88,6 +88,36 @@ def test_lines_that_differ_are_told_in_order(open_page: Open) -> None:
     assert told == [" a", "-b", "+x", " c"]
 
 
+COMPARE = (
+    "([one, other]) => import('./difference.js').then(({difference}) => difference(one, other).map((d) => d[0] + d[1]))"
+)
+
+
+def test_a_difference_is_found_however_far_down(open_page: Open) -> None:
+    """That two answers are the same is said of the whole of them."""
+    lines = [f"line {n}" for n in range(1_000)]
+    one, other = "\n".join(lines), "\n".join([*lines[:950], "other", *lines[951:]])
+    page = open_page()
+    told = page.evaluate(COMPARE, [one, other])
+    assert [line for line in told if line[0] in "+-"] == ["-line 950", "+other"]
+    assert "…850 lines are the same" in told
+    told = page.evaluate(COMPARE, [one, "\n".join(line.upper() for line in lines)])
+    assert told[-1].startswith("…what differs goes on")
+
+
+def test_a_copy_of_a_long_body_has_all_of_it(open_page: Open, server: Server) -> None:
+    """What is shown ends somewhere, and says so; what is copied is the body."""
+    long = "a" * 250_000
+    script = (
+        "Object.defineProperty(navigator, 'clipboard', { value: { writeText: async (t) => { globalThis.got = t; } } })"
+    )
+    reply = server.call("POST", f"/v2/publish/{server.url}/_catch/x", long.encode(), (("Upstash-Delay", "1h"),))
+    page = open_page(f"messages?id={reply.json['messageId']}", script=script)
+    expect(page.get_by_text("The first 200,000 characters are shown; a copy has all 250,000.")).to_be_visible()
+    page.get_by_role("button", name="Copy body").click()
+    assert until(lambda: page.evaluate("globalThis.got ?? ''"), "the copy") == long
+
+
 def test_what_is_copied_for_support_holds_no_secret(open_page: Open, server: Server) -> None:
     """It is pasted into tickets: names and sizes, no value of a header, no body, no query."""
     message = publish(server, "x?token=of-the-url", {"card": "4111"}, ("Upstash-Forward-Authorization", SECRET))

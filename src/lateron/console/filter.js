@@ -41,7 +41,7 @@ const words = (text) => text.match(WORDS) ?? [];
 export function tokens(text) {
   return words(text).map((word) => {
     const [, name, value] = /^([a-z]+):(.*)$/is.exec(word) ?? [];
-    return name?.toLowerCase() in FIELDS ? [name.toLowerCase(), unquoted(value)] : ["", unquoted(word)];
+    return name && Object.hasOwn(FIELDS, name.toLowerCase()) ? [name.toLowerCase(), unquoted(value)] : ["", unquoted(word)];
   });
 }
 
@@ -83,8 +83,22 @@ const isExact = (name, value) => !value.includes("*") && (name !== "status" || /
 function holds(row, name, value) {
   if (name === "status") return compare(row.responseStatus ?? 0, value);
   const text = name ? String(valueOf(row, name) ?? "") : JSON.stringify([row.url, row.messageId, row.labels, row.body, row.error, row.responseBody, row.note]);
-  const pattern = value.split("*").map((part) => part.replace(/[.+?^${}()|[\]\\]/g, "\\$&")).join(".*");
-  return new RegExp(name ? `^${pattern}$` : pattern, "i").test(text);
+  return fits(text.toLowerCase(), value.toLowerCase().split(/\*+/), Boolean(name));
+}
+
+/** Whether a text has these parts one behind the other; `whole`: from its beginning to its end. A pattern of RegExp would try all ways, for hours. */
+function fits(text, parts, whole) {
+  const [first, ...more] = whole ? parts : ["", ...parts];
+  if (!text.startsWith(first)) return false;
+  if (whole && !more.length) return text === first;
+  const last = whole ? more.pop() : "";
+  let at = first.length;
+  for (const part of more) {
+    const found = text.indexOf(part, at);
+    if (found < 0) return false;
+    at = found + part.length;
+  }
+  return text.length - at >= last.length && text.endsWith(last);
 }
 
 function valueOf(row, name) {
@@ -147,7 +161,7 @@ function complete(text, list) {
   const word = /(\S*)$/.exec(text)[1].toLowerCase();
   const [name, part] = word.split(":");
   if (part !== undefined) {
-    return (FIELDS[name]?.values ?? []).filter((value) => value.startsWith(part) && value !== part).map((value) => ({ insert: `${name}:${value} `, about: "" }));
+    return ((Object.hasOwn(FIELDS, name) && FIELDS[name].values) || []).filter((value) => value.startsWith(part) && value !== part).map((value) => ({ insert: `${name}:${value} `, about: "" }));
   }
   const known = [...OF_LIST[list], "method", "since", "until"];
   return known.filter((field) => field.startsWith(word)).map((field) => ({ insert: `${field}:`, about: FIELDS[field].about }));

@@ -1,11 +1,11 @@
 // Payloads, as they came: headers, and bodies as a tree of JSON, as text or hex; always text nodes.
 
-import { bytes, decode64, hex, pretty } from "./format.js";
+import { bytes, count, decode64, hex, pretty } from "./format.js";
 import { html, useMemo, useState } from "./lib.js";
 import { Tree, treeOf } from "./tree.js";
-import { Code, Segments } from "./ui.js";
+import { Copy, Segments } from "./ui.js";
 
-const SHOWN_MOST = 200_000;
+const SHOWN_MOST = 200_000; // Characters; more makes a page slow, and nobody reads it.
 
 export const HeaderTable = ({ of, caption }) => {
   const rows = Object.entries(of ?? {}).flatMap(([name, values]) => [values].flat().map((value) => [name, value]));
@@ -26,6 +26,7 @@ export function Body({ text, base64, truncated, none = "No body." }) {
   const shown = { tree: () => "", pretty: () => pretty(decoded.text), text: () => decoded.text, hex: () => hex(decoded.raw ?? new Uint8Array()) }[chosen]();
   return html`<div class="body-view">
     <div class="body-bar"><${Segments} label="Show body as" options=${options} value=${chosen} pick=${setView} /><span class="faint num">${bytes(decoded.raw?.length ?? 0)}${truncated ? ", cut" : ""}</span></div>
-    ${chosen === "tree" ? html`<${Tree} value=${value} label="Body as a tree" />` : html`<${Code} text=${shown.slice(0, SHOWN_MOST)} label="Copy body" />`}
+    ${chosen === "tree" ? html`<${Tree} value=${value} label="Body as a tree" />` : html`<div class="code"><${Copy} text=${shown} label="Copy body" /><pre tabindex="0">${shown.slice(0, SHOWN_MOST)}</pre></div>
+      ${shown.length > SHOWN_MOST && html`<p class="hint">The first ${count(SHOWN_MOST)} characters are shown; a copy has all ${count(shown.length)}.</p>`}`}
   </div>`;
 }

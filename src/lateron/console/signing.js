@@ -24,11 +24,14 @@ export async function sign(key, url, body, nowMs = Date.now()) {
   return `${parts.join(".")}.${await mac(key, parts.join("."))}`;
 }
 
+const isMoment = (seconds) => typeof seconds === "number" && Math.abs(seconds) <= 8.64e12;
+
 /** The claims of a token, unchecked; null if it is none. */
 export function claimsOf(token) {
   try {
     const [, claims] = token.trim().split(".");
-    return JSON.parse(textOf(claims));
+    const found = JSON.parse(textOf(claims));
+    return typeof found === "object" ? found : null;
   } catch {
     return null;
   }
@@ -46,12 +49,13 @@ export async function check({ token, keys, url, body, nowMs = Date.now() }) {
   const made = await Promise.all(keys.map((key) => mac(key, parts.slice(0, 2).join("."))));
   const by = made.indexOf(bare(parts[2]));
   const wanted = bare(await hash(body));
+  const given = bare(String(claims.body ?? ""));
   return [
     { ok: by >= 0, name: "Key", text: by >= 0 ? `Made with the ${["current", "next"][by]} key.` : "Made with neither the current nor the next key of this server." },
     { ok: claims.iss === "Upstash", name: "Issuer", text: `iss is ${claims.iss}.` },
     { ok: claims.sub === url, name: "URL", text: claims.sub === url ? `sub is ${claims.sub}.` : `sub is ${claims.sub}, not ${url || "given"}. Behind a proxy, compare with the public URL.` },
-    { ok: now < claims.exp, name: "Expiry", text: now < claims.exp ? `Good until ${new Date(claims.exp * 1_000).toISOString()}.` : `Ended ${Math.round(now - claims.exp)} s ago, at ${new Date(claims.exp * 1_000).toISOString()}.` },
-    { ok: now >= claims.nbf, name: "Not before", text: `Good from ${new Date(claims.nbf * 1_000).toISOString()}.` },
-    { ok: bare(claims.body ?? "") === wanted, name: "Body", text: bare(claims.body ?? "") === wanted ? "The hash is that of this body." : `The hash is ${claims.body}; this body has ${wanted}. It must be the raw bytes, not parsed and written again.` },
+    !isMoment(claims.exp) ? { ok: false, name: "Expiry", text: `exp is ${claims.exp ?? "missing"}, not a time in seconds.` } : { ok: now < claims.exp, name: "Expiry", text: now < claims.exp ? `Good until ${new Date(claims.exp * 1_000).toISOString()}.` : `Ended ${Math.round(now - claims.exp)} s ago, at ${new Date(claims.exp * 1_000).toISOString()}.` },
+    !isMoment(claims.nbf) ? { ok: false, name: "Not before", text: `nbf is ${claims.nbf ?? "missing"}, not a time in seconds.` } : { ok: now >= claims.nbf, name: "Not before", text: `Good from ${new Date(claims.nbf * 1_000).toISOString()}.` },
+    { ok: given === wanted, name: "Body", text: given === wanted ? "The hash is that of this body." : `The hash is ${claims.body}; this body has ${wanted}. It must be the raw bytes, not parsed and written again.` },
   ];
 }
