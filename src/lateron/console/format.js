@@ -24,6 +24,10 @@ export function span(ms) {
 /** A span of whole microseconds, as attempts have them. */
 export const micros = (us) => (us < 1_000 ? `${us}µs` : us < 100_000 ? `${(us / 1_000).toFixed(1)}ms` : span(us / 1_000));
 
+/** Whether the API reads a text as a span: 90s, 1h30m, 1.5h, or a number of seconds. */
+export const isSpan = (text) => /^(\d+(\.\d+)?|(\d+(\.\d+)?(ms|s|m|h|d|w))+)$/.test(text.trim());
+export const SPAN_WANTED = "Expected a span such as 30s, 10m or 1h30m.";
+
 /** `in 5m`, `12s ago` */
 export function relative(ms, now) {
   const away = ms - now;
