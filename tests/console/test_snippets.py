@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -157,16 +156,59 @@ def test_a_delivery_copied_as_a_command_is_the_delivery(
 def test_a_pasted_command_fills_the_form(open_page: Open) -> None:
     """What a colleague sent becomes a form: a call of this API, or one of the destination itself."""
     page = open_page("builder")
-    page.get_by_label("Paste a command of cURL").fill(
-        "curl -X PUT https://example.com/hook -H 'X-Team: one' \\\n  -H \"Content-Type: text/plain\" -d 'a b'"
-    )
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    place = page.get_by_label("Paste a command of cURL")
+
+    def paste(text: str) -> None:
+        page.evaluate("(text) => navigator.clipboard.writeText(text)", text)
+        place.focus()
+        page.keyboard.press("Control+v")
+
+    paste("curl -X PUT https://example.com/hook -H 'X-Team: one' \\\n  -H \"Content-Type: text/plain\" -d 'a b'")
     expect(page.get_by_label("Destination")).to_have_value("https://example.com/hook")
     expect(page.get_by_label("Method")).to_have_value("PUT")
     expect(page.get_by_label("Body")).to_have_value("a b")
     expect(page.locator(".code pre").first).to_contain_text("Upstash-Forward-X-Team: one")
+    expect(place).to_have_value("")
 
+    page.get_by_text("Other options").click()
+    page.get_by_role("button", name="Add an option").click()
+    page.get_by_label("Name of option").fill("Upstash-Callback-Retries")
+    page.get_by_label("Value of option").fill("7")
     shown = page.locator(".code pre").first.inner_text()
     page.get_by_label("Destination").fill("https://example.org/")
-    page.get_by_label("Paste a command of cURL").fill(shown)
+    paste(shown)
     expect(page.get_by_label("Destination")).to_have_value("https://example.com/hook")
-    assert re.search(r"X-Team", page.locator(".code pre").first.inner_text())
+    assert page.locator(".code pre").first.inner_text() == shown
+
+
+def test_a_command_that_is_typed_is_taken_when_it_is_complete(open_page: Open) -> None:
+    """The first letter of a URL must not write over a form that was filled by hand."""
+    page = open_page("builder")
+    page.get_by_label("Body", exact=True).fill("precious")
+    page.get_by_label("Paste a command of cURL").press_sequentially("curl https://example.com/a")
+    expect(page.get_by_label("Body", exact=True)).to_have_value("precious")
+    page.get_by_role("button", name="Fill the form with it").click()
+    expect(page.get_by_label("Destination")).to_have_value("https://example.com/a")
+
+
+READ = "(texts) => import('./snippets.js').then(({readCurl}) => texts.map((text) => readCurl(text)))"
+
+
+def test_the_url_of_a_command_is_no_value_of_another_option(open_page: Open) -> None:
+    """A time, a cookie or a proxy is no destination; an option may be glued to its value or to others."""
+    commands = {
+        "curl --connect-timeout 5 https://x.example/": ("GET", "https://x.example/"),
+        "curl -b a=b https://x.example/": ("GET", "https://x.example/"),
+        "curl -x http://proxy:1 https://x.example/": ("GET", "https://x.example/"),
+        "curl --proxy http://proxy:1 --compressed https://x.example/": ("GET", "https://x.example/"),
+        "curl -XPUT https://x.example/": ("PUT", "https://x.example/"),
+        "curl -sSLXPATCH https://x.example/ -d1": ("PATCH", "https://x.example/"),
+        "curl --unheard-of https://x.example/": ("GET", "https://x.example/"),
+        "curl --unheard-of 5 https://x.example/": ("GET", "https://x.example/"),
+        "curl --url https://x.example/ -d a -d b": ("POST", "https://x.example/"),
+    }
+    found = open_page("builder").evaluate(READ, list(commands))
+    assert [(one["method"], one["url"]) for one in found] == list(commands.values())
+    assert found[1]["headers"] == [["Cookie", "a=b"]]
+    assert found[-1]["body"] == "a&b"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from datetime import UTC, datetime, timedelta
@@ -9,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from playwright.sync_api import Route, expect
 from tests.console.conftest import Open
-from tests.console.steps import JSON, fail, go, poll, publish
+from tests.console.steps import JSON, answer, asked, fail, go, hold, poll, publish
 from tests.support.poll import until
 from tests.support.server import Server
 
@@ -338,6 +339,36 @@ def test_the_signature_lab_says_claim_by_claim_what_is_wrong(open_page: Open) ->
     page.get_by_label("Body").fill("{}")
     page.get_by_role("button", name="Check").click()
     expect(page.locator(".verdict li", has=page.locator(".tone-bad"))).to_contain_text("It must be the raw bytes")
+
+
+CHECK = "(token) => import('./signing.js').then(({check}) => check({token, keys: [], url: 'u', body: ''}))"
+
+
+def test_a_token_without_times_gets_a_verdict(open_page: Open) -> None:
+    """Whoever makes tokens by hand forgets one; the lab is there to say which."""
+    page = open_page("settings")
+    for claims, wrong in (
+        ("{}", {"Expiry", "Not before"}),
+        ('{"exp": 1e300, "nbf": "x", "body": 5}', {"Expiry", "Not before"}),
+    ):
+        token = f"e30.{base64.urlsafe_b64encode(claims.encode()).decode().rstrip('=')}.x"
+        verdict = {one["name"]: one for one in page.evaluate(CHECK, token)}
+        assert {name for name in wrong if "not a time" in verdict[name]["text"]} == wrong
+    assert page.evaluate(CHECK, "e30.bnVsbA.x")[0]["name"] == "Form"
+
+
+def test_the_preview_of_a_cron_is_that_of_the_newest(open_page: Open) -> None:
+    """A slow answer to what stood there before must not be shown under what stands there now."""
+    page = open_page("builder?kind=schedule")
+    expect(page.get_by_text("every 5 minutes. The next runs:")).to_be_visible()
+    held = hold(page, re.compile(r"/v1/cron\?cron=0\+10"))
+    page.get_by_label("Cron").fill("0 10 * * *")
+    asked(page, held)
+    page.get_by_label("Cron").fill("0 4 * * *")
+    runs = page.get_by_role("status").filter(has_text="daily at 04:00").locator("time").first
+    expect(runs).to_have_attribute("datetime", re.compile("T04:00"))
+    answer(page, held[0])
+    expect(runs).to_have_attribute("datetime", re.compile("T04:00"))
 
 
 def test_everything_that_matters_can_be_done_by_keys(open_page: Open, server: Server) -> None:

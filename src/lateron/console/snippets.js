@@ -193,22 +193,47 @@ export function shellWords(text) {
   return words;
 }
 
+// Options of cURL, as far as one must know them to find the URL: those with a value, and long ones without.
+const WITH_VALUE = new Set("XHdFuAebcomwxKTErYyzCDPQtU");
+const NO_VALUE = /^--(compressed|location|location-trusted|silent|show-error|insecure|include|head|get|fail|fail-with-body|verbose|globoff|http[\d.]+|ipv[46]|path-as-is|no-.*|progress-bar|raw|remote-.*|tcp-.*|ssl.*|tlsv.*|next|junk-session-cookies)$/;
+const URL_AS_VALUE = /^--(url|proxy|referer|preproxy|doh-url)$/;
+const LONG = { "--request": "X", "--header": "H", "--data": "d", "--data-raw": "d", "--data-binary": "d", "--data-ascii": "d", "--cookie": "b", "--user": "u", "--url": "url", "--json": "json" };
+const isUrl = (word) => /^https?:\/\//i.test(word ?? "");
+
+/** The options of a command as [name, value], and its other words as ["url", word]. */
+function* curlOptions(words) {
+  while (words.length) {
+    const word = words.shift();
+    if (!word.startsWith("-") || word === "-") yield ["url", word];
+    else if (word.startsWith("--")) {
+      const known = Object.hasOwn(LONG, word) || URL_AS_VALUE.test(word);
+      // Why not a URL: behind an option that is not known here, it is more likely the one that is wanted.
+      const takes = known || (!NO_VALUE.test(word) && words.length && !words[0].startsWith("-") && !isUrl(words[0]));
+      const value = takes ? (words.shift() ?? "") : "";
+      if (Object.hasOwn(LONG, word)) yield [LONG[word], value];
+    } else {
+      const at = [...word].findIndex((letter, n) => n > 0 && WITH_VALUE.has(letter));
+      if (at > 0) yield [word[at], word.slice(at + 1) || (words.shift() ?? "")];
+    }
+  }
+}
+
 /** Read a command of cURL: method, URL, headers as pairs, body; null if it is none. */
 export function readCurl(text) {
   const words = shellWords(text.trim());
   if (words.shift() !== "curl") return null;
   const found = { method: "", url: "", headers: [], body: "" };
-  while (words.length) {
-    const word = words.shift();
-    if (word === "-X" || word === "--request") found.method = words.shift() ?? "";
-    else if (word === "-H" || word === "--header") {
-      const [, name, value] = /^([^:]+):\s*(.*)$/s.exec(words.shift() ?? "") ?? [];
-      if (name) found.headers.push([name.trim(), value]);
-    } else if (/^(-d|--data|--data-raw|--data-binary|--json)$/.test(word)) {
-      found.body = words.shift() ?? "";
-      if (word === "--json") found.headers.push(["Content-Type", "application/json"]);
-    } else if (!word.startsWith("-")) found.url ||= word;
-    else if (/^(-u|--user|-A|-o|-m|--max-time|-w)$/.test(word)) words.shift();
+  for (const [name, value] of curlOptions(words)) {
+    if (name === "url") found.url ||= value;
+    else if (name === "X") found.method = value;
+    else if (name === "H") {
+      const [, header, said = ""] = /^([^:;]+)(?:;|:\s*(.*))$/s.exec(value) ?? [];
+      if (header) found.headers.push([header.trim(), said]);
+    } else if (name === "b" && value.includes("=")) found.headers.push(["Cookie", value]);
+    else if (name === "d" || name === "json") {
+      found.body = found.body ? `${found.body}&${value}` : value;
+      if (name === "json") found.headers.push(["Content-Type", "application/json"]);
+    }
   }
   found.method ||= found.body ? "POST" : "GET";
   return found.url ? found : null;

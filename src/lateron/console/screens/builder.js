@@ -4,7 +4,7 @@ import { call, get, mayChange, part, post } from "../api.js";
 import { messagesOf } from "../filter.js";
 import { catcherUrl } from "../first.js";
 import { bytes, isRedacted, span } from "../format.js";
-import { html, useEffect, useMemo, useState } from "../lib.js";
+import { html, useEffect, useMemo, useRef, useState } from "../lib.js";
 import { info } from "../live.js";
 import { go } from "../router.js";
 import { waits } from "../retrying.js";
@@ -224,17 +224,23 @@ function Pairs({ pairs, set, thing }) {
 
 function AsCode({ draft, setDraft }) {
   const [language, setLanguage] = useState("cURL");
-  const [pasted, setPasted] = useState(null);
+  const [written, setWritten] = useState("");
   const shown = LANGUAGES[language](draft);
-  const paste = (text) => {
-    const read = readCurl(text);
-    setPasted(read ? null : text);
-    if (read) setDraft(draftOf(read));
+  const read = useMemo(() => readCurl(written), [written]);
+  const take = (found) => (setWritten(""), setDraft(draftOf(found)));
+  const pasting = useRef(false);
+  const write = (event) => {
+    const found = pasting.current && readCurl(event.target.value);
+    pasting.current = false;
+    // Why not each letter: the first one of a URL would already write over the whole form.
+    if (found) take(found);
+    else setWritten(event.target.value);
   };
   return html`<${Card} title="As code" side=${html`<${Segments} label="Language" options=${Object.keys(LANGUAGES).map((name) => [name, name])} value=${language} pick=${setLanguage} />`}>
       <${Code} text=${shown} />
       <p class="hint">The token is read from <code>QSTASH_TOKEN</code>, the server from <code>QSTASH_URL</code>.</p>
     <//>
-    <${Card} title="From code"><${Field} label="Paste a command of cURL" error=${pasted ? "This is no command of cURL with a URL in it." : null} hint="One to this API, or one to your destination, which then becomes the delivery.">
-      <textarea rows="4" spellcheck=${false} value=${pasted ?? ""} placeholder="curl https://example.com/hook -d '…'" onInput=${(e) => paste(e.target.value)}></textarea><//><//>`;
+    <${Card} title="From code"><${Field} label="Paste a command of cURL" error=${written && !read ? "This is no command of cURL with a URL in it." : null} hint="One to this API, or one to your destination, which then becomes the delivery.">
+      <textarea rows="4" spellcheck=${false} value=${written} placeholder="curl https://example.com/hook -d '…'" onPaste=${() => (pasting.current = true)} onInput=${write}></textarea><//>
+      ${read && html`<${Button} act=${() => take(read)}>Fill the form with it<//>`}<//>`;
 }

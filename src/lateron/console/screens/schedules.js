@@ -103,8 +103,10 @@ export function CronPreview({ cron, many = 5 }) {
   const [told, setTold] = useState({});
   useEffect(() => {
     if (!cron?.trim()) return setTold({});
-    const timer = setTimeout(() => get("lateron/v1/cron", { cron, count: many }).then(setTold, (error) => setTold({ error })), 200);
-    return () => clearTimeout(timer);
+    let wanted = true; // A slow answer to what stood there before says nothing about what stands there now.
+    const tell = (said) => wanted && setTold(said);
+    const timer = setTimeout(() => get("lateron/v1/cron", { cron, count: many }).then(tell, (error) => tell({ error })), 200);
+    return () => (clearTimeout(timer), (wanted = false));
   }, [cron]);
   if (told.error) return html`<p class="hint wrong-text" role="status">${told.error.message}</p>`;
   if (!told.times) return null;
