@@ -19,10 +19,12 @@ export function Table({ caption, columns, rows, id, open, chosen, mark, plain })
   const pick = (row, range) => {
     const next = new Set(chosen.value);
     const at = rows.indexOf(row);
-    const from = range && last.current !== null ? last.current : at;
+    // Why by its id: rows come in above it while one chooses.
+    const before = range ? rows.findIndex((one) => id(one) === last.current) : -1;
+    const from = before < 0 ? at : before;
     const on = !next.has(id(row));
     for (const each of rows.slice(Math.min(from, at), Math.max(from, at) + 1)) next[on ? "add" : "delete"](id(each));
-    last.current = at;
+    last.current = id(row);
     chosen.value = next;
   };
   const keys = (event) => onKey(event, body.current, rows, { open, pick: chosen && pick });

@@ -94,7 +94,7 @@ const moment = (ms) => ms && new Date(ms).toISOString();
 
 function ofMessage(one) {
   const made = shared(one);
-  const more = options([["Lateron-Retry-Delays", one.retryDelays?.map(exact).join(", ")], ["Upstash-Not-Before", one.notBefore > Date.now() ? one.notBefore / 1_000 : null]]);
+  const more = options([["Lateron-Retry-Delays", one.retryDelays?.map((ms) => exact(ms) || "0s").join(", ")], ["Upstash-Not-Before", one.notBefore > Date.now() ? one.notBefore / 1_000 : null]]);
   return { ...made, kind: one.queueName ? "enqueue" : "publish", target: one.url, orderKey: one.orderKey ?? "", timeout: exact(one.timeout), more: [...made.more, ...more], about: `A copy of message ${one.messageId}. ${NOT_SHOWN}.` };
 }
 

@@ -4,13 +4,13 @@ import { all } from "../api.js";
 import { BulkBar, JobDialog } from "../bulk.js";
 import { FilterBox, understand, withField } from "../filter.js";
 import { NothingFits, sendFailing } from "../first.js";
-import { count, place } from "../format.js";
+import { count, place, plural } from "../format.js";
 import { html, signal, useEffect, useMemo } from "../lib.js";
 import { info, useLoaded } from "../live.js";
 import { openReplay } from "../replay.js";
 import { go, setQuery } from "../router.js";
 import { save, Table } from "../table.js";
-import { Button, Chip, Empty, Head, Loaded, openDialog, Segments, Time } from "../ui.js";
+import { Button, Chip, Empty, Head, Loaded, openDialog, Segments, Time, toast } from "../ui.js";
 import { signature } from "../words.js";
 import { Labels, Target } from "./messages.js";
 
@@ -59,14 +59,21 @@ export default function Dead({ query }) {
   const view = query.view || "groups";
   return html`<${Head} title="Dead letters" about="Messages that failed for good. They rest here until they are replayed, deleted or too old.">
       <${Segments} label="View" options=${[["groups", "By error"], ["list", "List"]]} value=${view} pick=${(to) => setQuery({ ...query, view: to === "groups" ? "" : to })} />
-      ${rows.length > 0 && html`<${Button} changes kind="primary" icon="loop" act=${() => openReplay(meant.rest ? { rows, done: loaded.refresh } : { query: meant.query, done: loaded.refresh })}>Replay ${text ? "all that fit" : "all"}…<//>`}
+      ${rows.length > 0 && html`<${Button} changes kind="primary" icon="loop" act=${() => openReplay(meant.rest ? { rows, done: loaded.refresh } : { query: meant.query, done: loaded.refresh })}>Replay ${meant.rest ? `the ${count(rows.length)} that fit` : text ? "all that fit" : "all"}…<//>`}
     <//>
     <div class="tools"><${FilterBox} text=${text} change=${change} list="dead" wrong=${meant.wrong} />
-      <${Button} icon="catcher" label="Save as NDJSON" act=${async () => save("dead-letters.ndjson", meant.rest ? rows : (await all("v2/dlq", "messages", { ...meant.query, count: 100 }, SAVED_MOST)).items)} />
+      <${Button} icon="catcher" label="Save as NDJSON" act=${() => saveAll(meant, rows)} />
       ${rows.length > 0 && html`<${Button} changes kind="quiet warns" act=${() => openDelete(meant.rest ? { rows } : { query: meant.query }, loaded.refresh)}>Delete…<//>`}</div>
     <${Loaded} of=${loaded}>${(data) => html`
-      ${data.more && html`<p class="hint">The newest ${count(rows.length)} are shown and grouped; “all” means all.</p>`}
+      ${data.more && html`<p class="hint">${meant.rest ? `Only the newest ${count(data.items.length)} were looked through: the server cannot filter so. ${plural(rows.length, "of them fits", "of them fit")}, and only those are replayed or deleted.` : `The newest ${count(rows.length)} are shown and grouped; “all” means all.`}</p>`}
       ${rows.length === 0 ? html`<${NoDead} text=${text} range=${query.range} drop=${() => setQuery({ ...query, filter: "", range: "" })} />` : view === "list" ? html`<${List} ...${{ rows, chosen, refresh: loaded.refresh }} />` : html`<${Groups} ...${{ rows, text, change, query, refresh: loaded.refresh }} />`}`}<//>`;
+}
+
+async function saveAll({ query, rest }, rows) {
+  const { items, more } = rest ? { items: rows } : await all("v2/dlq", "messages", { ...query, count: 100 }, SAVED_MOST);
+  save("dead-letters.ndjson", items);
+  if (more) toast(`The file ends after the newest ${count(SAVED_MOST)} rows. All of them: lateron dlq export.`, "retry");
+  if (rest) toast(`The file has the ${plural(items.length, "row")} that fit of those loaded.`);
 }
 
 function NoDead({ text, range, drop }) {
@@ -98,6 +105,11 @@ function Groups({ rows, text, query, refresh }) {
 
 function List({ rows, chosen, refresh }) {
   const clear = () => ((chosen.value = new Set()), refresh());
+  useEffect(() => {
+    // Why: what has left the list cannot be replayed, and must not be counted as if it could.
+    const there = [...chosen.value].filter((id) => rows.some(({ dlqId }) => dlqId === id));
+    if (there.length < chosen.value.size) chosen.value = new Set(there);
+  }, [rows]);
   const picked = (ids) => rows.filter(({ dlqId }) => ids.includes(dlqId));
   return html`<${Table} caption="Dead letters" columns=${COLUMNS} rows=${rows.slice(0, ROWS_MOST)} id=${(row) => row.dlqId} chosen=${chosen} open=${(row) => go(`messages/${row.messageId}`)} />
     <${BulkBar} chosen=${chosen}>${(ids) => html`

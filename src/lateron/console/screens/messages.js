@@ -6,13 +6,13 @@ import { openErase } from "../erase.js";
 import { FilterBox, messagesOf, understand, withField } from "../filter.js";
 import { FirstRun, NothingFits } from "../first.js";
 import { count, place, plural, shortId } from "../format.js";
-import { html, signal, useEffect, useMemo, useState } from "../lib.js";
+import { html, signal, useMemo, useRef, useState } from "../lib.js";
 import { now, skipped, useLoaded } from "../live.js";
 import { openReschedule } from "../reschedule.js";
 import { go, Link, route, setQuery } from "../router.js";
 import { curlOf } from "../snippets.js";
 import { save, Table, useColumns } from "../table.js";
-import { Button, Chip, Copy, Head, Loaded, openDialog, Segments, State, Time } from "../ui.js";
+import { Button, Chip, Copy, Head, Loaded, openDialog, Segments, State, Time, toast } from "../ui.js";
 import { relations, why } from "../words.js";
 
 const PAGE = 100;
@@ -73,30 +73,60 @@ function latest(lines) {
   return [...seen.values()];
 }
 
+const toTheMinute = () => Math.floor(Date.now() / 60_000) * 60_000;
+const marks = (rows) => rows.map(({ messageId, time, state }) => `${messageId} ${time} ${state}`).join();
+
+/**
+ * The pages of a list: the newest one, which loads anew by itself, and older ones on demand.
+ * Where those begin the newest stays as it was, for rows between the two would be on neither.
+ */
+function usePages(list, text, range) {
+  const about = JSON.stringify([list, text, range]); // In words, not in moments: those of "the last hour" move on.
+  const latest = useRef();
+  latest.current = about;
+  const [older, setOlder] = useState({ pages: [] });
+  const loaded = useLoaded(async () => {
+    const { query } = understand(text, list, toTheMinute());
+    return { about, query, page: await page(`v2/${list}`, list, { ...query, count: PAGE }) };
+  }, [about], { topics: ["messages"], hears: (kind) => kind === "message" && list === "events" });
+  const isCurrent = loaded.data?.about === about;
+  const pages = isCurrent && older.about === about ? older.pages : [];
+  const first = pages.length ? older.first : loaded.data;
+  const cursor = isCurrent && (pages.at(-1) ?? first.page).cursor;
+  const more = async () => {
+    const next = await page(`v2/${list}`, list, { ...first.query, count: PAGE, cursor });
+    if (latest.current === about) setOlder({ about, first, pages: [...pages, next] }); // Else it answers what nobody asks any more.
+  };
+  const again = () => (setOlder({ pages: [] }), loaded.refresh());
+  const lines = [...(first?.page[list] ?? []), ...pages.flatMap((one) => one[list])];
+  return { loaded, lines, isCurrent, more: cursor && more, news: pages.length > 0 && marks(first.page[list]) !== marks(loaded.data.page[list]) && again };
+}
+
 export default function Messages({ query }) {
   const view = query.view || "latest";
   const text = query.filter || "";
   const change = (filter) => setQuery({ ...query, filter });
   const list = view === "waiting" ? "messages" : "events";
   const chosen = useMemo(() => signal(new Set()), [view]);
-  const [older, setOlder] = useState([]);
-  const meant = understand(text, list, Math.floor(Date.now() / 60_000) * 60_000);
-  const asked = JSON.stringify([list, meant.query]);
-  const loaded = useLoaded(() => page(`v2/${list}`, list, { ...meant.query, count: PAGE }), [asked], { topics: ["messages"], hears: (kind) => kind === "message" && list === "events" });
-  useEffect(() => setOlder([]), [asked]);
-  const more = async () => {
-    const cursor = older.at(-1)?.cursor ?? loaded.data.cursor;
-    const next = await page(`v2/${list}`, list, { ...meant.query, count: PAGE, cursor });
-    setOlder([...older, { rows: next[list], cursor: next.cursor }]);
-  };
-  const lines = [...(loaded.data?.[list] ?? []), ...older.flatMap(({ rows }) => rows)];
+  const meant = understand(text, list, toTheMinute());
+  const { loaded, lines, isCurrent, more, news } = usePages(list, text, query.range);
   const rows = (view === "latest" ? latest(lines) : lines).filter(meant.rest ?? (() => true));
+  // Why: that nothing is there can be said only once the answer to this question is; until then rows of the last one may stay.
+  const shown = isCurrent || (rows.length && !loaded.error) ? loaded : { ...loaded, data: undefined, error: loaded.loading ? undefined : loaded.error };
   return html`<${Head} title="Messages" about=${{ latest: "Where each message stands, newest first.", waiting: "What has not gone out yet, and why.", lines: "Every line of the log." }[view]}>
       <${Segments} label="View" options=${VIEWS} value=${view} pick=${(to) => setQuery({ ...query, view: to === "latest" ? "" : to })} />
       <${Button} kind="primary" icon="builder" act=${() => go("builder")}>New message<//>
     <//>
     <${Tools} ...${{ text, change, list, meant, rows, view }} />
-    <${Loaded} of=${loaded}>${() => html`<${List} ...${{ rows, view, chosen, text, change, meant, more: (older.at(-1) ?? loaded.data).cursor && more }} />`}<//>`;
+    ${news && html`<p class="hint row" role="status">Something has changed since; this list stays as it is while older rows are in it. <${Button} kind="small" act=${news}>Show the newest<//></p>`}
+    <${Loaded} of=${shown}>${() => html`<${List} key=${view} ...${{ rows, view, chosen, text, change, meant, more }} />`}<//>`;
+}
+
+async function saveAll(list, { query, rest }, rows) {
+  const { items, more } = rest ? { items: rows } : await all(`v2/${list}`, list, { ...query, count: 1_000 }, SAVED_MOST);
+  save("messages.ndjson", items);
+  if (more) toast(`The file ends after the newest ${count(SAVED_MOST)} rows. All of them: lateron logs --export.`, "retry");
+  if (rest) toast(`The file has the ${plural(items.length, "row")} that fit of those loaded.`);
 }
 
 function Tools({ text, change, list, meant, rows, view }) {
@@ -106,7 +136,7 @@ function Tools({ text, change, list, meant, rows, view }) {
     <${FilterBox} text=${text} change=${change} list=${list} wrong=${meant.wrong} />
     ${view !== "waiting" && html`<${Segments} label="State" options=${QUICK} value=${state} pick=${(value) => change(withField(text, "state", value))} />`}
     <${Copy} text=${curlOf({ method: "GET", url, headers: [], authorized: true })} label="Copy this view as cURL" kind="" />
-    <${Button} icon="catcher" label="Save as NDJSON" act=${async () => save("messages.ndjson", meant.rest ? rows : (await all(`v2/${list}`, list, { ...meant.query, count: 1_000 }, SAVED_MOST)).items)} />
+    <${Button} icon="catcher" label="Save as NDJSON" act=${() => saveAll(list, meant, rows)} />
   </div>`;
 }
 

@@ -15,10 +15,12 @@ async function loadQueues() {
   return Promise.all(queues.map(async (queue) => ({ ...queue, head: queue.lag ? await headOf(queue.name) : null })));
 }
 
-/** The message at the head: the first in line, or the one under way. */
+const LOOKED_AT = 100; // The newest so many; a list has no other order.
+
+/** The message at the head: the first in line, or the one under way; null if it is not among those that are looked at. */
 async function headOf(name) {
-  const { items } = await all("v2/messages", "messages", { queueName: name, count: 100 }, 100);
-  return items.find(({ placeInLine }) => placeInLine === 1) ?? items.at(-1) ?? null;
+  const { items, more } = await all("v2/messages", "messages", { queueName: name, count: LOOKED_AT }, LOOKED_AT);
+  return items.find(({ placeInLine }) => placeInLine === 1) ?? (more ? null : (items.at(-1) ?? null));
 }
 
 const columns = (refresh) => [
@@ -26,7 +28,7 @@ const columns = (refresh) => [
   { key: "state", title: "State", draw: (row) => (row.paused ? html`<${State} of="CANCELED" word="Paused" />` : html`<${State} of=${row.lag ? "ACTIVE" : "DELIVERED"} word=${row.lag ? "Working" : "Empty"} />`) },
   { key: "lag", title: "In it", kind: "right", draw: (row) => html`<${Link} to=${messagesOf("queue", row.name, "waiting")}>${count(row.lag)}<//>` },
   { key: "parallelism", title: "At once", kind: "right", draw: (row) => row.parallelism },
-  { key: "head", title: "At the head", kind: "wide", draw: (row) => (row.head ? html`<${Link} class="target" to=${`messages/${row.head.messageId}`}><span class="where">${row.head.url}</span><//>` : html`<span class="faint">–</span>`) },
+  { key: "head", title: "At the head", kind: "wide", draw: (row) => (row.head ? html`<${Link} class="target" to=${`messages/${row.head.messageId}`}><span class="where">${row.head.url}</span><//>` : html`<span class="faint" title=${row.lag > LOOKED_AT ? `It is older than the newest ${LOOKED_AT}.` : undefined}>–</span>`) },
   { key: "since", title: "Head since", draw: (row) => html`<${Time} at=${row.head?.createdAt} as="relative" />` },
   { key: "acts", title: "", kind: "acts", draw: (row) => html`<${Acts} queue=${row} refresh=${refresh} />` },
 ];
