@@ -15,6 +15,7 @@ from lateron.core import recurring
 from lateron.core.quota import QUOTAS
 from lateron.core.recurring import NewSchedule, Rules, Schedule
 from lateron.core.values import DAY, HOUR, MINUTE, SECOND, Millis, Options, Request
+from lateron.errors import StorageFull
 from lateron.runtime import id_maker
 
 START: Millis = NOW - NOW % DAY  # Midnight, UTC.
@@ -143,6 +144,19 @@ def test_the_mark_is_kept_and_not_written_at_each_tick(desk: Desk) -> None:
         assert START + n * SECOND - MARK_EVERY < mark <= START + n * SECOND
     assert len(written) <= 7
     assert next_tick(desk.broker, START + 30 * SECOND - SET_BACK) != START + 30 * SECOND - SET_BACK
+
+
+@pytest.mark.promise("P-83", "F-20", "F-22")
+def test_the_mark_does_not_believe_a_transaction_that_came_to_nothing(desk: Desk) -> None:
+    """Else it would not be written by the next one, and a crash would forget by which time that one has reckoned."""
+    wrong = START + TEN_YEARS
+    with pytest.raises(StorageFull), desk.broker.publishing(wrong):
+        raise StorageFull("no room")
+    with desk.broker.publishing(wrong + 1):
+        pass
+
+    assert desk.broker.tick_mark == wrong + 1
+    assert restarted(desk, START).tick_mark == wrong + 1
 
 
 @pytest.mark.promise("P-83", "F-20")

@@ -105,6 +105,23 @@ def test_a_clock_that_was_ahead_shuts_a_key_for_a_period_and_opens_it_no_sooner(
     assert flow.righted(right, now) is right
 
 
+@pytest.mark.promise("P-83")
+@pytest.mark.parametrize("period_start", [0, 2_015_374_465_302])
+def test_a_lane_that_became_smooth_by_a_clock_ahead_starts_again(period_start: Millis) -> None:
+    """Nothing needs to have started by that clock: a message that brought other limits is enough."""
+    now, wrong = 1_700_000_000_000, 2_015_374_465_302
+    plain = replace(flow.limited(lane(), Flow("k", rate=2, period_ms=10_000), now), period_start=period_start)
+    smooth = flow.limited(replace(plain, waiting=1), Flow("k", rate=3, period_ms=10_000, smooth=True), wrong)
+    assert flow.room(smooth, now) == 0
+
+    right = flow.righted(smooth, now)
+
+    assert right.next_due is not None
+    assert right.next_due <= now + 10_000
+    assert flow.room(right, now + 10_000) > 0
+    assert flow.righted(right, now) is right
+
+
 @given(st.lists(st.integers(0, 9), max_size=12), st.integers(0, 40))
 def test_shares_are_fair_and_lose_nothing(rooms: list[int], capacity: int) -> None:
     """Nobody gets more than he can use, nobody who could use more gets two less than another, nothing is left."""

@@ -95,6 +95,7 @@ class MessageBroker:
         # When the first schedule is due; as above.
         self.tick_alarm: Millis | None = 0
         self.tick_mark: Millis = 0  # When a schedule or a lane was reckoned last; see ``enrol``.
+        self._reckoned: Millis = 0  # The same, if the present transaction becomes true.
         self._open: Mapping[Tenant, int] = {}  # Attempts of this node that are open.
         self._halted = False  # The whole server is paused.
         self._pace = Pace(0, 0)  # How far the caps are open after a start.
@@ -126,7 +127,7 @@ class MessageBroker:
             self._halted = tx.setting(HALTED) is not None
             with tx.sparing():
                 self.tally.start(tx.depths(KNOWN), tx.waiting_seconds(KNOWN))
-            self.tick_mark = int(tx.setting(MARK) or 0)
+            self.tick_mark = self._reckoned = int(tx.setting(MARK) or 0)
             others = tx.other_nodes(self._node)
         for other in others:
             while self._rescue_page(other, now):
@@ -184,8 +185,8 @@ class MessageBroker:
 
     def reckoned(self, tx: Verbs, due: Millis | None, now: Millis) -> None:
         """Note that a schedule was reckoned at ``now`` to be due at ``due``."""
-        self.tick_mark = advance(tx, self.tick_mark, now)
-        self.tick_alarm = earlier(self.tick_alarm, due)  # If the commit fails, a look too many.
+        self._reckoned = advance(tx, self._reckoned, now)
+        self.tick_alarm = flow.earlier(self.tick_alarm, due)  # If the commit fails, a look too many.
 
     def wake_lanes(self, tx: Verbs, now: Millis, most: int) -> bool:
         """Let lanes look again that are due later, ``most`` of each tenant; return whether there may be more."""
@@ -236,7 +237,7 @@ class MessageBroker:
         if not prepared.committed:
             self._alarm, self._open, self._apart = prepared.alarm, prepared.open, prepared.apart
             self._crowds.settle()
-            self.tally.settle()
+            self._settle()
         return prepared.turned
 
     def _turn(self, turn: Turn, now: Millis, only: int | None = None) -> Turned:
@@ -282,10 +283,10 @@ class MessageBroker:
             for one in claimed:
                 still_open[one.message.tenant] = still_open.get(one.message.tenant, 0) + 1
             ledger.write()
-            alarm = self._next_due(tx) if due else earlier(self._alarm, ledger.next_due())
+            alarm = self._next_due(tx) if due else flow.earlier(self._alarm, ledger.next_due())
             if self._crowds.restless():
                 alarm = now
-            alarm = earlier(alarm, self._pace.next_step(now))
+            alarm = flow.earlier(alarm, self._pace.next_step(now))
             wake = self._wake(tx, alarm, still_open, apart, now)
         turned = Turned(fan_out.fold(accepted), tuple(claimed), len(ended), stale, wake)
         return Prepared(turned, alarm, still_open, apart)
@@ -302,18 +303,23 @@ class MessageBroker:
     def _ledger(self, tx: Verbs, now: Millis) -> Ledger:
         self._crowds.begin()
         self.tally.begin()
-        self.tick_mark = advance(tx, self.tick_mark, now)
+        self._reckoned = advance(tx, self.tick_mark, now)
         if self._pace.stepped(now):
             self._crowds.forget()  # Whoever sleeps before a cap may find it wider.
         return Ledger(tx, self._node, self._pace.cap(self._limits.host_parallelism, now), now, self._crowds, self.tally)
 
     def _noted(self, alarm: Millis | None) -> None:
         """Remember what a transaction of cold work means for the next turn; call it after the commit."""
-        self._alarm = earlier(self._alarm, alarm)
+        self._alarm = flow.earlier(self._alarm, alarm)
         if self._crowds.restless():
             self._alarm = 0
         self._crowds.settle()
+        self._settle()
+
+    def _settle(self) -> None:
+        """Take for true what the last transaction has done; call it after the commit."""
         self.tally.settle()
+        self.tick_mark = self._reckoned
 
     def _wake(
         self, tx: Verbs, alarm: Millis | None, still_open: Mapping[Tenant, int], apart: Apart | None, now: Millis
@@ -580,7 +586,7 @@ class MessageBroker:
             for _, item in made:
                 ledger.enter(item, room=False)
             ledger.write()
-        self.tally.settle()
+        self._settle()
         return len(ended)
 
 
@@ -589,8 +595,3 @@ def _welcome(
 ) -> list[tuple[Publication, ...]]:
     """Return publications without those that are refused."""
     return [tuple(p for j, p in enumerate(items) if (i, j) not in refused) for i, items in enumerate(publishes)]
-
-
-def earlier(a: Millis | None, b: Millis | None) -> Millis | None:
-    """Return the earlier of two instants, either of which may be never."""
-    return b if a is None else a if b is None else min(a, b)

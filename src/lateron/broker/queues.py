@@ -11,7 +11,8 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from lateron.broker.ledger import Ledger
-from lateron.broker.messages import PAGE, MessageBroker, earlier
+from lateron.broker.messages import PAGE, MessageBroker
+from lateron.core import flow
 from lateron.core import message as life
 from lateron.core.queue import Queue, QueueName
 from lateron.core.values import AT_REST, Message, Millis, QueueKind, State, Tenant
@@ -35,7 +36,7 @@ class QueueBroker(MessageBroker):
             found = self._open_queue(tx, ledger, QueueName(tenant, QueueKind.NAMED, name))
             self._configure(tx, ledger, found, parallelism, paused)
             done = self._finish(ledger, found.id)
-        self.tally.settle()
+        self._settle()
         return done
 
     def pause_queue(self, tenant: Tenant, name: str, now: Millis, *, paused: bool) -> Queue:
@@ -51,7 +52,7 @@ class QueueBroker(MessageBroker):
                 raise NotFound("queue", name)
             self._configure(tx, ledger, found, None, paused)
             done = self._finish(ledger, found.id)
-        self.tally.settle()
+        self._settle()
         return done
 
     def delete_queue(self, tenant: Tenant, name: str, now: Millis) -> int | None:
@@ -69,7 +70,7 @@ class QueueBroker(MessageBroker):
             self._cancel(tx, ledger, [m for m in tx.slot_holders(found.id) if m.state < AT_REST])
             self._cancel_heads(tx, ledger, found.id)
             self._finish(ledger, found.id)
-        self.tally.settle()
+        self._settle()
         return found.id
 
     def empty_queue(self, queue_id: int, now: Millis) -> bool:
@@ -79,12 +80,12 @@ class QueueBroker(MessageBroker):
             ledger.hold_queues([queue_id])
             count = self._cancel_heads(tx, ledger, queue_id)
             ledger.write()
-        self.tally.settle()
+        self._settle()
         return count == PAGE
 
     def _finish(self, ledger: Ledger, queue_id: int) -> Queue:
         ledger.write()
-        self._alarm = earlier(self._alarm, ledger.next_due())  # If the commit fails, a look too many.
+        self._alarm = flow.earlier(self._alarm, ledger.next_due())  # If the commit fails, a look too many.
         return ledger.queue(queue_id)
 
     def _configure(self, tx: Verbs, ledger: Ledger, found: Queue, parallelism: int | None, paused: bool | None) -> None:

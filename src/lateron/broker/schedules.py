@@ -20,9 +20,9 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from lateron.broker.enrol import MARK, SET_BACK
-from lateron.broker.messages import LARGEST, MessageBroker, earlier
+from lateron.broker.messages import LARGEST, MessageBroker
 from lateron.broker.views import Accepted, FannedOut
-from lateron.core import recurring
+from lateron.core import flow, recurring
 from lateron.core.groups import FAN_OUT_BYTES, MAX_FAN_OUT, Group
 from lateron.core.recurring import Decision, Last, NewSchedule, Schedule
 from lateron.core.schedule import COUNTED
@@ -152,7 +152,7 @@ class Schedules:
             log.warning("the clock was set back by %d s; all schedules and lanes are decided anew",
                         (self._broker.tick_mark - now) // 1000)  # fmt: skip
             self._broker.tick_mark = now
-        self._broker.tick_alarm = earlier(self._broker.tick_alarm, now)
+        self._broker.tick_alarm = flow.earlier(self._broker.tick_alarm, now)
         return Ticked(0, 0, more=True)
 
     def _tick(self, now: Millis, limit: int) -> Ticked:

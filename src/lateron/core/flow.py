@@ -121,13 +121,19 @@ def limited(lane: Lane, flow: Flow, now: Millis) -> Lane:
 def righted(lane: Lane, now: Millis) -> Lane:
     """Let a period that a clock ahead has opened begin now, with all that started in it; it is looked at again.
 
-    When it really began is not known. No limit is passed by this, for that was not later than now.
+    When it really began is not known. No limit is passed by this, for that was not later than now. A smooth lane has a
+    second such time: it may have become smooth by that clock without a start.
     """
-    ahead = lane.period_start - now
-    if ahead <= AHEAD:  # Transactions that wait for each other may bring their times in another order.
+    ahead, earliest = lane.period_start - now, lane.earliest
+    # Why not 0: transactions that wait for each other may bring their times in another order.
+    if ahead > AHEAD:
+        lane = replace(lane, period_start=now, next_due=None)
+        earliest = None if earliest is None else earliest - ahead * _MICROS
+    elif earliest is None or earliest <= (now + lane.period_ms + AHEAD) * _MICROS:
         return lane
-    earliest = None if lane.earliest is None else lane.earliest - ahead * _MICROS
-    return poke(replace(lane, period_start=now, earliest=earliest, next_due=None), now)
+    if earliest is not None and earliest > (now + lane.period_ms + AHEAD) * _MICROS:
+        earliest = now * _MICROS + _step(lane)
+    return poke(replace(lane, earliest=earliest, next_due=None), now)
 
 
 def smoothed(lane: Lane, now: Millis, *, smooth: bool) -> Lane:
@@ -196,6 +202,11 @@ def poke(lane: Lane, at: Millis) -> Lane:
     if lane.next_due is not None and lane.next_due <= due:
         return lane
     return replace(lane, next_due=due)
+
+
+def earlier(a: Millis | None, b: Millis | None) -> Millis | None:
+    """Return the earlier of two instants, either of which may be never."""
+    return b if a is None else a if b is None else min(a, b)
 
 
 def woken(lane: Lane, head_due: Millis | None, now: Millis) -> Lane:
