@@ -303,6 +303,7 @@ def test_single_keys_can_be_switched_off(open_page: Open, server: Server) -> Non
     page.get_by_role("button", name="Keys", exact=True).click()
     page.get_by_label("Single keys are commands").uncheck()
     page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_have_count(0)
     for again in (False, True):
         if again:
             page.reload()

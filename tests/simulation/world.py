@@ -274,12 +274,14 @@ def _promise_of(birth: Birth) -> str:
 
 @contextmanager
 def tiny_pages(page: int) -> Iterator[None]:
-    """Let bulk work go on in small pieces, so that small worlds have many of them."""
-    usual = messages.PAGE
+    """Let bulk work go on in small pieces, so that small worlds have many of them; a call looks at as much as usual."""
+    usual, pages = messages.PAGE, bulk.PAGES
+    setattr(bulk, "PAGES", usual * pages // page)  # noqa: B010 # As below.
     for module in (messages, bulk, queues):
         setattr(module, "PAGE", page)  # noqa: B010 # Each of them imports the name.
     try:
         yield
     finally:
+        setattr(bulk, "PAGES", pages)  # noqa: B010 # As below.
         for module in (messages, bulk, queues):
             setattr(module, "PAGE", usual)  # noqa: B010 # Each of them imports the name.

@@ -233,7 +233,7 @@ def matching_messages(tx: Verbs, page: Sequence[Message], selection: Filter) -> 
 
 
 def choose_dead_letters(
-    tx: Verbs, tenant: Tenant, selection: Filter, before: tuple[Millis, bytes], limit: int, pages: int = PAGES
+    tx: Verbs, tenant: Tenant, selection: Filter, before: tuple[Millis, bytes], limit: int, pages: int | None = None
 ) -> tuple[list[DeadLetter], tuple[Millis, bytes] | None]:
     """Read dead letters that match, newest first.
 
@@ -245,7 +245,7 @@ def choose_dead_letters(
         selection: Which.
         before: Where the last page ended.
         limit: At most so many.
-        pages: So many pages are looked at, at most.
+        pages: So many pages are looked at, at most; None: ``PAGES``.
 
     Returns:
         The letters, and where to go on: behind the last that was looked at. None if no more can match.
@@ -262,7 +262,7 @@ def choose_dead_letters(
     if selection.to_time is not None:
         before = min(before, (selection.to_time, LAST))
     chosen = []
-    for _ in range(pages):
+    for _ in range(PAGES if pages is None else pages):
         page = tx.dead_letters_before(tenant, before, selection.from_time or 0, PAGE)
         for letter in matching_letters(tx, page, selection):
             if len(chosen) == limit:
