@@ -297,6 +297,8 @@ def test_what_is_copied_over_plain_http_is_copied_or_not_said_to_be(open_page: O
 def test_single_keys_can_be_switched_off(open_page: Open, server: Server) -> None:
     """Who dictates says letters without meaning a command; what is no single key goes on, and the choice is kept."""
     publish(server, "one"), publish(server, "two")
+    delivered = "/v2/events?state=DELIVERED"
+    until(lambda: len(server.call("GET", delivered).json["events"]) == 2, "the deliveries, after which no row moves")
     page = open_page("messages")
     rows = page.locator("tbody tr")
     expect(rows).to_have_count(2)
