@@ -17,7 +17,7 @@ from lateron.core.values import DAY, HOUR, MINUTE, Millis, Options, Request
 from lateron.errors import StorageFull, StoreBusy
 from lateron.runtime import Nanos, SystemClock, id_maker
 from lateron.scheduler import CONFIRM, Scheduler, SteadyClock
-from lateron.store.sqlite import open_memory
+from lateron.store.sqlite import SqliteStore, open_memory
 
 START: Millis = 1_700_000_000_000
 
@@ -64,18 +64,23 @@ def test_a_step_that_is_taken_back_never_happened() -> None:
     assert not steady.trusted(START + 365 * DAY, mono(2 * CONFIRM))
 
 
+class Counting(Broker):
+    """Has three pieces to sweep, and notes of each whether the store was over its size."""
+
+    def __init__(self, store: SqliteStore) -> None:
+        super().__init__(store, id_maker(), 1, Limits())
+        self.pieces: list[bool] = []
+
+    def sweep(self, now: Millis, *, over_size: bool = False) -> bool:
+        assert now == START
+        self.pieces.append(over_size)
+        return len(self.pieces) < 3
+
+
 def test_a_sweep_goes_on_until_nothing_is_left() -> None:
     """Pieces run between other transactions; the store over its size gives up its oldest history."""
-    pieces: list[bool] = []
-
-    class Counting(Broker):
-        def sweep(self, now: Millis, *, over_size: bool = False) -> bool:
-            assert now == START
-            pieces.append(over_size)
-            return len(pieces) < 3
-
     store = open_memory(0)
-    broker = Counting(store, id_maker(), 1, Limits())
+    broker = Counting(store)
 
     async def run(work: Callable[[Broker, Millis], T], /) -> T:
         return work(broker, START + DAY)
@@ -83,32 +88,25 @@ def test_a_sweep_goes_on_until_nothing_is_left() -> None:
     scheduler = Scheduler(run, Stepped(), store.used_bytes, store.shrink, history_bytes=1)
     asyncio.run(scheduler.sweep())
 
-    assert pieces == [True, True, True]
+    assert broker.pieces == [True, True, True]
 
 
 @pytest.mark.parametrize("error", [StorageFull, StoreBusy])
 def test_a_sweep_goes_on_where_no_space_can_be_given_back(error: type[Exception]) -> None:
     """On a nearly full disk the log has no room for that; what is old is deleted, and no reserve is spent."""
-    pieces: list[bool] = []
-
-    class Counting(Broker):
-        def sweep(self, now: Millis, *, over_size: bool = False) -> bool:
-            assert now == START
-            pieces.append(over_size)
-            return len(pieces) < 3
 
     def shrink(_: int) -> None:
         raise error
 
     store = open_memory(0)
-    broker = Counting(store, id_maker(), 1, Limits())
+    broker = Counting(store)
 
     async def run(work: Callable[[Broker, Millis], T], /) -> T:
         return work(broker, START)  # What it raises would spend the reserve.
 
     asyncio.run(Scheduler(run, Stepped(), store.used_bytes, shrink).sweep())
 
-    assert len(pieces) == 3
+    assert len(broker.pieces) == 3
 
 
 @pytest.mark.promise("P-88", "P-89", "F-20")

@@ -91,7 +91,7 @@ async def info(ports: Ports, call: Call) -> Answer:
 
 
 async def configuration(ports: Ports, _call: Call) -> Answer:
-    """List the settings that the server runs with, where each came from, what the store takes on its disk."""
+    """List the settings that the server runs with, where each came from, and what the store takes."""
     settings = [{"name": name, "value": value, "source": source} for name, value, source in ports.settings()]
     return json_answer({"settings": settings, "storage": await storage(ports)})
 

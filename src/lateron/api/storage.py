@@ -10,7 +10,7 @@ from lateron.broker.history import History
 from lateron.core.values import MINUTE, SECOND
 from lateron.errors import StoreBusy
 
-LOOKED_AT_EVERY: Final = MINUTE / SECOND
+LOOKED_AT_EVERY: Final = MINUTE / SECOND  # Seconds.
 
 
 async def storage(ports: Ports) -> dict[str, Any]:
@@ -20,8 +20,9 @@ async def storage(ports: Ports) -> dict[str, Any]:
         return {}
     usage = await ports.writer.read(History.usage)
     told = sizes | {"used": usage.used, "unused": usage.unused, "tables": usage.tables}
-    expected = ports.growth.forecast(sizes.get("free", 0) + usage.unused)
-    if expected is None or "free" not in sizes:
+    # Why not without the room: when it is full, if the disk does not say how much it has.
+    expected = ports.growth.forecast(sizes["free"] + usage.unused) if "free" in sizes else None
+    if expected is None:
         return told
     growth = {"bytesPerDay": expected.per_day, "overMs": expected.over}
     if expected.full_in is not None:

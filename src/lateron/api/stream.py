@@ -50,16 +50,19 @@ async def stream(ports: Ports, call: Call) -> Answer:
     for topic in topics or [""]:
         if topic not in TOPICS:
             raise InvalidValue("topics", topic, f"some of {', '.join(TOPICS)}, separated by commas")
-    seconds = pairs.pop("seconds", None)
-    if seconds is not None and not 0 < _number(seconds) <= LONGEST:
-        raise InvalidValue("seconds", seconds, f"a number from 1 to {LONGEST}")
+    most = None
+    if "seconds" in pairs:
+        seconds = pairs.pop("seconds")
+        most = _number(seconds) * SECOND
+        if not 0 < most <= LONGEST * SECOND:
+            raise InvalidValue("seconds", seconds, f"a number from 1 to {LONGEST}")
     if pairs:
         raise InvalidValue(next(iter(pairs))[:100], next(iter(pairs.values())), "only topics and seconds")
     streams = ports.streams
     if streams.open.total() >= STREAMS or streams.open[call.who] >= OF_ONE or streams.closing.is_set():
         raise Overloaded("too many streams are open")
     last = next((value for name, value in call.headers if name == b"last-event-id"), b"").decode("latin-1")
-    teller = Teller(ports, call, frozenset(topics), last, None if seconds is None else int(seconds) * SECOND)
+    teller = Teller(ports, call, frozenset(topics), last, most)
     return Live(200, b"", tell=teller.tell)
 
 

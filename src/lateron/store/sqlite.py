@@ -30,7 +30,7 @@ from lateron.errors import StorageFull, StoreBusy, StoreFailed, StoreLocked
 from lateron.store.interface import Row, Statement, Value, load_statements, pieces
 from lateron.store.sealing import Seals
 from lateron.store.sql import Verbs
-from lateron.store.usage import Usage, usage
+from lateron.store.usage import Usage, sizes, usage
 
 SCHEMA: Final = 11  # What this program writes: the number of the last step in schema/.
 OLDEST_READER: Final = 7  # The oldest program that still reads what this one writes; for those before no token ends.
@@ -188,12 +188,8 @@ class SqliteStore:
 
     def used_bytes(self) -> int:
         """Return how much of the file is in use, free pages not counted."""
-        pragma = self._connection.pragma
         with _told_apart():
-            pages, free, size = pragma("page_count"), pragma("freelist_count"), pragma("page_size")
-        assert isinstance(pages, int)
-        assert isinstance(free, int)
-        assert isinstance(size, int)
+            pages, free, size = sizes(self._connection)
         return (pages - free) * size
 
     def usage(self) -> Usage:

@@ -31,15 +31,26 @@ class Usage(Struct, frozen=True):
     tables: dict[str, int]  # Of each table with its indexes; what is not known is left out.
 
 
+def sizes(connection: apsw.Connection) -> tuple[int, int, int]:
+    """Return how many pages a store has, how many are free, and the bytes of one; a look at the head of the file.
+
+    Raises:
+        apsw.Error: The file cannot be read.
+    """
+    pages, free, size = map(connection.pragma, ("page_count", "freelist_count", "page_size"))
+    assert isinstance(pages, int)
+    assert isinstance(free, int)
+    assert isinstance(size, int)
+    return pages, free, size
+
+
 def usage(connection: apsw.Connection) -> Usage:
     """Return what a store takes; the connection is in no transaction.
 
     Raises:
         apsw.Error: The file cannot be read.
     """
-    ((pages,),) = connection.execute("PRAGMA page_count")
-    ((free,),) = connection.execute("PRAGMA freelist_count")
-    ((size,),) = connection.execute("PRAGMA page_size")
+    pages, free, size = sizes(connection)
     tables = _all_pages(connection) if pages <= SMALL or not connection.filename else _sampled(connection, pages, size)
     return Usage((pages - free) * size, free * size, tables)
 
