@@ -1,6 +1,6 @@
 // The publisher's side: takes a message over HTTP and answers 201 once Redis has it on disk.
 //
-//   PEER_REDIS_PORT=... node front.mjs    prints its port; POST /publish/<destination>, GET /pending
+//   PEER_REDIS_PORT=... PEER_JOB=whole|less node front.mjs    prints its port; POST /publish/<destination>, GET /pending
 
 import { Queue } from "bullmq";
 import Fastify from "fastify";
@@ -8,8 +8,12 @@ import Fastify from "fastify";
 const connection = { host: "127.0.0.1", port: Number(process.env.PEER_REDIS_PORT) };
 const queue = new Queue("deliveries", {
   connection,
-  // Kept as short as may be: a job that is done is gone, one that failed is tried as often as Lateron tries.
-  defaultJobOptions: { attempts: 4, backoff: { type: "exponential", delay: 1000 }, removeOnComplete: true },
+  // One that failed is tried as often as Lateron tries. What is done stays with its outcome, BullMQ's default; less: is gone.
+  defaultJobOptions: {
+    attempts: 4,
+    backoff: { type: "exponential", delay: 1000 },
+    removeOnComplete: process.env.PEER_JOB !== "whole",
+  },
 });
 await queue.waitUntilReady();
 
