@@ -171,7 +171,7 @@ def test_record_is_written_with_the_change_or_neither_is() -> None:
             await world.writer.run(fails)
         assert not note.kept
         assert await records(world) == []
-        assert world.resources.setting("kept") is None
+        assert await world.writer.run(lambda _broker, _now: world.resources.setting("kept")) is None
 
         written: list[str] = []
         world.store._connection.set_profile(lambda text, _: written.append(text))

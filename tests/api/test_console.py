@@ -313,7 +313,7 @@ def test_session_ends_by_logging_out_and_with_its_token() -> None:
         assert (await browser.change("DELETE", SESSION)).status == 401
 
         await browser.log_in(ADMIN)
-        browser.world.resources._tokens.clear()
+        browser.world.resources.adopt_tokens([], browser.world.resources.changes)
         assert (await browser.ask("GET", "/v2/messages")).status == 401
 
     told(story)

@@ -32,6 +32,16 @@ class Identity(Struct, frozen=True):
     person: bool = False  # Whether it is a user of the console, who came with a password.
 
 
+class _Known:
+    """The tokens of one moment."""
+
+    __slots__ = ("met", "tokens")
+
+    def __init__(self, tokens: dict[bytes, tuple[TokenRow, Identity]]) -> None:
+        self.tokens = tokens  # By their hashes.
+        self.met: dict[bytes, tuple[TokenRow, Identity]] = {}  # Those that came, by themselves; no more than there are.
+
+
 class Resources:
     """Tokens, users and keys of this server.
 
@@ -49,6 +59,7 @@ class Resources:
         self._new_key = new_key
         self._new_token = new_token
         self._wall = wall
+        self._known = _Known({})
         self._used: dict[bytes, Millis] = {}  # Since the last ``note_uses``: the first use of each token.
         self.changes = 0  # Of tokens, by this process.
         self.users = Users(store, wall)
@@ -58,21 +69,26 @@ class Resources:
             self._keys = {tenant: KeyPair(*pair) for tenant, pair in tx.keys().items()}
 
     def authenticate(self, token: bytes) -> Identity | None:
-        """Return who a token belongs to; nobody once it has expired.
+        """Return who a token belongs to, the same object each time; nobody once it has expired.
 
         The look-up is by a hash that the caller cannot choose digit by digit, and the hashes are compared
-        in constant time, so an answer's time tells nothing about a token.
+        in constant time, so an answer's time tells nothing about a token. One that was good is met again by all of its
+        bytes: by Python's own hash of them, whose key nobody knows, so no guess is ever compared with it byte by byte.
         """
-        presented = sha256(token).digest()
-        found = self._tokens.get(presented)
-        if not compare_digest(presented, found[0].hash if found else bytes(32)) or found is None:
-            return None
+        known = self._known
+        found = known.met.get(token)
+        if found is None:
+            presented = sha256(token).digest()
+            found = known.tokens.get(presented)
+            if not compare_digest(presented, found[0].hash if found else bytes(32)) or found is None:
+                return None
+            known.met[token] = found
         row, identity = found
-        if presented not in self._used or row.expires is not None:
+        if row.hash not in self._used or row.expires is not None:
             now = self._wall()
             if row.expires is not None and row.expires <= now:
                 return None
-            self._used.setdefault(presented, now)
+            self._used.setdefault(row.hash, now)
         return identity
 
     def identify(self, proof: bytes) -> Identity | None:
@@ -93,7 +109,7 @@ class Resources:
     def tokens(self, tenant: Tenant) -> list[TokenRow]:
         """Return the tokens of a tenant, oldest first."""
         used = self._used
-        found = [row for row, _ in self._tokens.values() if row.tenant == tenant]
+        found = [row for row, _ in self._known.tokens.values() if row.tenant == tenant]
         return [replace(row, used=used.get(row.hash, row.used)) for row in found]
 
     def create_token(self, tenant: Tenant, new: NewToken, now: Millis) -> tuple[str, TokenRow]:
@@ -155,7 +171,7 @@ class Resources:
             rows: All tokens, as they were read.
             changes: What ``changes`` was before they were; if it has moved since, they are old.
         """
-        if changes == self.changes and list(rows) != [row for row, _ in self._tokens.values()]:
+        if changes == self.changes and list(rows) != [row for row, _ in self._known.tokens.values()]:
             self._keep(rows)
 
     def note_uses(self) -> None:
@@ -171,11 +187,13 @@ class Resources:
 
     def _keep(self, rows: Sequence[TokenRow]) -> None:
         """Let these tokens be the ones that are known: requests see all of the old ones or all of the new."""
-        tenants = self._tenants
         self.changes += 1
-        self._tokens = {
-            row.hash: (row, Identity(row.tenant, tenants.get(row.tenant, ""), row.scope, row.name)) for row in rows
-        }
+        before, tokens = self._known.tokens, dict[bytes, tuple[TokenRow, Identity]]()
+        for row in rows:
+            identity = Identity(row.tenant, self._tenants.get(row.tenant, ""), row.scope, row.name)
+            old = before.get(row.hash)
+            tokens[row.hash] = (row, old[1] if old is not None and old[1] == identity else identity)
+        self._known = _Known(tokens)
 
     def _made(self, tenant: Tenant, name: str, scope: str, now: Millis, expires: Millis | None) -> tuple[str, TokenRow]:
         token = self._new_token(self._tenants.get(tenant, ""))
@@ -183,11 +201,11 @@ class Resources:
 
     def has_tokens(self) -> bool:
         """Whether any token was ever made here."""
-        return bool(self._tokens)
+        return bool(self._known.tokens)
 
     def knows(self, token: bytes) -> bool:
         """Whether this very token is stored."""
-        return sha256(token).digest() in self._tokens
+        return sha256(token).digest() in self._known.tokens
 
     def keys(self, tenant: Tenant) -> KeyPair | None:
         """Return the signing keys of a tenant."""

@@ -6,16 +6,25 @@ another body, header or target: a mismatch is found before the attempt, and noth
 
 from __future__ import annotations
 
+from functools import lru_cache
 from hashlib import sha256
+from typing import Final
 
 from msgspec import msgpack
+
+_MEMO_MAX: Final = 1024  # Bytes; larger bodies are not remembered, so that the memory stays below a megabyte.
 
 _encode = msgpack.Encoder().encode
 
 
 def body_sha256(body: bytes | None) -> bytes:
     """Return the SHA-256 of a body; an absent body hashes as the empty one, because that is what is sent."""
-    return sha256(body or b"").digest()
+    return _remembered(body or b"") if body is None or len(body) <= _MEMO_MAX else sha256(body).digest()
+
+
+@lru_cache(maxsize=512)  # A message that is sent at once is stored and signed a moment apart, with the same bytes.
+def _remembered(body: bytes) -> bytes:
+    return sha256(body).digest()
 
 
 def request_digest(url: str, method: str, headers: bytes, options: bytes, body: bytes | None) -> bytes:
