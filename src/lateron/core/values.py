@@ -214,7 +214,7 @@ class Claimed(Struct, frozen=True, gc=False):
     intact: bool = True  # False: the stored bytes do not match their digest; never send.
 
 
-class Phases(Struct, frozen=True, gc=False):
+class Phases(Struct, frozen=True, gc=False, omit_defaults=True):
     """How long the parts of an attempt took, in microseconds; None: the attempt did not get there.
 
     A reused connection has no dns, connect and tls.
@@ -228,7 +228,7 @@ class Phases(Struct, frozen=True, gc=False):
     total: int = 0  # Wall to wall.
 
 
-class Outcome(Struct, frozen=True, gc=False):
+class Outcome(Struct, frozen=True, gc=False, omit_defaults=True):
     """How one attempt ended. A failure is a value too.
 
     ``status`` and ``headers`` are kept from an answer that began well and broke later.
