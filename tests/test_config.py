@@ -12,7 +12,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lateron.config import BY_NAME, SETTINGS, Command, InvalidSettings, Setting, Settings, load, render_toml
-from lateron.config.kinds import Addresses, Choice, Count, Duration, Kind, Networks, PathKind, Private, Size, Switch
+from lateron.config.kinds import (
+    Addresses,
+    Choice,
+    Count,
+    Duration,
+    Issuer,
+    Kind,
+    Networks,
+    PathKind,
+    Private,
+    Rules,
+    Size,
+    Switch,
+)
+from lateron.core.oidc import Rule
+from lateron.core.token import GRANTS
 from lateron.core.values import DAY, MINUTE, SECOND
 
 
@@ -20,6 +35,14 @@ from lateron.core.values import DAY, MINUTE, SECOND
 def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Work where no lateron.toml lies by chance."""
     monkeypatch.chdir(tmp_path)
+
+
+PROVIDER = {
+    "LATERON_OIDC_ISSUER": "https://login.example.com",
+    "LATERON_OIDC_CLIENT_ID": "lateron",
+    "LATERON_OIDC_ALLOW": "groups=viewers:read",
+    "LATERON_CONSOLE_HOST": "queue.example.com",
+}
 
 
 def settings(
@@ -147,6 +170,9 @@ def test_secret_comes_from_a_file_and_never_from_a_flag(tmp_path: Path) -> None:
         {"LATERON_CURRENT_SIGNING_KEY": "sig_x", "LATERON_NEXT_SIGNING_KEY": "sig_x"},
         {"LATERON_TLS_CERT": "cert.pem"},
         {"LATERON_PORT": "8080", "LATERON_LOG_PORT": "8080"},
+        {"LATERON_OIDC_CLIENT_ID": "lateron"},
+        {"LATERON_OIDC_CLIENT_SECRET": "the-secret", "LATERON_OIDC_NAME": "Ours"},
+        *({name: value for name, value in PROVIDER.items() if name != left_out} for left_out in PROVIDER),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(tmp_path: Path, environ: dict[str, str]) -> None:
@@ -165,6 +191,24 @@ def test_secrets_are_masked_when_shown() -> None:
 
     assert shown["token"] == "********"
     assert shown["current-signing-key"] == "-"
+
+
+@pytest.mark.promise("D-54")
+def test_provider_of_logins_is_shown_without_its_secret(tmp_path: Path) -> None:
+    """The rules as they were written, for they say who gets in."""
+    secret = written(tmp_path / "secret", "the-secret\n")
+    loaded = settings(
+        {"oidc-client-secret-file": str(secret)},
+        PROVIDER | {"LATERON_OIDC_ALLOW": "email=ops@example.org:manage, urn:g=a:b:read"},
+    )
+
+    shown = {name: value for name, value, _ in loaded.shown()}
+
+    assert loaded.oidc_allow == (Rule("email", "ops@example.org", "manage"), Rule("urn:g", "a:b", "read"))
+    assert loaded.oidc_client_secret == "the-secret"
+    assert (shown["oidc-client-secret"], shown["oidc-scopes"]) == ("********", "openid,email")
+    assert shown["oidc-allow"] == "email=ops@example.org:manage,urn:g=a:b:read"
+    assert "the-secret" not in repr(loaded)
 
 
 def test_unreadable_secret_does_not_show_in_its_error() -> None:
@@ -192,6 +236,17 @@ def test_unreadable_secret_does_not_show_in_its_error() -> None:
         ("allow-address", "metadata.internal"),
         ("allow-private", "sometimes"),
         ("concurrency", "0"),
+        ("oidc-issuer", "login.example.com"),
+        ("oidc-issuer", "http://login.example.com"),
+        ("oidc-issuer", "http://localhost.example.com"),
+        ("oidc-issuer", "https://login.example.com/?a=b"),
+        ("oidc-issuer", "https://login.example.com/#a"),
+        ("oidc-allow", "groups=viewers"),
+        ("oidc-allow", "groups=viewers:reader"),
+        ("oidc-allow", "groups:read"),
+        ("oidc-allow", "=viewers:read"),
+        ("oidc-allow", "groups=:read"),
+        ("oidc-allow", "groups=a,b:read"),
     ],
 )
 def test_unreadable_value_names_setting_value_and_expectation(name: str, text: str) -> None:
@@ -271,6 +326,8 @@ def numbers(low: int, high: int) -> st.SearchStrategy[int]:
     return st.integers(low, high)
 
 
+CLAIM_TEXT = st.text("abc:/._", min_size=1, max_size=8)
+RULE_TEXT = st.text("aZ0 @:=/.", min_size=1, max_size=8).filter(lambda text: text == text.strip())
 KINDS: list[tuple[Kind, st.SearchStrategy[Any]]] = [
     (Count(0, 65535), numbers(0, 65535)),
     (Size(1), numbers(1, 10**14)),
@@ -280,6 +337,8 @@ KINDS: list[tuple[Kind, st.SearchStrategy[Any]]] = [
     (Networks(), st.lists(st.ip_addresses().map(str), max_size=3).map(lambda texts: Networks().read(",".join(texts)))),
     (Addresses(), st.lists(st.ip_addresses().map(str), max_size=3).map(tuple)),
     (Private(), st.just(value=True) | st.just(())),
+    (Issuer(), st.sampled_from(["https://login.example.com", "http://localhost:8090/realms/one"])),
+    (Rules(), st.lists(st.builds(Rule, CLAIM_TEXT, RULE_TEXT, st.sampled_from(list(GRANTS))), max_size=3).map(tuple)),
     (PathKind(), st.sampled_from([Path("a/b"), Path("/a b")])),
 ]
 

@@ -99,6 +99,17 @@ class TooManyTries(RequestError):
         self.retry_after = retry_after
 
 
+class LoginRefused(RequestError):
+    """A login by OpenID Connect is none; the text is for the log, and holds nothing secret."""
+
+    status = 401
+
+    def __init__(self, word: str, reason: str, person: str = "") -> None:
+        super().__init__(reason)
+        self.word = word  # What the page for logging in explains: a key of ``api.openid.WORDS``.
+        self.person = person  # Who it is, if the provider has said so.
+
+
 class ServiceError(LateronError):
     """The service cannot serve a correct request now."""
 

@@ -14,6 +14,9 @@ why the name matters (``Host``): a page of another site can give its own name ou
 
 from __future__ import annotations
 
+import re
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from ipaddress import ip_address
 from typing import Any, Final
@@ -21,8 +24,9 @@ from typing import Any, Final
 import msgspec
 
 from lateron.api.audit import note_login
-from lateron.api.auth import Failures, Proxies
+from lateron.api.auth import OPERATOR, Failures, Proxies
 from lateron.api.call import Answer, Call, RawHeaders, Send, answer_to, json_answer, refusal
+from lateron.api.openid import LASTS, WORDS, OpenId
 from lateron.api.pages import STRICT, Page, is_same, packed, page_at, takes_gzip
 from lateron.api.passwords import Passwords
 from lateron.api.ports import ConsoleSettings, Ports
@@ -30,7 +34,7 @@ from lateron.api.sessions import OLDEST, Session, Sessions, Whose, shows
 from lateron.broker.resources import Identity
 from lateron.core.token import Access, may
 from lateron.core.values import SECOND
-from lateron.errors import Forbidden, LateronError
+from lateron.errors import Forbidden, LateronError, LoginRefused
 from lateron.telemetry import Log
 
 log = Log("lateron.api")
@@ -39,6 +43,9 @@ ROOT: Final = b"/console"
 SAFE: Final = frozenset(("GET", "HEAD"))
 CSRF: Final = b"lateron-csrf"
 _SESSION: Final = b"/console/api/session"
+_OPENID: Final = b"/console/api/oidc"
+_BACK: Final = _OPENID + b"/callback"
+_AUTHORITY: Final = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:[0-9]{1,5})?")
 _LOGIN_BYTES: Final = 16_384  # The longest password, each character written as two escapes, and a name.
 _INSECURE: Final = (
     "this connection is plain HTTP, on which anybody on the way can read a token or a password: serve HTTPS "
@@ -64,6 +71,17 @@ class Login(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return "Login()"
 
 
+class Cookie(msgspec.Struct, frozen=True):
+    """A kind of cookie."""
+
+    ending: str  # Of its name.
+    same_site: str
+
+
+OPEN: Final = Cookie("", "Strict")  # A session.
+OPENID: Final = Cookie("-oidc", "Lax")  # A login that is away; who comes back comes from another site.
+
+
 class Console:
     """Answers what is below ``/console``, and knows who a session speaks for."""
 
@@ -81,7 +99,11 @@ class Console:
         if not self._is_host(_host(call)):
             await call.send(send, refusal(403, self._wrong_host(_host(call))))
         elif call.path == _SESSION:
-            await call.send(send, await self._answered(call))
+            await call.send(send, await self._answered(call, self._session))
+        elif self._ports.openid is not None and call.path == _BACK and call.method == "GET":
+            await self._come_back(call, send, self._ports.openid)
+        elif call.path == _OPENID:
+            await call.send(send, await self._answered(call, self._leave))
         elif call.path.startswith(b"/console/api/"):
             await call.send(send, refusal(404, "no such path"))
         elif call.method not in SAFE:
@@ -116,9 +138,9 @@ class Console:
         number = self._cookie(call)
         return None if number is None else self._sessions.find(number)
 
-    async def _answered(self, call: Call) -> Answer:
+    async def _answered(self, call: Call, handler: Callable[[Call], Awaitable[Answer]]) -> Answer:
         try:
-            return await self._session(call)
+            return await handler(call)
         except LateronError as error:
             return answer_to(error)
 
@@ -161,11 +183,15 @@ class Console:
             await note_login(self._ports, call, who, "login")
             return answer
         log.warning("login failed", caller=call.caller_ip)
+        await self._note_failure(call, self._known(given))
+        return refusal(401, "this is not a valid token" if given.token is not None else "wrong name or password")
+
+    async def _note_failure(self, call: Call, tried: str) -> None:
+        """Count a login that failed, slow down who fails again and again, and note the others."""
         if self._failures.slow_down(call.caller_ip):
             await self._ports.pause()  # Why no record: who guesses must not fill the log; the first ones are in it.
         elif self._failures.are_noted():
-            await note_login(self._ports, call, None, "login.failed", 401, self._known(given))
-        return refusal(401, "this is not a valid token" if given.token is not None else "wrong name or password")
+            await note_login(self._ports, call, None, "login.failed", 401, tried)
 
     async def _whose(self, call: Call, given: Login) -> Whose | None:
         """Return what says whom a new session speaks for; None if the password is wrong."""
@@ -192,6 +218,76 @@ class Console:
         who = session.identity
         log.info("logged in", user=who.user, by=who.name, scope=who.scope, caller=call.caller_ip)
         return self._answer(call, session, (self._set_cookie(call, number, OLDEST // SECOND),)), who
+
+    async def _leave(self, call: Call) -> Answer:
+        """Say by which provider one may log in, or send a browser there."""
+        openid = self._ports.openid
+        if call.method in SAFE:
+            word = call.query.removeprefix(b"login=").decode("latin-1")
+            return json_answer({"name": None if openid is None else openid.name, "why": WORDS.get(word)})
+        if call.method != "POST":
+            return refusal(405, f"{call.method} is not allowed here", ((b"allow", b"GET, POST"),))
+        if openid is None:
+            return refusal(404, "no such path")
+        if _is_foreign(call):
+            return refusal(403, "a login comes from the console's own page")
+        if not self._is_private(call):
+            return refusal(403, _INSECURE)
+        redirect = self._redirect(call)
+        if redirect is None:
+            return refusal(403, "this login comes back to a name of --console-host, so open the console by that name")
+        try:
+            begun = await openid.begin(redirect, self._cookie(call), call.caller_ip)
+        except LoginRefused:
+            return refusal(503, "the provider cannot be used now, and the log of this server says why")
+        cookie = self._set_cookie(call, begun.cookie, LASTS // SECOND, OPENID)
+        return json_answer({"location": begun.place}, headers=(cookie,))
+
+    async def _come_back(self, call: Call, send: Send, openid: OpenId) -> None:
+        """Let in who comes back from a provider, and lead him to the console, or to the page that says why not.
+
+        The browser comes from another site, so it has no session to show, and is asked for none: what shows that the
+        login was begun here, and by whom, is the state and its cookie.
+        """
+        headers = [(b"cache-control", b"no-store")]
+        try:
+            headers += [self._set_cookie(call, "", 0, OPENID), await self._let_in(call, openid)]
+            place = b"../../"
+        except LoginRefused as error:
+            log.warning("login failed", caller=call.caller_ip, by="OpenID Connect", reason=str(error))
+            place = b"../../?login=" + error.word.encode()
+            with suppress(LateronError):
+                await self._note_failure(call, error.person or "oidc")
+        except LateronError as error:
+            log.warning("login failed", caller=call.caller_ip, by="OpenID Connect", reason=str(error))
+            place = b"../../?login=busy"
+        await _send_raw(call, send, 303, (*headers, (b"location", place)), b"")
+
+    async def _let_in(self, call: Call, openid: OpenId) -> tuple[bytes, bytes]:
+        """Open a session for who comes back; return its cookie.
+
+        Raises:
+            LateronError: He is not let in, or this cannot be noted.
+        """
+        if not self._is_private(call):
+            raise LoginRefused("late", "it comes back over plain HTTP")
+        visitor = await openid.finish(call.query, self._cookie(call, OPENID))
+        who = self._ports.resources.visitor(OPERATOR, visitor.person, visitor.scope)
+        await note_login(self._ports, call, who, "login")
+        if visitor.left is not None:
+            self._sessions.end(visitor.left)
+        begun = self._begun(call, lambda: who)
+        assert begun is not None, "it is somebody's"
+        (cookie,) = begun[0].headers
+        return cookie
+
+    def _redirect(self, call: Call) -> str | None:
+        """Return where a provider shall send a browser back to; None if nobody has said that we are called so."""
+        authority, host = _header(call, b"host").decode("latin-1").lower(), _host(call)
+        if not _AUTHORITY.fullmatch(authority) or not (_is_local(host) or host.lower() in self._settings.hosts):
+            return None
+        scheme = "https" if self._is_https(call) else "http"
+        return f"{scheme}://{authority}{self._base(call).rstrip('/')}{_BACK.decode()}"
 
     async def _log_out(self, call: Call) -> Answer:
         number = self._cookie(call)
@@ -248,15 +344,15 @@ class Console:
         usual = told.startswith("/") and not told.startswith("//") and told.isascii() and told.isprintable()
         return f"{told.rstrip('/')}/" if trusted and usual else "/"
 
-    def _cookie_name(self, call: Call) -> str:
-        """Return the name of our cookie; by port, because two servers on one machine have one cookie jar."""
+    def _cookie_name(self, call: Call, kind: Cookie) -> str:
+        """Return the name of a cookie of ours; by port, because two servers on one machine have one cookie jar."""
         if self._is_https(call):
-            return "__Host-lateron"
+            return f"__Host-lateron{kind.ending}"
         _, _, port = _header(call, b"host").decode("latin-1").rpartition(":")
-        return f"lateron-{port}" if port.isdecimal() else "lateron"
+        return f"lateron{kind.ending}-{port}" if port.isdecimal() else f"lateron{kind.ending}"
 
-    def _cookie(self, call: Call) -> str | None:
-        name = self._cookie_name(call)
+    def _cookie(self, call: Call, kind: Cookie = OPEN) -> str | None:
+        name = self._cookie_name(call, kind)
         for header, value in call.headers:
             if header == b"cookie":
                 for pair in value.decode("latin-1").split(";"):
@@ -265,10 +361,10 @@ class Console:
                         return number
         return None
 
-    def _set_cookie(self, call: Call, number: str, seconds: int) -> tuple[bytes, bytes]:
+    def _set_cookie(self, call: Call, number: str, seconds: int, kind: Cookie = OPEN) -> tuple[bytes, bytes]:
         secure = "; Secure" if self._is_https(call) else ""
-        text = f"{self._cookie_name(call)}={number}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}"
-        return b"set-cookie", text.encode("latin-1")
+        rest = f"Path=/; Max-Age={seconds}; HttpOnly; SameSite={kind.same_site}{secure}"
+        return b"set-cookie", f"{self._cookie_name(call, kind)}={number}; {rest}".encode("latin-1")
 
 
 def _place(call: Call) -> bytes | None:

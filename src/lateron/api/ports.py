@@ -10,6 +10,7 @@ from ipaddress import IPv4Network, IPv6Network
 from typing import Any, Final, Protocol
 
 from lateron.api.call import Receive, Scope, Send
+from lateron.api.openid import OpenId
 from lateron.api.pages import Page
 from lateron.api.passwords import Hashing
 from lateron.broker.resources import Identity, Resources
@@ -139,6 +140,7 @@ class Ports:
     tests: Tests = field(default_factory=Tests)
     console: ConsoleSettings | None = None  # None: there is no console.
     hashing: Hashing = field(default_factory=Hashing)
+    openid: OpenId | None = None  # None: nobody logs in by a provider.
     dedup_window_ms: Millis = 10 * MINUTE
     rate_limit: int | None = None  # Management calls a second and token.
     in_flight_bytes: int = IN_FLIGHT_BYTES

@@ -29,7 +29,7 @@ class Identity(Struct, frozen=True):
     user: str
     scope: str = ADMIN  # A key of ``core.token.GRANTS``.
     name: str = ""  # Of the token, or of the user of the console.
-    person: bool = False  # Whether it is a user of the console, who came with a password.
+    person: bool = False  # Whether it is somebody at the console, who came with a password or by a provider.
 
 
 class _Known:
@@ -97,6 +97,10 @@ class Resources:
         if row is None:
             return None
         return Identity(row.tenant, self._tenants.get(row.tenant, ""), row.scope, row.name, person=True)
+
+    def visitor(self, tenant: Tenant, name: str, scope: str) -> Identity:
+        """Return whom somebody speaks for who is no user here, and was let in by what another server says of him."""
+        return Identity(tenant, self._tenants.get(tenant, ""), scope, name, person=True)
 
     def add_token(self, token: bytes, tenant: Tenant, name: str, scope: str, now: Millis) -> None:
         """Store a token by its hash; the token itself is never stored."""

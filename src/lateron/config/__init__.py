@@ -34,6 +34,7 @@ from lateron.config.table import PREFIX, SAME
 from lateron.config.table import SETTINGS as SETTINGS
 from lateron.config.table import Command as Command
 from lateron.config.table import Setting as Setting
+from lateron.core.oidc import Rule
 from lateron.core.values import Millis
 from lateron.errors import ServiceError
 
@@ -84,6 +85,12 @@ class Settings:
     next_signing_key: str | None = field(repr=False)
     console: bool
     console_host: tuple[str, ...]
+    oidc_issuer: str | None
+    oidc_client_id: str | None
+    oidc_client_secret: str | None = field(repr=False)
+    oidc_scopes: tuple[str, ...]
+    oidc_allow: tuple[Rule, ...]
+    oidc_name: str
     upstash_signature: bool
     region: str | None
     allow_private: bool | tuple[Network, ...]
@@ -319,7 +326,25 @@ def _check(settings: Settings) -> None:
         raise InvalidSettings("next-signing-key needs current-signing-key")
     if settings.current_signing_key is not None and settings.current_signing_key == settings.next_signing_key:
         raise InvalidSettings("current-signing-key and next-signing-key must differ")
+    _check_oidc(settings)
     if settings.log_port is not None and settings.log_port == settings.port:
         raise InvalidSettings("log-port must differ from port")
     if settings.metrics_port and settings.metrics_port in {settings.port, settings.log_port}:
         raise InvalidSettings("metrics-port must differ from port and log-port")
+
+
+def _check_oidc(settings: Settings) -> None:
+    """Refuse half of what a login by OpenID Connect needs: nobody would get in, or know where to come back to."""
+    needed = {
+        "oidc-client-id": settings.oidc_client_id,
+        "oidc-allow": settings.oidc_allow,
+        "console-host": settings.console_host,
+    }
+    if settings.oidc_issuer is not None:
+        missing = [name for name, value in needed.items() if not value]
+        if missing:
+            raise InvalidSettings(f"oidc-issuer needs {', '.join(missing)} too")
+        return
+    given = [name for name in BY_NAME if name.startswith("oidc-") and settings.sources[name].layer != "default"]
+    if given:
+        raise InvalidSettings(f"{', '.join(given)}: needs oidc-issuer too")

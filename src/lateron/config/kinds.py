@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Final, Protocol
 
 from lateron.core.durations import duration_text, parse_duration
+from lateron.core.oidc import Rule, parse_issuer, parse_rule
 from lateron.core.values import Millis
 
 _KEY_BYTES: Final = 32
@@ -83,6 +84,17 @@ class Text(_Shown):
         if not text.strip().isprintable():
             raise ValueError
         return text.strip()
+
+
+@dataclass(frozen=True, slots=True)
+class Issuer(_Shown):
+    """The address of a server that says who somebody is."""
+
+    metavar: ClassVar[str] = "URL"
+    expected: str = "an https URL without a query, such as https://login.example.com (http only to this machine)"
+
+    def read(self, text: str) -> str:  # noqa: D102
+        return parse_issuer(text.strip())
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,6 +290,20 @@ class Entries(Texts):
     @property
     def expected(self) -> str:  # noqa: D102
         return f"{self.what} separated by blanks"
+
+
+@dataclass(frozen=True, slots=True)
+class Rules(Many):
+    """Who may log in, and what they may do then."""
+
+    metavar: ClassVar[str] = "RULES"
+    expected: str = (
+        "claim=value:scope rules separated by commas, such as groups=viewers:read; a scope is publish, read, manage "
+        "or admin"
+    )
+
+    def one(self, text: str) -> Rule:  # noqa: D102
+        return parse_rule(text)
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,7 @@ from lateron.api.app import Api
 from lateron.api.auth import Proxies
 from lateron.api.heads import Limits as ConnectionLimits
 from lateron.api.lane import protocol_class
+from lateron.api.openid import OpenId
 from lateron.api.overview import follow_ages
 from lateron.api.ports import Ports, Streams
 from lateron.api.publish import FastLane
@@ -46,13 +47,14 @@ from lateron.catcher import Catcher
 from lateron.config import InvalidSettings, Settings
 from lateron.core.values import SECOND, Claimed, Millis, Outcome, Tenant
 from lateron.dispatcher import Dispatcher
-from lateron.egress import Egress, Resolver
+from lateron.egress import Egress, GuardPolicy, Resolver
 from lateron.errors import StoreFailed, StoreLocked
 from lateron.runtime import Clock, SystemClock, id_maker, new_node
 from lateron.scheduler import Scheduler
 from lateron.server import rooms
 from lateron.server.attempts import AttemptLog
 from lateron.server.figures import Sources, exposition, readings, storage
+from lateron.server.providing import openid
 from lateron.server.scrape import Scrape
 from lateron.server.sealing import follow_data_keys, unlocked
 from lateron.server.seeding import Made, new_key, new_token, seed
@@ -201,8 +203,7 @@ class Server:
         sources = self._sources(broker, writer, started)
         figures = partial(exposition, sources)
         if settings.catcher:
-            keys = rooms.all_keys(settings, resources)
-            self.catcher = self._catching(self._clock, keys, signed_by=self._machine)
+            self.catcher = self._catching(self._clock, rooms.all_keys(settings, resources), signed_by=self._machine)
         ports = Ports(
             writer=writer,
             clock=self._clock,
@@ -225,6 +226,7 @@ class Server:
             streams=self._streams,
             examine=egress.examine,
             console=rooms.console_settings(settings),
+            openid=self._openid(guard),
             dedup_window_ms=settings.dedup_window,
             rate_limit=settings.rate_limit,
             counters=self.counters,
@@ -276,6 +278,14 @@ class Server:
             told=told if spans is None else spans.also(told),
             traced=None if spans is None else spans.begin,
         )
+
+    def _openid(self, guard: GuardPolicy) -> OpenId | None:
+        """Return who logs people in by a provider; None if nobody is to."""
+        if self.settings.oidc_issuer is None:
+            return None
+        made, egress = openid(self.settings, rooms.egress_settings(self.settings, guard), self._machine)
+        self._closing.push_async_callback(egress.close)
+        return made
 
     def _beside(self, work: Coroutine[Any, Any, None], name: str) -> None:
         """Do work beside everything else until the server ends."""
