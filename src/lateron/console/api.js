@@ -22,6 +22,7 @@ export class ApiError extends Error {
 }
 
 const SESSION = "console/api/session";
+const PROVIDER = "console/api/oidc";
 const SAFE = new Set(["GET", "HEAD"]);
 
 /**
@@ -118,6 +119,14 @@ export async function whoAmI() {
 
 export async function signIn(secret) {
   session.value = await post(SESSION, { body: secret });
+}
+
+/** The `name` of the provider by which one may sign in too, and `why` it was in vain when the address says `?login=`. */
+export const provider = (login) => get(PROVIDER, { login });
+
+/** Leave for the provider. */
+export async function signInElsewhere() {
+  location.assign((await post(PROVIDER)).location);
 }
 
 export async function signOut() {

@@ -1,13 +1,15 @@
-// Signing in with a password or a token; what stays in the browser is a cookie that scripts cannot read.
+// Signing in with a password, a token or by a provider; what stays in the browser is a cookie that scripts cannot read.
 
-import { signIn } from "../api.js";
+import { provider, signIn, signInElsewhere } from "../api.js";
 import { Mark } from "../icons.js";
-import { html, useRef, useState } from "../lib.js";
+import { html, useEffect, useRef, useState } from "../lib.js";
+import { setQuery } from "../router.js";
 import { Field } from "../ui.js";
 
-export default function Login() {
+export default function Login({ query }) {
   return html`<main class="login"><div class="card pad">
     <div class="login-head"><${Mark} /><h1>Sign in to Lateron</h1></div>
+    <${ByProvider} came=${query.login} />
     <${ByPassword} />
     <p class="login-or">or</p>
     <${ByToken} />
@@ -15,8 +17,11 @@ export default function Login() {
   </div></main>`;
 }
 
-/** Sends a form; returns what it says of itself. `wrong` is what 401 means in it. */
-function useSignIn(given, wrong) {
+/** Sends a form with name and password, or a token; `wrong` is what 401 means in it. */
+const useSignIn = (given, wrong) => useSend(() => signIn(given()), wrong);
+
+/** Sends a form; returns what it says of itself. */
+function useSend(send, wrong) {
   const [error, setError] = useState(null);
   const [busy, setBusy] = useState(false);
   const submit = async (event) => {
@@ -25,16 +30,32 @@ function useSignIn(given, wrong) {
     setBusy(true);
     setError(null); // Else the same words a second time would not be read out.
     try {
-      await signIn(given());
+      await send();
     } catch (problem) {
       setError(problem.status === 401 ? wrong : sentence(problem.message));
-      setBusy(false);
+    } finally {
+      setBusy(false); // He may come back from the provider by the browser's own button.
     }
   };
   return { error, busy, submit };
 }
 
 const sentence = (text) => `${text[0].toUpperCase()}${text.slice(1).replaceAll("; ", ". ")}${text.endsWith(".") ? "" : "."}`;
+
+function ByProvider({ came }) {
+  const [found, setFound] = useState({});
+  const { error, busy, submit } = useSend(signInElsewhere);
+  useEffect(() => {
+    if (came) setQuery({}); // Why somebody was not let in is said once.
+    provider(came).then(setFound, () => {}); // Without an answer the other ways are there.
+  }, []);
+  if (!found.name) return null;
+  return html`<form onSubmit=${submit}>
+    <${Problem} text=${error ?? found.why} />
+    <button class="button primary" type="submit" aria-busy=${busy}>Sign in with ${found.name}</button>
+  </form>
+  <p class="login-or">or</p>`;
+}
 
 function ByPassword() {
   const name = useRef(null);
