@@ -17,7 +17,8 @@ from hashlib import sha256
 from typing import Any, Final
 from urllib.parse import parse_qs, unquote_plus, urlsplit
 
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from joserfc import jws
 from joserfc.errors import SecurityWarning
 from joserfc.jwk import ECKey, OKPKey, RSAKey
@@ -38,6 +39,15 @@ FIRST: Final = rsa("first")
 SECOND: Final = rsa("second")
 
 
+def short() -> RSAKey:
+    """Return a new key that others could break."""
+    made = generate_private_key(65537, 1024)
+    pem = made.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SecurityWarning)
+        return RSAKey.import_key(pem, {"kid": "first", "use": "sig"})
+
+
 def packed(content: bytes | Mapping[str, Any]) -> str:
     """Return a part of a token."""
     text = content if isinstance(content, bytes) else json.dumps(content).encode()
@@ -49,7 +59,7 @@ def sign(claims: Mapping[str, Any], key: Key, alg: str = "RS256", **header: Any)
     registry = jws.JWSRegistry(algorithms=[alg], strict_check_header=False)
     head = {name: value for name, value in {"alg": alg, "kid": key.kid, **header}.items() if value is not None}
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", SecurityWarning)  # Of the name EdDSA.
+        warnings.simplefilter("ignore", SecurityWarning)  # Of the name EdDSA, and of short keys.
         return jws.serialize_compact(head, json.dumps(claims).encode(), key, registry=registry)
 
 

@@ -271,6 +271,7 @@ def test_a_login_is_begun_by_our_own_page_alone_and_ends_the_session_before() ->
         ("elsewhere.example.com", (), None),
         (f"{HOST}:1@evil.example.com", (), None),
         (f"{HOST}:1/evil.example.com", (), None),
+        (f"{HOST}:evil.example.com", (), None),
     ],
 )
 def test_a_browser_is_sent_back_to_a_name_that_the_operator_gave(
