@@ -54,13 +54,14 @@ def packed(content: bytes | Mapping[str, Any]) -> str:
     return urlsafe_b64encode(text).decode().rstrip("=")
 
 
-def sign(claims: Mapping[str, Any], key: Key, alg: str = "RS256", **header: Any) -> str:
+def sign(claims: bytes | Mapping[str, Any], key: Key, alg: str = "RS256", **header: Any) -> str:
     """Return a token signed as it should be."""
     registry = jws.JWSRegistry(algorithms=[alg], strict_check_header=False)
     head = {name: value for name, value in {"alg": alg, "kid": key.kid, **header}.items() if value is not None}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SecurityWarning)  # Of the name EdDSA, and of short keys.
-        return jws.serialize_compact(head, json.dumps(claims).encode(), key, registry=registry)
+        said = claims if isinstance(claims, bytes) else json.dumps(claims).encode()
+        return jws.serialize_compact(head, said, key, registry=registry)
 
 
 def unsigned(claims: Mapping[str, Any], alg: str = "none") -> str:

@@ -64,6 +64,7 @@ SPOILT: dict[str, Spoil] = {
     "no token": lambda _: "not.a.token",
     "a header in no encoding": lambda _: "\u00e4.b.c",
     "an encrypted token": lambda claims: sign(claims, FIRST) + ".a.b",
+    "claims without a bottom": lambda _: sign(b'{"sub":' + b"[" * 2000, FIRST),
     "claims that are a list": lambda _: sign([1], FIRST),  # type: ignore[arg-type]
 }
 
@@ -125,9 +126,11 @@ def test_other_good_signatures_are_taken_if_they_are_announced(key: Key, alg: st
         ({"alg": "PS256"}, "token"),
         ({"kty": "oct", "k": "c2VjcmV0"}, "token"),
         ({"n": 7}, "token"),
+        ({"n": "A"}, "token"),
+        ({"kty": "EC", "crv": ["P-256"]}, "token"),
         ({"kid": "elsewhere"}, "token"),
     ],
-    ids=["to encrypt", "for another algorithm", "a secret", "no key", "another name"],
+    ids=["to encrypt", "for another algorithm", "a secret", "no key", "an empty key", "no curve", "another name"],
 )
 def test_a_key_is_used_for_what_it_is_made_for(changes: dict[str, Any], word: str) -> None:
     """A provider that shows other keys as well shows them for something else."""
@@ -223,6 +226,7 @@ TROUBLE: dict[str, Any] = {
     "no JSON": (200, b"<html>\xff"),
     "not an object": (200, b"[1]"),
     "empty": (200, b"{}"),
+    "without a bottom": (200, b'{"issuer":' + b"[" * 4000),
     "in trouble": (500, b"oops"),
     "refusing": (400, b'{"error": "invalid_client"}'),
 }

@@ -14,21 +14,22 @@ from typing import Any, Final
 
 import msgspec
 from joserfc import jws
-from joserfc.errors import JoseError, SecurityWarning
+from joserfc.errors import SecurityWarning
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 from msgspec import Struct
 
 from lateron.api.issuer import UnknownKey
+from lateron.core.oidc import UNREADABLE
 from lateron.errors import LoginRefused
 
 _MOST: Final = 100  # Keys of one provider.
 _RSA_LEAST: Final = 2048  # Bits; shorter ones can be broken.
-_KEYS: Final[Mapping[str, tuple[type[RSAKey | ECKey | OKPKey], str, frozenset[str]]]] = {
-    "RS256": (RSAKey, "RSA", frozenset()),
-    "PS256": (RSAKey, "RSA", frozenset()),
-    "ES256": (ECKey, "EC", frozenset({"P-256"})),
-    "EdDSA": (OKPKey, "OKP", frozenset({"Ed25519", "Ed448"})),
-    "Ed25519": (OKPKey, "OKP", frozenset({"Ed25519"})),
+_KEYS: Final[Mapping[str, tuple[type[RSAKey | ECKey | OKPKey], str, tuple[str, ...]]]] = {
+    "RS256": (RSAKey, "RSA", ()),
+    "PS256": (RSAKey, "RSA", ()),
+    "ES256": (ECKey, "EC", ("P-256",)),
+    "EdDSA": (OKPKey, "OKP", ("Ed25519", "Ed448")),
+    "Ed25519": (OKPKey, "OKP", ("Ed25519",)),
 }
 _PUBLIC: Final = {"RSA": ("kty", "n", "e"), "EC": ("kty", "crv", "x", "y"), "OKP": ("kty", "crv", "x")}
 
@@ -53,7 +54,7 @@ class Keys:
         """
         try:
             self._keys = msgspec.json.decode(document, type=_Set).keys[:_MOST]
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except UNREADABLE:
             raise LoginRefused("issuer", "its keys cannot be read") from None
 
     def payload(self, token: str, algorithms: Sequence[str]) -> bytes:
@@ -78,11 +79,11 @@ class Keys:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", SecurityWarning)  # The name EdDSA says less than Ed25519.
                 key = kind.import_key(public)
-                if isinstance(key, RSAKey) and key.raw_value.key_size < _RSA_LEAST:
-                    raise LoginRefused("token", f"its RSA key is shorter than {_RSA_LEAST} bits")
                 found = jws.deserialize_compact(token.encode(), key, registry=registry)
-        except (JoseError, ValueError, TypeError, KeyError) as error:
+        except Exception as error:  # noqa: BLE001 - Whatever the library makes of a key or a token, it is no good one.
             raise LoginRefused("token", f"its signature is not good ({type(error).__name__})") from None
+        if isinstance(key, RSAKey) and key.raw_value.key_size < _RSA_LEAST:
+            raise LoginRefused("token", f"its RSA key is shorter than {_RSA_LEAST} bits")
         if found.payload is None:
             raise LoginRefused("token", "it holds nothing")
         return found.payload
@@ -93,7 +94,7 @@ def _header(token: str) -> _Header:
     word, _, _ = token.partition(".")
     try:
         return msgspec.json.decode(urlsafe_b64decode(word + "=" * (-len(word) % 4)), type=_Header)
-    except (binascii.Error, msgspec.DecodeError, UnicodeDecodeError, ValueError):
+    except (binascii.Error, ValueError, *UNREADABLE):
         raise LoginRefused("token", "it is no token") from None
 
 

@@ -33,6 +33,8 @@ ALGORITHMS: Final = ("RS256", "PS256", "ES256", "EdDSA", "Ed25519")
 LEEWAY: Final[Millis] = MINUTE  # By how much the clock of a provider may differ from ours.
 NAMED: Final = 100  # Characters of a name.
 
+UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # What bytes that are no JSON raise.
+
 _LATEST: Final = 1e12  # Seconds since 1970.
 _SUBJECT: Final = 255  # The longest that the standard allows.
 _CLAIM: Final = re.compile(r"[!-<>-~]{1,200}")
@@ -153,7 +155,7 @@ def parse_provider(body: bytes, issuer: str) -> Provider:
     """
     try:
         found = msgspec.json.decode(body, type=Provider)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise LoginRefused("issuer", f"its description cannot be read: {error}") from None
     if found.issuer != issuer:
         raise LoginRefused("issuer", f"it calls itself {found.issuer[:200]!r}, and oidc-issuer is {issuer!r}")
@@ -173,7 +175,7 @@ def parse_tokens(body: bytes) -> Tokens:
     """
     try:
         return msgspec.json.decode(body, type=Tokens)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         raise LoginRefused("issuer", "its answer to a code holds no ID token") from None
 
 
@@ -185,7 +187,7 @@ def parse_claims(body: bytes) -> dict[str, Any]:
     """
     try:
         return msgspec.json.decode(body, type=dict[str, Any])
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         raise LoginRefused("token", "its claims cannot be read") from None
 
 
