@@ -44,6 +44,12 @@ lock:
       | .venv/bin/pip-compile --quiet --upgrade --generate-hashes --strip-extras --annotation-style line --no-header \
         --no-emit-index-url --no-emit-find-links --no-emit-options --output-file requirements-dev.lock pyproject.toml -
 
+# Lock what the image brings: the package with its extras, in the versions that are tested; needs pip-tools.
+lock-image:
+    .venv/bin/pip-compile --quiet --generate-hashes --strip-extras --annotation-style line --no-header \
+      --no-emit-index-url --no-emit-find-links --no-emit-options --constraint requirements-dev.lock \
+      --extra encryption --extra oidc --extra otel --output-file requirements.lock pyproject.toml
+
 # Worlds of the simulation: `just simulate --seeds 10000`, `just simulate --seed 4711`; see docs/simulation.md.
 simulate *arguments:
     .venv/bin/python -m tests.simulation {{arguments}}

@@ -117,11 +117,17 @@ def test_the_lock_of_the_image_has_all_that_the_package_needs_in_the_tested_vers
     tested = re.findall(r"^([a-z0-9-]+)==(\S+)", (ROOT / "requirements-dev.lock").read_text("utf-8"), re.MULTILINE)
 
     assert locked.items() <= dict(tested).items()
-    assert {name.lower() for name in needed("lateron")} - {"lateron"} <= {name.replace("_", "-") for name in locked}
+    assert {name.lower() for name in brought()} <= {name.replace("_", "-") for name in locked}
+
+
+def brought() -> set[str]:
+    """Return what the image brings beside the package: with its extras, for nobody can install anything into it."""
+    extras = ("cryptography", "joserfc", "opentelemetry-sdk", "opentelemetry-exporter-otlp-proto-http")
+    return set[str]().union(*map(needed, ("lateron", *extras))) - {"lateron"}
 
 
 def needed(name: str) -> set[str]:
-    """Return the distributions that one needs on this platform, itself included, extras left out."""
+    """Return the distributions that one needs on this platform, itself included, its extras left out."""
     found, new = {name}, [name]
     while new:
         for line in requires(new.pop()) or ():
@@ -155,7 +161,7 @@ def image() -> Iterator[Path]:
         pytest.skip("the packages here are for another Python")
     place = Path(tempfile.mkdtemp(prefix="lateron-image-"))
     place.chmod(0o755)
-    for name in needed("lateron") - {"lateron"}:
+    for name in brought():
         for file in distribution(name).files or ():
             if ".." not in file.parts and file.suffix != ".pyc":
                 target = place / "lateron" / file
@@ -166,6 +172,23 @@ def image() -> Iterator[Path]:
     os.chown(place / "data", USER, USER)
     yield place
     shutil.rmtree(place)
+
+
+def test_the_image_brings_the_extras(image: Path) -> None:
+    """With Debian's Python and what lies in the image alone."""
+    wanted = (
+        "import lateron.api.idtoken, lateron.store.unlocking, lateron.tracing, cryptography.fernet, opentelemetry.sdk"
+    )
+    exporter = "import opentelemetry.exporter.otlp.proto.http.trace_exporter"
+    isolated = [
+        PYTHON,
+        "-I",
+        "-S",
+        "-c",
+        f"import sys; sys.path.append({str(image / 'lateron')!r}); {wanted}; {exporter}",
+    ]
+    done = subprocess.run(isolated, env={}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.promise("D-80")
