@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
 from playwright.sync_api import expect
@@ -17,32 +18,43 @@ from tests.support.server import Server
 # Each is read by some shell, some language or cURL itself, unless it is quoted as that one wants it.
 HOSTILE = (
     "$(touch pwned) `touch pwned` \"two\" 'one' \\ \\\\ ${process.exit(3)} {os._exit(4)} %s %n "
-    "$QSTASH_TOKEN !! #{x} \u65e5\u672c"
+    "$QSTASH_TOKEN !! #{x} \u65e5\u672c \U0001f9ed \u202eedoc\u2066 \u200b\ufeff\u2028\u2029\xad\x85"
 )
-BODIES = [f"{HOSTILE}\n'\r\n\tEOF\n", "@pwned", "--help", f"nul \0 escape \x1b[31m {HOSTILE}", "x" * 200_000]
+LANGUAGES = ["cURL", "Python", "TypeScript", "Go", "CLI"]
+BODIES = [
+    f"{HOSTILE}\n'\r\n\tEOF\n",
+    "@pwned",
+    "--help",
+    f"nul \0 escape \x1b[31m delete \x7f {HOSTILE}",
+    "x" * 200_000,
+]
 BODY = '{"it\'s": "a \\"quoted\\" $HOME `word`"}'
 RUN_S = 60
 
 
 def command(language: str, code: str, folder: Path) -> list[str]:
     """Return how such code is run; skip where its language is not installed."""
-    runs, name = {
-        "cURL": ("bash", "main.sh"),
-        "CLI": ("bash", "main.sh"),
-        "Python": (sys.executable, "main.py"),
-        "TypeScript": ("node", "main.mjs"),  # It is JavaScript as well.
+    (runs, *more), name = {
+        "cURL": (("bash", "-eu"), "main.sh"),
+        "CLI": (("bash", "-eu"), "main.sh"),
+        "Python": ((sys.executable,), "main.py"),
+        "TypeScript": (("node",), "main.mjs"),  # It is JavaScript as well.
+        "Go": (("go", "run"), "main.go"),
     }[language]
     found = shutil.which(runs)
     if found is None:
+        assert not os.environ.get("CI"), f"{language} is not installed"
         pytest.skip(f"{language} is not installed")
     (folder / name).write_text(code, "utf-8")
-    return [found, *(["-eu"] if runs == "bash" else []), name]
+    return [found, *more, name]
 
 
 def run(language: str, code: str, server: Server, folder: Path) -> subprocess.CompletedProcess[str]:
     """Run a snippet as whoever copied it would."""
     environ = {**os.environ, "QSTASH_TOKEN": server.token, "QSTASH_URL": server.url}
     environ["PATH"] = f"{Path(sys.executable).parent}:{environ['PATH']}"
+    cache = folder.parent / "go"  # Of the whole run: what is compiled once is there for the next program.
+    environ |= {"GOCACHE": str(cache), "GOPATH": str(cache), "GOENV": "off", "GOPROXY": "off", "GOTOOLCHAIN": "local"}
     return subprocess.run(
         command(language, code, folder),
         cwd=folder,
@@ -54,7 +66,7 @@ def run(language: str, code: str, server: Server, folder: Path) -> subprocess.Co
     )
 
 
-@pytest.mark.parametrize("language", ["cURL", "Python", "TypeScript", "CLI"])
+@pytest.mark.parametrize("language", LANGUAGES)
 def test_a_snippet_does_what_the_form_says(open_page: Open, server: Server, tmp_path: Path, language: str) -> None:
     """Quotes, dollars and backticks of a body are where snippets break; the options arrive with it."""
     page = open_page("builder")
@@ -77,13 +89,33 @@ def test_a_snippet_does_what_the_form_says(open_page: Open, server: Server, tmp_
     assert message["nextDeliveryTime"] >= message["createdAt"] + 3_600_000
 
 
+@pytest.mark.parametrize("body", [BODY, ""], ids=["body", "none"])
+def test_go_is_written_as_its_own_tool_writes_it_and_a_refusal_fails(
+    open_page: Open, server: Server, tmp_path: Path, body: str
+) -> None:
+    """An import that is not used is no program; whoever has it in a script learns why nothing was published."""
+    page = open_page(f"builder?{urlencode({'body': body, 'target': 'https://example.com/%zz', 'delay': '1h'})}")
+    expect(page.get_by_label("Body", exact=True)).to_have_value(body)
+    page.get_by_role("button", name="Go", exact=True).click()
+    expect(page.locator(".code pre").first).to_contain_text("package main")
+    code = page.locator(".code pre").first.inner_text()
+    done = run("Go", code, server, tmp_path)
+    assert done.returncode == 0, done.stderr
+    formatted = subprocess.run(["gofmt", "main.go"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert formatted.stdout == code
+
+    refused = run("Go", code.replace("Bearer ", "Bearer not-"), server, tmp_path)
+    assert refused.returncode != 0
+    assert "401 Unauthorized" in refused.stderr
+
+
 CLIPBOARD = """
 Object.defineProperty(navigator, "clipboard", { value: { writeText: async (text) => { globalThis.copied = text; } } });
 """
 CODE_OF = "([language, draft]) => import('./snippets.js').then(({LANGUAGES}) => LANGUAGES[language](draft))"
 
 
-@pytest.mark.parametrize("language", ["cURL", "Python", "TypeScript", "CLI"])
+@pytest.mark.parametrize("language", LANGUAGES)
 def test_no_value_of_somebody_else_is_read_as_code(
     open_page: Open, server: Server, tmp_path: Path, language: str
 ) -> None:

@@ -233,4 +233,4 @@ def _split(flag: str, line: str) -> tuple[str, str]:
         raise Failed(f"{flag}: expected 'Name: value', got {line!r}", USAGE)
     if not _NAME.fullmatch(name.strip()):
         raise Failed(f"{flag}: expected a name of ASCII letters, digits and hyphens, got {name.strip()!r}", USAGE)
-    return name.strip(), value.strip()
+    return name.strip(), value.strip(" \t\r\n")  # Spaces of other scripts are a part of it.

@@ -43,8 +43,9 @@ export function curlOf({ method, url, headers, body, base64, authorized }) {
   return lines.join(" \\\n  ");
 }
 
-// In a path a client reads some of a destination otherwise: dots as a way up, braces as a choice, and a space ends it.
-const OTHERWISE = /[^\x21-\x7e]|[#"'<>\\^`{|}[\]]|\/(\.|%2e){1,2}(?=[/?]|$)/i;
+// In a path a client reads some of a destination otherwise: dots as a way up, braces as a choice, and a space ends it; Go takes no
+// percent sign that stands for itself.
+const OTHERWISE = /[^\x21-\x7e]|[#"'<>\\^`{|}[\]]|%(?![\da-f]{2})|\/(\.|%2e){1,2}(?=[/?]|$)/i;
 const inPath = (target) => (OTHERWISE.test(target) ? encodeURIComponent(target) : target);
 
 /**
@@ -108,11 +109,15 @@ export const LANGUAGES = {
   },
   Python: python,
   TypeScript: typescript,
+  Go: golang,
   CLI: cli,
 };
 
-// A string of JSON is one of Python and of JavaScript as well: what would end it is escaped.
-const literal = (text) => JSON.stringify(text);
+// Not seen, or moves what is seen elsewhere: a reader would take code for text or text for code, and Go takes no such file.
+const UNSEEN = /[\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]/g;
+
+/** A string of JSON is one of Python, of JavaScript and of Go as well: what would end it is escaped. */
+const literal = (text) => JSON.stringify(text.replace(/\p{Cs}/gu, "\ufffd")).replace(UNSEEN, (letter) => `\\u${letter.charCodeAt().toString(16).padStart(4, "0")}`);
 const isAscii = (text) => !/[^\0-\x7f]/.test(text);
 
 function python(draft) {
@@ -144,6 +149,54 @@ function typescript(draft) {
 ${lines.join("\n")}${lines.length ? "\n" : ""}  },${body ? `\n  body: ${literal(body)},` : ""}
 });
 console.log(await answer.text());
+`;
+}
+
+/** Here a header may come twice, and a body has no type but the one it is given. */
+function golang(draft) {
+  const { path, headers, body } = requestOf(draft);
+  const lines = headers.map(([name, value]) => `\trequest.Header.Add(${literal(name)}, ${literal(value)})\n`);
+  return `package main
+
+import (
+	"fmt"
+	"io"
+	"log"
+	"net/http"
+	"os"${body && '\n\t"strings"'}
+)
+
+func main() {
+	if err := send(); err != nil {
+		log.Fatal(err)
+	}
+}
+
+func send() error {
+	server := os.Getenv("QSTASH_URL")
+	if server == "" {
+		server = ${literal(home())}
+	}
+	request, err := http.NewRequest("POST", server+${literal(`/${path}`)}, ${body ? `strings.NewReader(${literal(body)})` : "nil"})
+	if err != nil {
+		return err
+	}
+	request.Header.Set("Authorization", "Bearer "+os.Getenv("QSTASH_TOKEN"))
+${lines.join("")}	answer, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return err
+	}
+	defer answer.Body.Close()
+	text, err := io.ReadAll(answer.Body)
+	if err != nil {
+		return err
+	}
+	if answer.StatusCode >= 300 {
+		return fmt.Errorf("%s: %s", answer.Status, text)
+	}
+	fmt.Println(string(text))
+	return nil
+}
 `;
 }
 
