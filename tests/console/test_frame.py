@@ -8,8 +8,11 @@ import pytest
 from playwright.sync_api import Page, Route, expect
 from tests.console.conftest import Open
 from tests.console.steps import JSON, go, poll, publish, screen
+from tests.console.test_files import FILES, FILES_GZIP_MAX, sent
 from tests.support.poll import until
 from tests.support.server import Server
+
+from lateron.api.pages import packed
 
 MARK = "window.mark = true"
 IS_MARKED = "window.mark === true"
@@ -402,3 +405,22 @@ def test_a_slash_too_many_is_dropped_from_the_address(open_page: Open, slashes: 
     page = open_page(f"messages{slashes}?view=waiting")
     expect(page).to_have_url(re.compile(r"[0-9]/console/messages\?view=waiting$"))
     expect(page.get_by_role("heading", level=1, name="Messages")).to_be_visible()
+
+
+WEIGH = """
+async (names) => {
+  await Promise.all(names.map((name) => import(`./${name}`)));
+  const scripts = performance.getEntriesByType("resource").filter(({ name }) => name.endsWith(".js"));
+  return [scripts.length, scripts.reduce((sum, { encodedBodySize }) => sum + encodedBodySize, 0)];
+}
+"""
+
+
+def test_the_scripts_of_all_screens_weigh_in_a_browser_what_was_promised(open_page: Open) -> None:
+    """What went over the wire, each script once, by the browser's own count; compressed, or it would be twice that."""
+    scripts = sorted(FILES.rglob("*.js"))
+    begun = {"main.js", "theme.js"}  # The page itself has loaded them.
+    names = [path.relative_to(FILES).as_posix() for path in scripts if path.name not in begun]
+    number, weight = open_page(script="performance.setResourceTimingBufferSize(1000)").evaluate(WEIGH, names)
+    assert number == len(scripts)
+    assert weight == sum(len(packed(body)) for body in sent(".js")) <= FILES_GZIP_MAX

@@ -58,28 +58,37 @@ export function requestOf(draft) {
   return { method: "POST", path: paths[draft.kind], headers: headersOf(draft), body: draft.body };
 }
 
+/** Headers that have a field in the form; and options of `lateron publish`, where they have one there. */
+export const FIELDS = [
+  ["Content-Type", "contentType", "--type"],
+  ["Upstash-Method", "method", "--method"],
+  ["Upstash-Cron", "cron"],
+  ["Upstash-Schedule-Id", "scheduleId"],
+  ["Upstash-Queue-Name", "queue"],
+  ["Upstash-Delay", "delay", "--delay"],
+  ["Upstash-Retries", "retries", "--retries"],
+  ["Upstash-Retry-Delay", "retryDelay", "--retry-delay"],
+  ["Upstash-Timeout", "timeout", "--timeout"],
+  ["Upstash-Flow-Control-Key", "flowKey", "--flow-key"],
+  ["Upstash-Flow-Control-Value", "flowValue"],
+  ["Lateron-Order-Key", "orderKey", "--order-key"],
+  ["Upstash-Deduplication-Id", "dedupId", "--dedup"],
+  ["Upstash-Label", "label", "--label"],
+  ["Upstash-Callback", "callback", "--callback"],
+  ["Upstash-Failure-Callback", "failureCallback", "--failure-callback"],
+  ["Upstash-Redact-Fields", "redact", "--redact"],
+];
+
+/** What is sent of fields that are not sent as they stand. */
+const meant = (draft) => ({
+  ...draft, method: draft.method === "POST" ? "" : draft.method, flowValue: draft.flowKey && draft.flowValue,
+  ...(draft.kind === "schedule" ? { cron: cronOf(draft) } : { cron: "", scheduleId: "", queue: "" }),
+});
+
 /** The headers that a draft becomes, in the order of the form. */
 export function headersOf(draft) {
-  const single = [
-    ["Content-Type", draft.contentType],
-    ["Upstash-Method", draft.method === "POST" ? "" : draft.method],
-    ["Upstash-Cron", draft.kind === "schedule" ? cronOf(draft) : ""],
-    ["Upstash-Schedule-Id", draft.kind === "schedule" ? draft.scheduleId : ""],
-    ["Upstash-Queue-Name", draft.kind === "schedule" ? draft.queue : ""],
-    ["Upstash-Delay", draft.delay],
-    ["Upstash-Retries", draft.retries],
-    ["Upstash-Retry-Delay", draft.retryDelay],
-    ["Upstash-Timeout", draft.timeout],
-    ["Upstash-Flow-Control-Key", draft.flowKey],
-    ["Upstash-Flow-Control-Value", draft.flowKey ? draft.flowValue : ""],
-    ["Lateron-Order-Key", draft.orderKey],
-    ["Upstash-Deduplication-Id", draft.dedupId],
-    ["Upstash-Label", draft.label],
-    ["Upstash-Callback", draft.callback],
-    ["Upstash-Failure-Callback", draft.failureCallback],
-    ["Upstash-Redact-Fields", draft.redact],
-    ...(draft.more ?? []),
-  ].filter(([name, value]) => name && value?.trim());
+  const said = meant(draft);
+  const single = [...FIELDS.map(([name, field]) => [name, said[field]]), ...(draft.more ?? [])].filter(([name, value]) => name && value?.trim());
   const forwarded = draft.forward.filter(([name]) => name).map(([name, value]) => [`Upstash-Forward-${name}`, value]);
   return [...single, ...forwarded].map(([name, value]) => [inLine(name), inLine(value)]);
 }
@@ -200,7 +209,7 @@ ${lines.join("")}	answer, err := http.DefaultClient.Do(request)
 `;
 }
 
-const FLAGS = { "Content-Type": "--type", "Upstash-Method": "--method", "Upstash-Delay": "--delay", "Upstash-Retries": "--retries", "Upstash-Retry-Delay": "--retry-delay", "Upstash-Timeout": "--timeout", "Upstash-Label": "--label", "Upstash-Callback": "--callback", "Upstash-Failure-Callback": "--failure-callback", "Upstash-Redact-Fields": "--redact", "Upstash-Deduplication-Id": "--dedup", "Upstash-Flow-Control-Key": "--flow-key", "Lateron-Order-Key": "--order-key" };
+const FLAGS = Object.fromEntries(FIELDS.map(([name, , flag]) => [name, flag]));
 
 function cli(draft) {
   const { headers, body } = requestOf(draft);
@@ -209,7 +218,7 @@ function cli(draft) {
   const lines = [`${fed ? feed(base64Of(body)) : ""}lateron ${draft.kind === "enqueue" ? "enqueue" : "publish"}`];
   const give = (flag, value) => lines.push(`${flag}${value.startsWith("-") ? "=" : " "}${quote(value)}`);
   for (const [name, value] of merged(typed(headers, body))) {
-    if (Object.hasOwn(FLAGS, name)) give(FLAGS[name], value);
+    if (Object.hasOwn(FLAGS, name) && FLAGS[name]) give(FLAGS[name], value);
     else if (name.startsWith("Upstash-Forward-")) give("--header", `${name.slice(16)}: ${value}`);
     else give("--option", `${name.replace(/^Upstash-/, "")}: ${value}`);
   }

@@ -8,7 +8,7 @@ import { html, useEffect, useMemo, useRef, useState } from "../lib.js";
 import { info } from "../live.js";
 import { go } from "../router.js";
 import { waits } from "../retrying.js";
-import { cronOf, LANGUAGES, readCurl, requestOf, sendable } from "../snippets.js";
+import { cronOf, FIELDS, LANGUAGES, readCurl, requestOf, sendable } from "../snippets.js";
 import { Button, Card, Code, Field, Head, Segments, toast } from "../ui.js";
 import { CronPreview } from "./schedules.js";
 
@@ -19,11 +19,7 @@ const EMPTY = {
   missing: "", about: "", paused: false,
 };
 const KINDS = [["publish", "Publish"], ["enqueue", "Enqueue"], ["schedule", "Schedule"]];
-const FIELD_OF = {
-  "content-type": "contentType", "upstash-method": "method", "upstash-delay": "delay", "upstash-retries": "retries", "upstash-retry-delay": "retryDelay", "upstash-timeout": "timeout",
-  "upstash-flow-control-key": "flowKey", "upstash-flow-control-value": "flowValue", "lateron-order-key": "orderKey", "upstash-deduplication-id": "dedupId", "upstash-label": "label",
-  "upstash-callback": "callback", "upstash-failure-callback": "failureCallback", "upstash-redact-fields": "redact", "upstash-cron": "cron", "upstash-schedule-id": "scheduleId",
-};
+const FIELD_OF = Object.fromEntries(FIELDS.map(([name, field]) => [name.toLowerCase(), field]));
 const NOT_SHOWN = "What the API does not show is not here, and must be given anew: smooth flow, what is to be redacted but is not there, and more of a callback than its URL and headers";
 const BODY_MISSING = { redacted: "The body is redacted, and known only to who published it: give it anew.", binary: "The body is no text, which this form cannot send: give another one." };
 
@@ -52,7 +48,7 @@ function decoded(text) {
 
 function takeHeader(draft, name, value, ours) {
   const key = name.toLowerCase();
-  const field = key === "upstash-queue-name" && draft.kind === "schedule" ? "queue" : Object.hasOwn(FIELD_OF, key) && FIELD_OF[key];
+  const field = (key !== "upstash-queue-name" || draft.kind === "schedule") && Object.hasOwn(FIELD_OF, key) && FIELD_OF[key];
   const forwarded = /^upstash-forward-(.+)$/i.exec(name);
   if (field) draft[field] = value;
   else if (forwarded) draft.forward.push([forwarded[1], value]);

@@ -7,7 +7,7 @@ import { messagesOf } from "../filter.js";
 import { decode64, isRedacted, micros, place, span } from "../format.js";
 import { Icon } from "../icons.js";
 import { isCommand } from "../keys.js";
-import { html, useLayoutEffect, useState } from "../lib.js";
+import { html, useLayoutEffect } from "../lib.js";
 import { info, now, useLoaded } from "../live.js";
 import { Body, HeaderTable } from "../payload.js";
 import { go, Link } from "../router.js";

@@ -5,7 +5,7 @@ import { bytes, count, span } from "../format.js";
 import { html, useEffect, useState } from "../lib.js";
 import { info, loadInfo, useLoaded } from "../live.js";
 import { canSign, check, sign } from "../signing.js";
-import { Button, Card, Chip, Code, confirm, Copy, Facts, Field, Head, Loaded, Time, toast } from "../ui.js";
+import { Button, Card, Chip, confirm, Copy, Facts, Field, Head, Loaded, Time, toast } from "../ui.js";
 import { Icon } from "../icons.js";
 import { Audit } from "./audit.js";
 import { Configuration } from "./config.js";
