@@ -114,3 +114,113 @@ def test_what_one_has_begun_is_not_done_in_the_name_of_another(open_page: Open, 
     expect(page.get_by_text("This browser is logged in as anna now; nothing was changed.")).to_be_visible()
     expect(page.get_by_text("read only")).to_be_visible()
     assert not server.call("GET", "/lateron/v1/delivery").json["isPaused"]
+
+
+DRAFT_KEPT = "sessionStorage.getItem('lateron.draft')"
+FULL = "Storage.prototype.setItem = () => { throw new DOMException('full', 'QuotaExceededError'); };"
+
+
+def end_session(page: Page) -> None:
+    """Let the session be over, as it is after hours; the page finds out."""
+    page.context.clear_cookies()
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    expect(page.get_by_role("heading", name="Sign in to Lateron")).to_be_visible()
+
+
+def write_draft(page: Page, token: str, body: str, header: str = "") -> None:
+    """Begin a request in the builder, as whoever has the token."""
+    sign_in(page, token)
+    page.get_by_label("Destination").fill("https://example.com/half")
+    page.get_by_label("Body", exact=True).fill(body)
+    if header:
+        page.get_by_text("Headers for the destination").click()
+        page.get_by_role("button", name="Add a header").click()
+        page.get_by_label("Name of header").fill("Authorization")
+        page.get_by_label("Value of header").fill(header)
+    expect(page.locator(".code pre").first).to_contain_text(header or "example.com/half")
+
+
+@pytest.mark.parametrize(
+    ("body", "header", "script", "stored"),
+    [
+        ("half", "", "", True),
+        ("half", "Bearer secret", "", False),
+        ("x" * (1 << 20), "", "", False),
+        ("half", "", FULL, False),
+    ],
+    ids=["plain", "header", "large", "full"],
+)
+def test_a_form_outlives_the_session_that_ends_under_it(
+    open_page: Open, server: Server, body: str, header: str, script: str, *, stored: bool
+) -> None:
+    """Whoever signs in again goes on writing; what may be a secret, or is large, is never stored, only remembered."""
+    page = open_page("builder?kind=enqueue", script=script)
+    write_draft(page, server.token, body, header)
+    page.get_by_label("Queue").fill("mail")
+    assert page.evaluate(DRAFT_KEPT) is None
+    for _ in range(2):
+        end_session(page)
+        assert (page.evaluate(DRAFT_KEPT) is not None) == stored
+        if stored:
+            page.reload()
+        sign_in(page, server.token)
+        expect(page.get_by_text("The form is as you left it.").last).to_be_visible()
+        expect(page.get_by_label("Queue")).to_have_value("mail")
+        expect(page.get_by_label("Body", exact=True)).to_have_value(body)
+        if header:
+            expect(page.get_by_label("Value of header")).to_have_value(header)
+        assert page.evaluate(DRAFT_KEPT) is None
+
+    page.reload()
+    expect(page.get_by_label("Queue")).to_have_value("")
+
+
+def test_a_form_is_kept_for_nobody_else(open_page: Open, server: Server) -> None:
+    """Another login ends it, wherever that begins; an address of another form does not get it either."""
+    page = open_page("builder")
+    write_draft(page, server.token, "of an administrator")
+    end_session(page)
+    page.evaluate("history.replaceState(null, '', 'overview')")
+    page.reload()
+    assert "of an administrator" in page.evaluate(DRAFT_KEPT)
+    type_in(page, PASSWORD)
+    expect(page.get_by_role("heading", level=1, name="Overview")).to_be_visible()
+    assert page.evaluate(DRAFT_KEPT) is None
+
+    end_session(page)
+    sign_in(page, server.token)
+    page.get_by_role("navigation").get_by_role("link", name="Builder").click()
+    expect(page.get_by_label("Body", exact=True)).to_have_value('{"hello": "world"}')
+
+
+def test_another_login_in_a_second_tab_takes_the_form_away(open_page: Open, server: Server) -> None:
+    """What somebody has typed is not for whoever comes after, though the page was never left."""
+    page = open_page("builder")
+    write_draft(page, server.token, "of an administrator")
+    second = page.context.new_page()
+    second.goto(f"{server.url}/console/")
+    second.get_by_role("button", name="Sign out").click()
+    expect(second.get_by_role("heading", name="Sign in to Lateron")).to_be_visible()
+    type_in(second, PASSWORD)
+    expect(second.get_by_role("heading", level=1, name="Overview")).to_be_visible()
+    page.evaluate("import('./api.js').then(({ whoAmI }) => whoAmI())")
+    expect(page.get_by_text("read only")).to_be_visible()
+    expect(page.get_by_label("Body", exact=True)).to_have_value('{"hello": "world"}')
+
+
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["here", "in-another-tab"])
+def test_who_signs_out_leaves_no_form(open_page: Open, server: Server, *, elsewhere: bool) -> None:
+    """It was meant: the next one at this machine finds nothing, in no tab; nor what was kept of a session before."""
+    page = open_page("builder")
+    write_draft(page, server.token, "mine", "Bearer secret")
+    acting = page
+    if elsewhere:
+        acting = page.context.new_page()
+        acting.goto(f"{server.url}/console/")
+    acting.get_by_role("button", name="Sign out").click()
+    expect(acting.get_by_role("heading", name="Sign in to Lateron")).to_be_visible()
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    expect(page.get_by_role("heading", name="Sign in to Lateron")).to_be_visible()
+    assert page.evaluate(DRAFT_KEPT) is None
+    sign_in(page, server.token)
+    expect(page.get_by_label("Body", exact=True)).to_have_value('{"hello": "world"}')

@@ -8,6 +8,8 @@ export const BASE = CONSOLE.replace(/console\/$/, "");
 
 /** Who is signed in; null: nobody; undefined: not known yet. */
 export const session = signal(undefined);
+/** Whether who was signed in has chosen to go, in this tab or another; otherwise a session ends by itself. */
+export const leaving = signal(false);
 /** Whether this login may change anything; the API refuses it otherwise, so what changes is not offered. */
 export const mayChange = () => session.value?.role !== "read";
 /** Whether the server answers. */
@@ -111,6 +113,7 @@ export const part = encodeURIComponent;
 export async function whoAmI() {
   try {
     session.value = await get(SESSION);
+    leaving.value = false;
   } catch (error) {
     if (error.status !== 401 && error.status !== 403) throw error;
     session.value = null;
@@ -119,6 +122,7 @@ export async function whoAmI() {
 
 export async function signIn(secret) {
   session.value = await post(SESSION, { body: secret });
+  leaving.value = false;
 }
 
 /** The `name` of the provider by which one may sign in too, and `why` it was in vain when the address says `?login=`. */
@@ -129,15 +133,22 @@ export async function signInElsewhere() {
   location.assign((await post(PROVIDER)).location);
 }
 
+const LEFT = "lateron.left"; // When somebody signed out, for the other tabs, which are signed out with this one.
+addEventListener("storage", ({ key }) => key === LEFT && (leaving.value = true));
+
 export async function signOut() {
+  leaving.value = true;
   try {
     await remove(SESSION);
   } catch (error) {
-    if (error.status !== 401 && error.status !== 403) throw error;
+    leaving.value = error.status === 401 || error.status === 403;
+    if (!leaving.value) throw error;
     await whoAmI(); // It was ended elsewhere, or is another one by now.
     return;
   }
+  leaving.value = true;
   session.value = null;
+  localStorage.setItem(LEFT, String(Date.now()));
 }
 
 /** Read a page of a list; one on which nothing fits says where to read on, and so it is. */

@@ -2,6 +2,7 @@
 
 import { get, isSame, session, whoAmI } from "./api.js";
 import { Jobs } from "./bulk.js";
+import { keepOnlyOf } from "./drafts.js";
 import { Banner, badges, nextTheme, openKeys, Rail, railOpen, SCREENS, TopBar } from "./frame.js";
 import { isCommand } from "./keys.js";
 import { effect, html, render, useEffect, useLayoutEffect, useRef, useState } from "./lib.js";
@@ -56,7 +57,7 @@ function App() {
     <div class="stage" onClick=${(e) => e.target === e.currentTarget && (railOpen.value = false)}>
       <header class="top-head"><${TopBar} openPalette=${() => (paletteOpen.value = true)} openKeys=${openKeys} /></header>
       <${Needs} />
-      <${Main} name=${name} query=${query} id=${id} />
+      <${Main} key=${JSON.stringify([session.value.user, session.value.name])} name=${name} query=${query} id=${id} />
     </div>
     <${Dialogs} /><${Palette} /><${Jobs} /><${Toasts} />`;
 }
@@ -140,6 +141,7 @@ effect(() => {
   known = session.value;
   if (before && !isSame(before, known)) forget();
   if (known) {
+    keepOnlyOf(known);
     loadInfo().catch(() => {});
     connect({ anew: true });
   }

@@ -1,6 +1,7 @@
 // The request builder: a form and the code it stands for, each made from the other.
 
-import { call, get, mayChange, part, post } from "../api.js";
+import { call, CONSOLE, get, mayChange, part, post, session } from "../api.js";
+import { keep, takeBack } from "../drafts.js";
 import { messagesOf } from "../filter.js";
 import { catcherUrl } from "../first.js";
 import { bytes, isRedacted, span } from "../format.js";
@@ -113,12 +114,23 @@ export default function Builder({ query }) {
   const [turn, setTurn] = useState(0); // Of drafts as a whole; the form begins anew with each.
   const take = (made) => (setTurn((before) => before + 1), setDraft(made));
   const { range, ...wanted } = query;
+  const place = CONSOLE + JSON.stringify(wanted);
+  const untouched = useRef(null);
+  const [whose] = useState(() => session.peek());
+  const written = useRef(null);
+  written.current = draft !== untouched.current && draft;
   useEffect(() => {
     let wants = true;
-    setDraft(null);
-    draftFrom(query).then((made) => wants && take(made), (error) => wants && (toast(error.message, "bad"), take(EMPTY)));
-    return () => void (wants = false);
-  }, [JSON.stringify(wanted)]);
+    const begin = (made) => wants && take((untouched.current = made));
+    const back = takeBack(place);
+    setDraft(back && { ...EMPTY, ...back }); // An older console may have kept it.
+    if (back) toast("The form is as you left it.");
+    else draftFrom(query).then(begin, (error) => wants && (toast(error.message, "bad"), begin(EMPTY)));
+    return () => {
+      wants = false;
+      if (!session.peek() && written.current) keep(whose, place, written.current);
+    };
+  }, [place]);
   if (!draft) return html`<div class="loading" role="status">Loading…</div>`;
   const change = (part_) => setDraft((before) => ({ ...before, ...part_ }));
   return html`<${Head} title="Builder" about="A form for a request, and the same request as code. Paste a command of cURL and the form fills itself." />
