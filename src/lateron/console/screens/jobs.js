@@ -13,7 +13,7 @@ export default function Jobs() {
   const loaded = useLoaded(() => all("lateron/v1/jobs", "jobs", { count: 100 }), [], { topics: ["jobs"] });
   const columns = [
     { key: "state", title: "State", draw: (row) => html`<${Chip} tone=${TONES[row.state]}>${row.state}<//>` },
-    { key: "what", title: "What", kind: "wide", draw: (row) => html`${told(row)} <span class="faint">${Object.entries(row.filter).map(([name, values]) => `${name} ${values.slice(0, 3).join(", ")}${values.length > 3 ? "…" : ""}`).join("; ") || `every ${KINDS[row.kind][0]}`}</span>` },
+    { key: "what", title: "What", kind: "wide", draw: (row) => html`<span>${told(row)} <span class="faint">${Object.entries(row.filter).map(([name, values]) => `${name} ${values.slice(0, 3).join(", ")}${values.length > 3 ? "…" : ""}`).join("; ") || `every ${KINDS[row.kind][0]}`}</span></span>` },
     { key: "far", title: "Progress", draw: (row) => html`<${Bar} job=${row} />` },
     { key: "rate", title: "A second", kind: "right", draw: (row) => row.rate ?? html`<span class="faint">–</span>` },
     { key: "by", title: "By", draw: (row) => row.by },
