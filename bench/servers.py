@@ -6,6 +6,7 @@ It is the released program, started as a user would start it. Nothing of the mea
 from __future__ import annotations
 
 import os
+import secrets
 import socket
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self
 
 from bench.load import Receiver, cpu_seconds, get_json, memory_mb, peak_memory_mb
 
@@ -27,25 +28,36 @@ AUTHORIZATION = {"Authorization": f"Bearer {TOKEN}"}
 
 
 class Server:
-    """A development server on a data directory, on a port of its own.
+    """A server on a data directory, on a port of its own; one for development, unless it is to be one for production.
 
     Args:
         directory: Its store lies in ``data`` below; it may be there already.
         arguments: More flags for it.
         patience: Seconds until it must be ready.
+        mode: The command that starts it; ``authorization`` opens either.
     """
 
-    def __init__(self, directory: Path, arguments: Sequence[str] = (), patience: float = 60) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        arguments: Sequence[str] = (),
+        patience: float = 60,
+        mode: Literal["dev", "serve"] = "dev",
+    ) -> None:
         self.port = free_port()
+        token = TOKEN if mode == "dev" else secrets.token_urlsafe(32)  # A public one opens no server for production.
+        self.authorization = {"Authorization": f"Bearer {token}"}
         self.ready_after = 0.0  # Seconds from its start as a process to the first 200 of /readyz.
         self._patience = patience
         self._log_path = directory / "server.log"
         self._log = self._log_path.open("w+")
-        command = [sys.executable, "-m", "lateron", "dev", "--host", "127.0.0.1", "--port", str(self.port)]
+        command = [sys.executable, "-m", "lateron", mode, "--host", "127.0.0.1", "--port", str(self.port)]
         command += ["--data-dir", str(directory / "data"), *arguments]
         self._began = time.monotonic()
         # The Lateron that this process would import, wherever the server is started.
         environment = {**os.environ, "PYTHONPATH": str(Path(lateron.__file__).parents[1])}
+        if mode == "serve":
+            environment |= {"LATERON_TOKEN": token, "LATERON_ALLOW_PRIVATE": "true"}
         self._process = subprocess.Popen(
             command, stdout=self._log, stderr=subprocess.STDOUT, cwd=directory, env=environment
         )
@@ -87,7 +99,7 @@ class Server:
 
     def pending(self) -> int:
         """Return how many attempts are open: 0 once every outcome of what has arrived is stored."""
-        return int(get_json(self.port, "GET", "/v2/globalParallelism", AUTHORIZATION)["parallelismCount"])
+        return int(get_json(self.port, "GET", "/v2/globalParallelism", self.authorization)["parallelismCount"])
 
     def cpu_seconds(self) -> float:
         """Return the CPU time used so far."""

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from bench import endure, lanes, scale, storms
+from bench import endure, lanes, scale, sealed, storms
 from bench.fill import STEP, filling, message, multiply, now_ms, publish_all, run_through
 from bench.ledger import account
 from bench.load import Receiver, build, generate
@@ -46,6 +46,20 @@ def test_each_scenario_of_scale_measures_what_it_says(name: str, tools: Path) ->
 
     assert sheet.figures
     assert all(value >= 0 for figure in sheet.figures.values() for value in figure.values)
+
+
+def test_what_encryption_costs_is_measured_with_a_key_and_without(tools: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same figures of both, and the ratio of each pair; a server that did not encrypt would store no less."""
+    monkeypatch.setattr(sealed, "WARM_UP", 50)
+    sheet = Sheet("Title", "What was run.")
+    options = argparse.Namespace(count=200, connections=4, size=200, pages=2)
+    sealed.measure(tools, sheet, 1, options)
+
+    clear, encrypted = ({name for name in sheet.figures if how in name} for how in (sealed.CLEAR, sealed.SEALED))
+    assert {name.replace(sealed.CLEAR, sealed.SEALED) for name in clear} == encrypted
+    assert all(value >= 0 for figure in sheet.figures.values() for value in figure.values)
+    size = "store, {}, bytes/message"
+    assert sheet.median(size.format(sealed.SEALED)) > sheet.median(size.format(sealed.CLEAR))
 
 
 @pytest.mark.parametrize("name", ["backlog", "storm", "overload", "soak"])
