@@ -9,10 +9,14 @@ from __future__ import annotations
 import logging
 import signal
 from collections.abc import Iterator
+from compileall import compile_dir
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 from tests.support.receiver import Endpoint, Receiver
+
+import lateron
 
 pytest_plugins = ["tests.promises", "tests.simulation.table", "lateron.pytest_plugin"]
 
@@ -30,6 +34,11 @@ settings.load_profile("lateron")
 # A shell starts what runs in its background with this signal ignored, and who is started so hands it on: then the
 # programs of the tests could not be interrupted. Handled here, it is as usual for them.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_sessionstart() -> None:
+    """Compile the package once: each of its many starts would do it where the environment lets Python keep nothing."""
+    compile_dir(Path(lateron.__file__).parent, quiet=2)
 
 
 @pytest.fixture
