@@ -34,11 +34,44 @@ def browser() -> Iterator[Browser]:
         running.close()
 
 
+class Spares:
+    """Empty development servers, each for one test; the next one starts while a test still runs, so none waits."""
+
+    def __init__(self, new_folder: Callable[[], Path]) -> None:
+        self._new_folder = new_folder
+        self._next: Server | None = None
+
+    def take(self) -> Server:
+        """Return one that is ready, and let the next one start."""
+        taken = self._next or self._launched()
+        self._next = self._launched()
+        return taken.await_ready()
+
+    def drop(self) -> None:
+        """End the one that nobody has taken."""
+        if self._next is not None:
+            self._next.kill()
+
+    def _launched(self) -> Server:
+        server = Server(self._new_folder() / "data")
+        server.launch()
+        return server
+
+
+@pytest.fixture(scope="module")
+def spares(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Spares]:
+    """Return the spares of a module: none stands idle, and grows old, while another module runs."""
+    waiting = Spares(lambda: tmp_path_factory.mktemp("console"))
+    yield waiting
+    waiting.drop()
+
+
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    """Return an empty development server."""
-    with Server(tmp_path / "data") as running:
-        yield running
+def server(spares: Spares) -> Iterator[Server]:
+    """Return an empty development server of the test's own."""
+    running = spares.take()
+    yield running
+    running.stop()
 
 
 @pytest.fixture

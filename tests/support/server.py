@@ -129,6 +129,14 @@ class Server:
             AssertionError: It ended or did not become ready; the message holds what it printed.
         """
         self.launch()
+        return self.await_ready()
+
+    def await_ready(self) -> Self:
+        """Return when a server that was launched is ready.
+
+        Raises:
+            AssertionError: As of ``start``.
+        """
         try:
             self.port = until(self._printed_port, "the server to print its address")
             until(self._is_ready, "the server to become ready")
