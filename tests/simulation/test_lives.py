@@ -6,7 +6,9 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from tests.simulation.wishes import FAULTS, FEATURES
@@ -24,6 +26,22 @@ RARE = {
 }  # fmt: skip
 
 
+class Life(NamedTuple):
+    """What is left of a world that has run."""
+
+    marks: Counter[str]
+    drawn: tuple[str, ...]
+    trace: str
+
+
+@cache
+def live(seed: int) -> Life:
+    """Run a world, once however many tests look at it: a seed is one history."""
+    world = World(seed)
+    world.run()
+    return Life(world.marks, (*world.swarm.features, *world.swarm.faults), world.trace.hexdigest())
+
+
 @pytest.mark.promise(
     "P-1", "P-2", "P-4", "P-20", "P-21", "P-22", "P-23", "P-24", "P-28", "P-30", "P-31", "P-32", "P-40", "P-41", "P-42",
     "P-43", "P-50", "P-51", "P-52", "P-53", "P-60", "P-61", "P-62", "P-63", "P-65", "P-66", "P-67", "P-68", "P-70",
@@ -33,7 +51,7 @@ RARE = {
 @pytest.mark.parametrize("seed", range(SEEDS))
 def test_every_message_comes_to_one_end_whatever_happens(seed: int) -> None:
     """Nothing accepted is lost, doubled or started against a promise, and the log tells the truth."""
-    World(seed).run()
+    live(seed)
 
 
 def test_the_simulation_reaches_what_it_is_for() -> None:
@@ -41,10 +59,9 @@ def test_the_simulation_reaches_what_it_is_for() -> None:
     marks: Counter[str] = Counter()
     drawn: Counter[str] = Counter()
     for seed in range(60):
-        world = World(seed)
-        world.run()
-        marks += world.marks
-        drawn.update([*world.swarm.features, *world.swarm.faults])
+        life = live(seed)
+        marks += life.marks
+        drawn.update(life.drawn)
 
     assert set(marks) == RARE
     assert min(marks.values()) >= 5, marks
@@ -59,8 +76,4 @@ def test_a_seed_is_one_history_in_every_process() -> None:
         environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
         return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=True, text=True).stdout
 
-    worlds = [World(7), World(12)]
-    for world in worlds:
-        world.run()
-
-    assert trace("1") == trace("2") == "".join(f"{w.seed} {w.trace.hexdigest()}\n" for w in worlds)
+    assert trace("1") == trace("2") == "".join(f"{seed} {live(seed).trace}\n" for seed in (7, 12))
