@@ -42,6 +42,7 @@ class Found(Struct, frozen=True):
 
 
 FOUND = pytest.StashKey[list[Found]]()
+STALE = pytest.StashKey[list[str]]()  # Bugs that the seed of the table did not find: each costs a search.
 
 
 def search(bug: Bug, seeds: Iterable[int]) -> Found | None:
@@ -92,6 +93,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Begin an empty table."""
     config.stash[FOUND] = []
+    config.stash[STALE] = []
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
@@ -99,3 +101,11 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     rows = session.config.stash[FOUND]
     if session.config.getoption("--write-simulation") and rows and exitstatus == pytest.ExitCode.OK:
         write(rows)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Name the rows that only cost time: the programs of some changes make other histories of the same seeds."""
+    stale = config.stash[STALE]
+    if stale:
+        terminalreporter.section(f"{PAGE.name} is old: --write-simulation makes these quick again")
+        terminalreporter.line(", ".join(stale))
