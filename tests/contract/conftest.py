@@ -1,4 +1,4 @@
-"""One furnished store for all tests of the contract; each opens a copy of its own."""
+"""One furnished store for the tests of a module; each opens a copy of its own."""
 
 from __future__ import annotations
 
@@ -20,9 +20,12 @@ def _cheap_passwords() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def furnished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a data directory with something of everything in it; nobody may write to it."""
+    """Return a data directory with something of everything in it; nobody may write to it.
+
+    Of a module: ten minutes after its end a message cannot be read any more, and all modules may take longer.
+    """
     directory = tmp_path_factory.mktemp("furnished") / "data"
     furnish(directory)
     return directory
