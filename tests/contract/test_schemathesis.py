@@ -250,7 +250,9 @@ def known_ids(house: House) -> Mapping[str, Sequence[str]]:
         "host": ["127.0.0.1:9", f"host-{ALICE.tenant}.example:443", f"host-{BOB.tenant}.example:443"],
         "tokenName": [f"token-{ALICE.tenant}", f"token-{BOB.tenant}", "none"],
         "userName": [f"user-{ALICE.tenant}", "none"],
-        "name": ["ok", "down", "told", "none"],
+        "name": ["ok", "down", "told", "none", *(f"new-{number}" for number in range(8))],
+        "expiresIn": ["90d", "1h"],
+        "url": ["https://example.com/a?b=c", "http://127.0.0.1:9/b"],
         "label": ["kept", "later", "dead1"],
         "destination": [
             f"{house.url}/_catch/drawn",
@@ -271,14 +273,21 @@ def put_known(case: Any, number: int | None, known: Mapping[str, Sequence[str]])
     for name in case.query or {}:
         if name in known:
             case.query[name] = [known[name][number % len(known[name])]]
-    if isinstance(case.body, dict):
-        for name in case.body:
-            if name in known:
-                case.body[name] = [known[name][number % len(known[name])]]
-    if isinstance(case.body, list):
-        for item in case.body:
-            if isinstance(item, dict) and "destination" in item:
-                item["destination"] = known["destination"][number % len(known["destination"])]
+    put_known_inside(case.body, number, known)
+
+
+def put_known_inside(body: object, number: int, known: Mapping[str, Sequence[str]]) -> None:
+    """Put something that exists in place of what was drawn, in a JSON body, at any depth."""
+    if isinstance(body, list):
+        for item in body:
+            put_known_inside(item, number, known)
+    if isinstance(body, dict):
+        for name, value in body.items():
+            if name not in known:
+                put_known_inside(value, number, known)
+                continue
+            one = known[name][number % len(known[name])]
+            body[name] = [one] if name.endswith("Ids") else one
 
 
 def check_words(response: requests.Response, case: Any) -> None:
