@@ -41,6 +41,7 @@ from lateron.server import Server
 
 ALICE, BOB, CAROL = DEV_USERS[:3]
 FILE = "lateron.db"
+REPEATED = 100  # Letters of a long name that a refusal repeats at least.
 
 Bytes: TypeAlias = bytes | str
 HeaderPairs: TypeAlias = Sequence[tuple[Bytes, Bytes]]

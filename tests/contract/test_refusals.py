@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.contract import hostile
 from tests.contract.hostile import Bad
-from tests.contract.house import ALICE, BOB, Answer, House, copied
+from tests.contract.house import ALICE, BOB, REPEATED, Answer, House, copied
 
 DESTINATION = "https://example.com/a?b=c"
 PUBLISH = f"/v2/publish/{DESTINATION}"
@@ -238,6 +238,17 @@ def test_body_over_a_limit_is_refused(house: House) -> None:
         answer = house.ask("POST", path, b"", [("Content-Length", str(101 * hostile.MEGABYTE))], announced=False)
         assert (answer.status, "at most 104857600 bytes" in answer.error) == (413, True)
         assert state(house) == before
+
+
+@pytest.mark.parametrize("target", ["GET /v2/events", "GET /lateron/v1/audit", "POST /v2/flowControl/shared/unpin"])
+def test_refusal_repeats_the_beginning_of_a_long_name(target: str, house: House) -> None:
+    """It says which parameter it means, and stays short."""
+    method, path = target.split()
+    long = "n\u0303\u0324" * 1000
+    text = refused(house, Bad(method, f"{path}?{quote(long)}=1", ""))
+
+    assert long[:REPEATED] in text
+    assert len(text) < 1000
 
 
 @pytest.mark.promise("P-3", "D-7", "F-44")
