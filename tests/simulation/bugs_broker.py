@@ -55,20 +55,25 @@ def acknowledge_before_the_commit(patch: Patch) -> None:
 
 def take_dedup_keys_outside_the_transaction(patch: Patch) -> None:
     """A deduplication key stays taken though the message that took it was rolled back."""
-    honest, undo = Verbs.insert_dedup, SqliteStore._roll_back
-    taken: list[Any] = []
+    honest, begun, undo = Verbs.insert_dedup, Verbs.begin, SqliteStore._roll_back
+    taken: list[Any] = []  # In the transaction that is open.
+
+    def begin(self: Verbs) -> None:
+        taken.clear()
+        begun(self)
 
     def insert_dedup(self: Verbs, rows: Sequence[Any]) -> set[tuple[int, bytes]]:
-        taken[:] = rows
+        taken.extend(rows)
         return honest(self, rows)
 
     def roll_back(self: SqliteStore) -> None:
         undo(self)
-        if taken:
+        left = list(taken)
+        if left:
             with self.transaction() as tx:
-                honest(tx, list(taken))
-            taken.clear()
+                honest(tx, left)
 
+    patch.setattr(Verbs, "begin", begin)
     patch.setattr(Verbs, "insert_dedup", insert_dedup)
     patch.setattr(SqliteStore, "_roll_back", roll_back)
 
