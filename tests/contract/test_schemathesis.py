@@ -327,12 +327,14 @@ def sent_names(response: requests.Response) -> set[str]:
 def sent_texts(response: requests.Response, case: Any) -> list[str]:
     """Return the texts of a request that an error may repeat."""
     request = response.request
-    texts = [str(case.path_parameters), unquote(str(request.url)), str(request.headers)]
+    url = unquote(str(request.url))
+    texts = [str(case.path_parameters), url, PARTING.sub(" ", url), str(request.headers)]
     if isinstance(request.body, bytes):
         texts.append(request.body.decode("utf-8", "replace"))
     return texts
 
 
+PARTING = re.compile(r"[/?&=]")  # What parts the words of a URL.
 AROUND = "'\"{}:,"  # What may stand around a word in JSON and in the text of a Python value.
 
 
