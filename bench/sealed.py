@@ -17,13 +17,12 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+from bench.job import WARM_UP, measure_job, warm_up
 from bench.load import Receiver, build, generate, get_bytes
 from bench.report import Sheet, publish
-from bench.servers import Server, wait_until_delivered, workplace
+from bench.servers import Server, workplace
 
-WARM_UP = 2000
 WAITING = 300
-SECONDS = 300
 TURNS = 10  # In which the pages of a round are read.
 PAGES = {"messages": "/v2/messages?count=100", "events": "/v2/events?count=100"}
 CLEAR, SEALED = "in clear", "encrypted"
@@ -65,23 +64,10 @@ def main_job(
 ) -> None:
     """Run J on a server, and leave messages in it that wait."""
     load = {"connections": options.connections, "size": options.size}
-    url = server.publish_url(receiver.url())
-    receiver.reset(0)
-    generate(tools, url, server.authorization, count=WARM_UP, **load)
-    wait_until_delivered(server, receiver, WARM_UP, SECONDS)
-    receiver.reset(WARM_UP)
-    before, tools_before = server.cpu_seconds(), receiver.cpu_seconds()
-    report, generator_cpu = generate(tools, url, server.authorization, count=options.count, first=WARM_UP, **load)
-    wait_until_delivered(server, receiver, options.count, SECONDS)
-    spent = server.cpu_seconds() - before
-    tools_spent = receiver.cpu_seconds() - tools_before + generator_cpu
-    assert report["accepted"] == options.count, report["status"]
-    sheet.add(f"messages/s, {how}", report["per_second"])
-    sheet.add(f"server CPU, {how}, µs/message", spent / options.count * 1e6)
-    sheet.add(f"rel, {how}", spent / tools_spent)
-    sheet.add(f"publish p99, {how}, ms", report["p99_ms"])
+    warm_up(tools, server, receiver, **load)
+    measure_job(tools, sheet, how, server, receiver, options.count, **load)
     later = server.authorization | {"Upstash-Delay": "1h", "Upstash-Forward-X-Team": "payments"}
-    generate(tools, url, later, count=WAITING, **load)
+    generate(tools, server.publish_url(receiver.url()), later, count=WAITING, **load)
 
 
 def page_seconds(server: Server, path: str, times: int) -> float:

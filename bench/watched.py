@@ -19,12 +19,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
-from bench.load import Receiver, build, generate, get_bytes
+from bench.job import measure_job, warm_up
+from bench.load import Receiver, build, get_bytes
 from bench.report import Sheet, publish
-from bench.servers import AUTHORIZATION, Server, wait_until_delivered, workplace
+from bench.servers import AUTHORIZATION, Server, workplace
 
-WARM_UP = 2000
-SECONDS = 300
 ALONE, WATCHED = "alone", "watched"
 MOST = 1.05
 
@@ -69,27 +68,12 @@ def console(port: int, screen: str) -> Iterator[None]:
 def measure(tools: Path, sheet: Sheet, how: str, options: argparse.Namespace) -> None:
     """Run one round, and add its figures."""
     with workplace() as directory, Receiver(tools) as receiver, Server(directory) as server:
-        url = server.publish_url(receiver.url())
-        generate(tools, url, AUTHORIZATION, count=WARM_UP, connections=options.connections)
-        wait_until_delivered(server, receiver, WARM_UP, SECONDS)
-        receiver.reset(WARM_UP)
+        warm_up(tools, server, receiver, options.connections)
         with (
             console(server.port, options.screen) if how == WATCHED else nullcontext(),
             scraped(server.port) if how == WATCHED else nullcontext(),
         ):
-            before, tools_before = server.cpu_seconds(), receiver.cpu_seconds()
-            report, generator_cpu = generate(
-                tools, url, AUTHORIZATION, count=options.count, first=WARM_UP, connections=options.connections
-            )
-            wait_until_delivered(server, receiver, options.count, SECONDS)
-            spent = server.cpu_seconds() - before
-            tools_spent = receiver.cpu_seconds() - tools_before + generator_cpu
-        assert report["accepted"] == options.count, report["status"]
-        sheet.add(f"messages/s, {how}", report["per_second"])
-        sheet.add(f"server CPU, {how}, µs/message", spent / options.count * 1e6)
-        sheet.add(f"rel, {how}", spent / tools_spent)
-        sheet.add(f"publish p99, {how}, ms", report["p99_ms"])
-        sheet.add(f"publish to arrival p99, {how}, ms", receiver.stats()["p99_ms"])
+            measure_job(tools, sheet, how, server, receiver, options.count, options.connections)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

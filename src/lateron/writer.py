@@ -397,7 +397,8 @@ class Writer:
             self._behind = turned.claimed[-1].message.created < now
         elif not turn.results:
             self._behind = False
-        # The next transaction begins before this one is answered: the disk never waits for the network.
+        # Before the answers, so that it comes before all else that they ask for. Why not at once: transactions would be
+        # half as large, and cost nearly as much each (docs/performance.md).
         if self._publishes or self._results or self._cold:
             self._kick()
         for (_, size, done), accepted in zip(publishes, turned.accepted, strict=True):

@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from tests.api import world as world_room
 from tests.api.raw import Answer
 from tests.api.world import ADMIN, MANAGER, NOW, OTHER, PUBLISHER, READER, World, as_json, living
@@ -106,6 +107,27 @@ def test_token_ends_when_it_is_revoked_reset_or_expired() -> None:
             world.clock.now += 1
             assert (await publish(world, expiring)).status == 401
             assert (renewed["name"], renewed["scope"]) == ("b", "publish")
+
+    asyncio.run(check())
+
+
+@pytest.mark.promise("P-108")
+def test_a_token_that_another_process_changed_is_not_met_as_it_was() -> None:
+    """The lane takes a head as it took it before only for the very same identity; noting a use is no change of it."""
+
+    async def check() -> None:
+        async with living() as world:
+            token, resources = (await make(world, "ci", "publish")).encode(), world.resources
+            before = resources.authenticate(token)
+            await world.writer.run(lambda *_: resources.note_uses())
+            assert resources.authenticate(token) is before
+
+            rows = [replace(row, scope="read") if row.name == "ci" else row for row in resources.tokens(1)]
+            resources.adopt_tokens(rows, resources.changes)
+            after = resources.authenticate(token)
+            assert (after is not before, after and after.scope) == (True, "read")
+            resources.adopt_tokens([row for row in rows if row.name != "ci"], resources.changes)
+            assert resources.authenticate(token) is None
 
     asyncio.run(check())
 

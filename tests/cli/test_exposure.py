@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from lateron.cli.exposure import check_exposure, container_sign, is_loopback
+from lateron.cli.exposure import check_exposure, container_sign
 from lateron.config import InvalidSettings, Settings, load
+from lateron.core.destination import is_loopback
 
 
 def dev(tmp_path: Path, host: str, *flags: str) -> Settings:

@@ -13,12 +13,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
-from ipaddress import ip_address
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
 from lateron.cli.exits import REFUSED, UNKNOWN, UNREACHABLE, USAGE, Failed
 from lateron.config.dev_users import DEV_USERS
+from lateron.core.destination import is_loopback
 
 DEFAULT_URL: Final = "http://127.0.0.1:8080"
 _TIMEOUT_S: Final = 30.0
@@ -174,7 +174,7 @@ def connect(url: str | None, token: str | None) -> Client:
     chosen = server_url(url)
     known = token or os.environ.get("QSTASH_TOKEN")
     if not known:
-        if not _is_local(urlsplit(chosen).hostname or ""):
+        if not is_loopback(urlsplit(chosen).hostname or ""):
             raise Failed("no token: set QSTASH_TOKEN or give --token", USAGE)
         known = DEV_USERS[0].token
     if _CONTROL.search(known) or "\t" in known:  # Never shown, whatever is wrong with it.
@@ -197,15 +197,6 @@ def server_url(url: str | None) -> str:
     if not usable:
         raise Failed(f"the URL of the server: expected http://HOST:PORT, got {chosen!r}", USAGE)
     return chosen
-
-
-def _is_local(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def reason_of(content: bytes) -> str:

@@ -10,11 +10,11 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
 
 from lateron.config import InvalidSettings, Settings
+from lateron.core.destination import is_loopback
 
 _CGROUP: Final = re.compile(r"docker|kubepods|containerd|libpod|lxc|podman")
 
@@ -44,14 +44,6 @@ def check_exposure(settings: Settings, container: str | None) -> str | None:
         f"host {where}: `lateron dev` has public tokens, so it listens on loopback only; "
         "use `lateron serve`, or --insecure if you accept that anybody who can reach it can use it"
     )
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can connect to ``host``; a name other than localhost is not trusted to be so."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host.lower() == "localhost"
 
 
 def container_sign(environ: Mapping[str, str] = os.environ, root: Path = Path("/")) -> str | None:

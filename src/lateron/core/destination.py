@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from ipaddress import AddressValueError, IPv4Address, IPv6Address
+from ipaddress import AddressValueError, IPv4Address, IPv6Address, ip_address
 from typing import Final
 
 from msgspec import Struct
@@ -64,6 +64,14 @@ def parse_destination(url: str) -> Destination:
         InvalidDestination: It is no URL that we would request; the message says why.
     """
     return _remembered(url) if len(url) <= _MEMO_MAX else _parse(url)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can connect to a host; a name other than localhost is not trusted to be so."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
 
 
 def _parse(url: str) -> Destination:

@@ -15,14 +15,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from hmac import compare_digest
-from ipaddress import ip_address
 from typing import Any, Final
 from urllib.parse import quote_plus
 
 import msgspec
 from msgspec import Struct
 
-from lateron.core.destination import parse_destination
+from lateron.core.destination import is_loopback, parse_destination
 from lateron.core.token import GRANTS
 from lateron.core.values import MINUTE, Millis
 from lateron.errors import InvalidDestination, LoginRefused
@@ -132,14 +131,7 @@ def is_safe(url: str) -> bool:
         place = parse_destination(url)
     except InvalidDestination:
         return False
-    return place.scheme == "https" or _is_loopback(place.host)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+    return place.scheme == "https" or is_loopback(place.host)
 
 
 def discovery_url(issuer: str) -> str:
