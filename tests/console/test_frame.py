@@ -207,9 +207,12 @@ def test_figures_are_of_now_or_not_there(open_page: Open, server: Server) -> Non
         told = {"time": second * 1000, "published": delivered, "delivered": delivered, "waiting": 777, "active": 0}
         page.evaluate("(told) => tell('counters', told)", {**told, "deadLetters": 0, "oldestDueMs": None})
 
+    beat = page.locator(".pulse.beat")
     tell(1, 10)
+    expect(beat).to_have_count(1)  # The dot beats with each word of the stream.
     tell(2, 30)
     expect(figures).to_contain_text("20/s")
+    expect(beat).to_have_count(0)
     tell(3, 0)
     expect(figures).to_contain_text("delivered in the last hour")
     tell(4, 50)
@@ -219,6 +222,31 @@ def test_figures_are_of_now_or_not_there(open_page: Open, server: Server) -> Non
     expect(figures).to_contain_text("777")
     page.evaluate("streams[0].readyState = 0; streams[0].dispatchEvent(new Event('error'))")
     expect(figures).not_to_contain_text("777")
+
+
+def test_a_second_that_passes_is_cheap(open_page: Open, server: Server) -> None:
+    """A list full of times is open for hours: a tick asks nobody for the zone, and reads the clock of no row anew."""
+    for number in range(3):
+        publish(server, f"n{number}")
+    page = open_page("messages", script=STREAM)
+    expect(page.locator("tbody tr")).to_have_count(3)
+    counted = page.evaluate("""async () => {
+      const { now } = await import("./live.js");
+      const drawn = () => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+      const { DateTimeFormat } = Intl;
+      const { get } = Object.getOwnPropertyDescriptor(DateTimeFormat.prototype, "format");
+      let asked = 0;
+      Intl.DateTimeFormat = function (...of) { asked += 1; return new DateTimeFormat(...of); };
+      Object.defineProperty(DateTimeFormat.prototype, "format", { get() { asked += 1; return get.call(this); } });
+      const begin = (Math.floor(now.value / 60_000) + 1) * 60_000;
+      now.value = begin;
+      await drawn();
+      const minute = asked;
+      now.value = begin + 1_000;
+      await drawn();
+      return [minute > 0, asked - minute];
+    }""")
+    assert counted == [True, 0]
 
 
 def test_what_ends_late_closes_no_other_dialog(open_page: Open) -> None:

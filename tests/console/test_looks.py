@@ -26,6 +26,10 @@ SCREENS = (
 )
 
 
+# An animation that never ends is drawn sixty times a second for as long as the page is open.
+ENDLESS = "document.getAnimations().some(({ effect }) => effect.getComputedTiming().iterations === Infinity)"
+
+
 def furnish(server: Server) -> str:
     """Put a little of everything into a server; return a message that failed."""
     catch = f"{server.url}/_catch"
@@ -61,7 +65,7 @@ def findings(page: Page, axe: str) -> list[str]:
 
 @pytest.mark.parametrize(("theme", "width"), [("light", 1440), ("dark", 360)])
 def test_everybody_can_use_every_screen(open_page: Open, server: Server, axe: str, theme: str, width: int) -> None:
-    """Nothing serious for axe, and nothing wider than the window, on any screen."""
+    """Nothing serious for axe, nothing wider than the window, and nothing that is drawn for ever, on any screen."""
     failed = furnish(server)
     page = open_page(width=width, theme=theme)
     wrong = []
@@ -73,6 +77,8 @@ def test_everybody_can_use_every_screen(open_page: Open, server: Server, axe: st
         wide = page.evaluate("document.documentElement.scrollWidth")
         if wide > width:
             wrong.append(f"{screen}: {wide} px wide")
+        if page.evaluate(ENDLESS):
+            wrong.append(f"{screen}: something moves without end")
     assert wrong == []
 
 

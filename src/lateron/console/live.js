@@ -1,7 +1,7 @@
 // What changes while one looks: the stream of the server, or a question each five seconds where there is none.
 
 import { BASE, get, session } from "./api.js";
-import { signal, useCallback, useEffect, useRef, useState } from "./lib.js";
+import { computed, signal, useCallback, useEffect, useRef, useState } from "./lib.js";
 
 const POLL_MS = 5_000;
 const SOON_MS = 250; // After a change; several are one then.
@@ -18,6 +18,8 @@ export const held = signal(false);
 export const counters = signal([]);
 /** The present, once a second. */
 export const now = signal(Date.now());
+/** The minute of the present: for what need not be drawn each second. */
+export const minute = computed(() => now.value - (now.value % 60_000));
 /** How many lines the stream left out since it was opened. */
 export const skipped = signal(0);
 

@@ -4,18 +4,23 @@ import { ApiError, mayChange } from "./api.js";
 import { full, iso, moment, relative } from "./format.js";
 import { Icon } from "./icons.js";
 import { classes, html, signal, useEffect, useId, useLayoutEffect, useRef, useState } from "./lib.js";
-import { now } from "./live.js";
+import { minute, now } from "./live.js";
 import { STATES } from "./words.js";
 
 /** Time zone of all times: "local" or "UTC". */
 export const zoneChoice = signal(localStorage.getItem("lateron.zone") === "UTC" ? "UTC" : "local");
-export const zone = () => (zoneChoice.value === "UTC" ? "UTC" : Intl.DateTimeFormat().resolvedOptions().timeZone);
+const HERE = Intl.DateTimeFormat().resolvedOptions().timeZone; // Once: asking is dear, and every time on the page asks.
+export const zone = () => (zoneChoice.value === "UTC" ? "UTC" : HERE);
+
+/** By itself, so that a second that passes draws this and nothing around it. */
+const Away = ({ at }) => relative(at, now.value);
 
 /** A moment as the user reads it; hover shows it in full, with UTC. */
 export function Time({ at, as = "clock" }) {
   if (at == null) return html`<span class="faint">–</span>`;
-  const shown = { clock: () => moment(at, zone(), now.value), relative: () => relative(at, now.value), full: () => full(at, zone()) }[as]();
-  return html`<time class="num" datetime=${iso(at)} title=${`${full(at, zone())}\n${iso(at)}`}>${shown}</time>`;
+  const whole = full(at, zone());
+  const shown = { clock: () => moment(at, zone(), minute.value), relative: () => html`<${Away} at=${at} />`, full: () => whole }[as]();
+  return html`<time class="num" datetime=${iso(at)} title=${`${whole}\n${iso(at)}`}>${shown}</time>`;
 }
 
 export function State({ of, word }) {

@@ -62,7 +62,7 @@ function Figures({ data }) {
 }
 
 function Charts({ series }) {
-  const range = bounds(now.value);
+  const range = bounds(now.peek()); // Drawn with each reading, which is often enough.
   const inside = range ? series.filter(({ time }) => time + MINUTE > range.from && time < (range.to ?? Infinity)) : series;
   const rows = inside.length > 1 ? inside : series;
   const times = rows.map(({ time }) => time);
