@@ -187,17 +187,21 @@ class Writer:
             raise self._failure
         if self._broker.tight:
             raise StorageFull(FULL)
-        size = sum([len(_body(item) or b"") for item in items])
+        size = 0
+        for item in items:
+            size += len(_body(item) or b"")
         if len(self._publishes) >= PENDING_ITEMS or self._pending_bytes + size > PENDING_BYTES:
             raise Overloaded("too many publications wait to be stored")
         self._pending_bytes += size
         self._publishes.append((tuple(items), size, done))
-        self._kick()
+        if not (self._busy or self._scheduled):
+            self._kick()
 
     def settle(self, result: Result) -> None:
         """Record how an attempt ended, in the next transaction."""
         self._results.append(result)
-        self._kick()
+        if not (self._busy or self._scheduled):
+            self._kick()
 
     async def run(self, work: Callable[[Broker, Millis], T]) -> T:
         """Run cold work on the store's thread, between turns; it makes its own transaction.

@@ -67,6 +67,21 @@ def test_not_before_wins_over_delay_and_the_past_is_now(delay: Millis, not_befor
     assert (message.state, created.kind, created.time) == (State.WAITING, EventKind.CREATED, NOW)
 
 
+@pytest.mark.promise("P-30")
+def test_messages_of_one_head_have_each_their_own_due_time() -> None:
+    """Those of one moment share what they have in common, and only that."""
+    same, other = request(), request(labels=("x",))
+    delays = [(same, 0), (same, 0), (same, 5), (other, 5), (same, 5), (same, 0)]
+
+    made = [life.create(Publication(1, asked, delay), ID, NOW)[1].options for asked, delay in delays]
+
+    assert [(one.not_before, one.labels) for one in made] == [
+        (NOW + delay, asked.options.labels) for asked, delay in delays
+    ]
+    assert made[0] is made[1]
+    assert same.options.not_before is None
+
+
 def test_a_start_counts_an_attempt_and_raises_the_fence() -> None:
     """The version tells a late result from the one that is awaited."""
     message, _ = active()

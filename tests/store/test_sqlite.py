@@ -100,6 +100,24 @@ def test_durability_is_what_it_says(store: SqliteStore) -> None:
     assert (pragma("journal_mode"), pragma("synchronous"), pragma("auto_vacuum")) == ("wal", 2, 2)
 
 
+def test_each_message_keeps_its_own_request(store: SqliteStore) -> None:
+    """Whatever it shares with the one before it: headers, options, or both."""
+    headers, others = (("A", "1"),), (("B", "2"),)
+    options, labelled = Options(), Options(labels=("x",))
+    shared = [(headers, options), (headers, options), (others, options), (others, labelled), (headers, labelled)]
+    broker = publish(store, count=0)
+    wanted = [Request("http://one/", "POST", pair[0], b"", pair[1]) for pair in [*shared, *reversed(shared)]]
+    turned = broker.turn(Turn(publishes=tuple((Publication(1, one),) for one in wanted), room=20), NOW)
+
+    claimed = [one.request for one in turned.claimed]
+    with store.transaction() as tx:
+        stored = tx.load_requests([one.message.id for one in turned.claimed])
+    kept = [stored[one.message.id].request for one in turned.claimed]
+
+    assert [(one.headers, one.options.labels) for one in kept] == [(one.headers, one.options.labels) for one in wanted]
+    assert kept == claimed
+
+
 def test_a_store_of_a_newer_program_is_refused(store: SqliteStore, tmp_path: Path) -> None:
     """A newer schema that this program cannot read is refused; one that it still can is not."""
     store._connection.execute(f"UPDATE store SET schema = {SCHEMA + 1}")

@@ -383,7 +383,8 @@ class LimitedProtocol(HttpToolsProtocol):
             # Not from here: a thousand requests in one packet would be as many frames deep.
             self.loop.call_soon(self._go_on)
         else:
-            self.flow.resume_reading()
+            if self.flow.read_paused:
+                self.flow.resume_reading()
             self._at_rest()
 
     def pause_writing(self) -> None:

@@ -25,7 +25,7 @@ from lateron.broker.views import Accepted, Answered, Enrolled, FannedOut, Item
 from lateron.core.batch import ItemError
 from lateron.core.familiar import Familiar
 from lateron.core.options import Config, Given
-from lateron.core.publish import is_url, publication, read_request
+from lateron.core.publish import body_apart, is_url, publication, read_request, with_body
 from lateron.core.quota import BATCH_BYTES, Quota
 from lateron.core.reach import Check, guard
 from lateron.core.recurring import NewSchedule
@@ -113,6 +113,7 @@ class Entry(Struct, frozen=True, gc=False):  # Nothing in it can refer to it.
     who: Identity
     caller_ip: str | None
     read: tuple[str, Config] | None = None  # Destination and configuration, if the head came before.
+    made: Publication | None = None  # What came of it then, its body apart, if nothing else can be different now.
     key: bytes | None = None  # Under which to remember it, if it comes again and again.
     trace: Trace | None = None
 
@@ -206,13 +207,12 @@ class FastLane:
         """Store a message; ``reply`` is called once, after the commit, or at once if there will be none."""
         ports, size = self._ports, len(body)
         try:
-            reading = _reading(ports, entry.who.tenant, entry.caller_ip, trace=entry.trace)
-            destination, config = entry.read or read_request(entry.rest, entry.headers)
-            item = publication(destination, config, entry.headers, body, reading)
-            if isinstance(item, Publication):
+            item: Item
+            if entry.made is None:
+                item = self._item(entry, body)
+            else:
+                item = with_body(entry.made, body)
                 guard(ports.check_destination, item.request)
-                if entry.key is not None:
-                    self._familiar.remember(entry.key, _without_head(entry, destination, config))
             done = partial(self._done, size, reply)
             if ports.tracing is None:
                 ports.writer.publish_nowait((item,), done)
@@ -220,6 +220,19 @@ class FastLane:
                 self._follow(ports.tracing, item, entry.trace, done)
         except Exception as error:  # noqa: BLE001 - Told to the caller; a bug costs one request.
             self.refuse(error, size, reply)
+
+    def _item(self, entry: Entry, body: bytes) -> Item:
+        """Make what a head and a body ask for, and remember the head if it is one that comes again and again."""
+        reading = _reading(self._ports, entry.who.tenant, entry.caller_ip, trace=entry.trace)
+        destination, config = entry.read or read_request(entry.rest, entry.headers)
+        item = publication(destination, config, entry.headers, body, reading)
+        if isinstance(item, Publication):
+            guard(self._ports.check_destination, item.request)
+            if entry.key is not None:
+                read, made = (destination, config), body_apart(item, config)
+                known = Entry(b"", (), entry.token, entry.who, entry.caller_ip, read, made, trace=entry.trace)
+                self._familiar.remember(entry.key, known)
+        return item
 
     def _follow(self, tracing: TracingRoom, item: Item, incoming: Trace | None, done: Done) -> None:
         """Store a message, followed by whoever follows requests."""
@@ -256,10 +269,6 @@ class FastLane:
         self._in_flight.give(size)
         self._ports.counters.add(COUNTED[answer.status])
         reply(answer, call_id)
-
-
-def _without_head(entry: Entry, destination: str, config: Config) -> Entry:
-    return Entry(b"", (), entry.token, entry.who, entry.caller_ip, (destination, config), trace=entry.trace)
 
 
 def answered(accepted: Answered) -> Answer:

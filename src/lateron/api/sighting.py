@@ -11,7 +11,9 @@ Nothing is remembered about the body, the time or who the token belongs to: thes
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Final
+
+from msgspec import Struct
 
 from lateron.core.familiar import MAX_BYTES
 
@@ -20,7 +22,7 @@ _NAMED: Final = b"\ncontent-l"
 _MAX_DIGITS: Final = 9
 
 
-class Sighting(NamedTuple):
+class Sighting(Struct, frozen=True, gc=False):
     """A head as it is remembered, and the body it announces."""
 
     key: bytes

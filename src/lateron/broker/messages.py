@@ -385,8 +385,8 @@ class MessageBroker:
 
     def _lock(self, tx: Verbs, ledger: Ledger, results: Sequence[Result]) -> None:
         """Take in hand what ends of attempts change, in the order of the locks: queues, lanes, and messages later."""
-        ledger.hold_queues(result.claimed.message.queue for result in results)
-        ledger.hold_known(result.claimed.message.lane for result in results)
+        ledger.hold_queues([result.claimed.message.queue for result in results])
+        ledger.hold_known([result.claimed.message.lane for result in results])
         if tx.locks:
             ledger.foresee(len(results))
             owners = [(r.claimed.message.tenant, r.claimed.request.options) for r in results]
@@ -511,8 +511,8 @@ class MessageBroker:
         Raises:
             RequestError: Something is published to a lane whose number is that of another name.
         """
-        ledger.hold((item[0].tenant, lane_of(item[0].tenant, item[1])) for _, item in made)
-        ledger.hold_known(transition.message.lane for transition in ended)
+        ledger.hold([(item[0].tenant, lane_of(item[0].tenant, item[1])) for _, item in made])
+        ledger.hold_known([transition.message.lane for transition in ended])
         for _, (message, request, _) in made:
             if request.options.flow is not None:
                 ledger.aim(message, request.url)
@@ -522,7 +522,7 @@ class MessageBroker:
                 if message.kind is Kind.PUBLISH:
                     ledger.refuse_shared(message.tenant, lane_of(message.tenant, request))
                     ledger.refuse_shared(message.tenant, flow.lane_to(message.tenant, request.url, None))
-        ledger.limit((item[0].lane, publication) for publication, item in made)
+        ledger.limit([(item[0].lane, publication) for publication, item in made])
 
     def _claim(
         self, tx: Verbs, ledger: Ledger, room: int, free: Mapping[Tenant, int], only: int | None

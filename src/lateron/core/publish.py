@@ -140,6 +140,22 @@ def publication(
     return to_group(destination, config, texts(headers), body or None, context)
 
 
+def body_apart(item: Publication, config: Config) -> Publication | None:
+    """Return what a publication is without its body, for ``with_body``; None if its time or its body made more of it.
+
+    Args:
+        item: As made by ``publication``.
+        config: What it was made of.
+    """
+    return with_body(item, b"") if _is_plain(config) else None
+
+
+def with_body(item: Publication, body: bytes) -> Publication:
+    """Return the publication that the same head asks for with another body, whose length has been checked."""
+    same = item.request
+    return Publication(item.tenant, Request(same.url, same.method, same.headers, body or None, same.options))
+
+
 def read_request(target: bytes, headers: Sequence[tuple[bytes, bytes]]) -> tuple[str, Config]:
     """Return the destination and all that is configured; arguments and errors are those of ``parse_publish``."""
     destination, parameters = split_target(target)
@@ -209,8 +225,8 @@ def build(destination: str, config: Config, body: bytes | None, context: Publish
         quota.check("body", len(body), quota.body)
     headers = config.headers()
     given = config.given
-    if not given or (len(given) == 1 and "method" in given):
-        method = read_method(config) or "POST"  # The JavaScript SDK always names it.
+    if _is_plain(config):
+        method = read_method(config) or "POST"
         options = Options(caller_ip=context.caller_ip, hops=context.hops, trace=context.trace)
         return Publication(context.tenant, Request(url, method, headers, body, options))
     _refuse_unbuilt(given)
@@ -238,6 +254,12 @@ def build(destination: str, config: Config, body: bytes | None, context: Publish
         dedup=_dedup(config, request, context.tenant),
         dedup_window_ms=context.dedup_window_ms,
     )
+
+
+def _is_plain(config: Config) -> bool:
+    """Whether nothing is configured but a method, which the JavaScript SDK always names."""
+    given = config.given
+    return not given or (len(given) == 1 and "method" in given)
 
 
 def parse_overrides(

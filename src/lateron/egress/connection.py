@@ -162,7 +162,8 @@ class Connection(asyncio.Protocol):
         """
         assert self._waiter is None, "one exchange at a time"
         self._waiter = done
-        self._reset()
+        if self._fed:
+            self._reset()  # What the last answer left; one that came before has left nothing.
         self._bodiless = delivery.method == "HEAD"  # The answer ends with its head, whatever length it announces.
         self._timeout_ms = delivery.timeout_ms
         self.deadline = deadline
@@ -230,9 +231,9 @@ class Connection(asyncio.Protocol):
         fed = self._fed
         if not fed:
             self._first_at = self._mono()
-            if len(data) <= _PLAIN_MAX and self._recognised(data):
-                tell, answer = self._conclude()
-                tell(answer)  # The last thing done here, so it need not wait for the loop to come round.
+            head = self._recognised(data) if len(data) <= _PLAIN_MAX else None
+            if head is not None:
+                self._conclude_known(head, data)
                 return
             if not data.startswith(_START):
                 self._prefix = data[:_PREFIX_MAX]
@@ -315,18 +316,20 @@ class Connection(asyncio.Protocol):
 
     # Answers as they came before
 
-    def _recognised(self, data: bytes) -> bool:
-        """Take an answer whose head came before and whose body is here; else leave everything as it is."""
+    def _recognised(self, data: bytes) -> Head | None:
+        """Return what the head of an answer says if it came before, and the body is here."""
         end = data.find(_END)
         head = self._familiar.get(data[:end]) if end > 0 else None
         if head is None or len(data) - end - len(_END) != head.length or self._bodiless:
-            return False
-        self._fed = len(data)
-        self._status, self._headers, self._body_read, self._keep = head
-        if head.length:
-            self._body.append(data[end + len(_END) :])
-        self._head_done = self._complete = True
-        return True
+            return None
+        return head
+
+    def _conclude_known(self, head: Head, data: bytes) -> None:
+        """End the exchange with an answer that is whole; nothing of it was written down here."""
+        body = data[len(data) - head.length :] if head.length else b""
+        answer = Answer(head.status, head.headers, body, began=True)
+        tell = self._finish(answer, keep=head.keep)
+        tell(answer)  # The last thing done here, so it need not wait for the loop to come round.
 
     def _learn(self, data: bytes) -> None:
         """Keep what the head says of an answer that came in one piece, if all that follows it is its body."""
@@ -444,11 +447,6 @@ class Connection(asyncio.Protocol):
         self, error: str | None = None, detail: str = "", *, truncated: bool = False
     ) -> tuple[Callable[[Answer], object], Answer]:
         """End the exchange, and keep the connection or drop it; return whom to tell, and what."""
-        waiter = self._waiter
-        assert waiter is not None
-        self._waiter = None
-        self.deadline = NEVER
-        self.ended_at = now = self._mono()
         body = self._body
         answer = Answer(
             self._status,
@@ -459,13 +457,23 @@ class Connection(asyncio.Protocol):
             detail,
             self._fed > 0,
         )
-        if self._fed:
+        keep = self._keep and error is None and not (truncated or self._leftover)
+        return self._finish(answer, keep=keep), answer
+
+    def _finish(self, answer: Answer, *, keep: bool) -> Callable[[Answer], object]:
+        """Note when the exchange ended, and keep the connection or drop it; return whom to tell."""
+        waiter = self._waiter
+        assert waiter is not None
+        self._waiter = None
+        self.deadline = NEVER
+        self.ended_at = now = self._mono()
+        if answer.began:
             answer.first_byte = max(0, self._first_at - self._sent_at) // 1000
             answer.body_time = (now - self._first_at) // 1000
         transport = self._transport
-        if self._keep and error is None and not (truncated or self._leftover or transport is None):
+        if keep and transport is not None:
             # Why: an early answer leaves a rest of the request in the buffer.
             self.reusable = transport.get_write_buffer_size() == 0 and not transport.is_closing()
         if not self.reusable and transport is not None:
             transport.abort()
-        return waiter, answer
+        return waiter

@@ -16,6 +16,7 @@ BUCKETS: Final = 63  # A bucket is the low bits of the lane or queue; 64 of them
 pack = msgpack.Encoder().encode
 headers = msgpack.Decoder(Headers).decode
 _options = msgpack.Decoder(Options).decode
+_PLAIN: Final = Options()
 
 
 class Statements:
@@ -28,12 +29,22 @@ class Statements:
         self._run_ids = connection.run_ids
         self.sparing = connection.sparing
         self.seals: Seals | None = None  # None: nothing of this store was ever sealed.
+        self._packed: tuple[Headers, Options, bytes, bytes] = ((), _PLAIN, pack(()), pack(_PLAIN))  # The last, and how.
+
+    def _pack(self, request: Request) -> tuple[bytes, bytes]:
+        """Return headers and options as bytes; those of one transaction are often the same objects."""
+        headers, options, packed, optional = self._packed
+        if headers is not request.headers or options is not request.options:
+            packed, optional = pack(request.headers), pack(request.options)
+            self._packed = (request.headers, request.options, packed, optional)
+        return packed, optional
 
     def request_columns(
         self, table: str, tenant: int, key: bytes, request: Request
     ) -> tuple[bytes, bytes, bytes, bytes | None]:
         """Return headers, options, digest and body of a request as they are stored."""
-        packed, options, body = pack(request.headers), pack(request.options), request.body
+        packed, options = self._pack(request)
+        body = request.body
         if self.seals is not None:
             about = (table, tenant, key, request.url, request.method)
             packed, options, body = self.seals.seal_request(about, packed, options, body)

@@ -92,7 +92,7 @@ class Verbs(QueueVerbs, ScheduleVerbs, JobVerbs, SealVerbs, AuditVerbs, UserVerb
 
     def load_fences(self, ids: Sequence[MessageId]) -> dict[MessageId, Fence]:
         """Read and lock what says whether attempts are still those that were claimed."""
-        return {MessageId(_bytes(row[0])): _fence(row) for row in self._run_ids("load_fences", ids)}
+        return {row[0]: _fence(row) for row in self._run_ids("load_fences", ids)}  # type: ignore[misc]  # Likewise.
 
     def save_messages(self, messages: Sequence[Message]) -> None:
         """Store what changed of messages that this transaction has read."""
@@ -495,7 +495,7 @@ def _letter(row: Row) -> DeadLetter:
 
 def _fence(row: Row) -> Fence:
     _, state, version, node, cancel = row
-    return Fence(_STATES[_int(state)], _int(version), node, cancel)  # type: ignore[arg-type]  # As in ``_message``.
+    return Fence(_STATES[state], version, node, cancel)  # type: ignore[index,arg-type]  # As in ``_message``.
 
 
 def _lane_row(lane: Lane) -> Row:
