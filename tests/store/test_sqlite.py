@@ -118,6 +118,21 @@ def test_each_message_keeps_its_own_request(store: SqliteStore) -> None:
     assert kept == claimed
 
 
+def test_a_server_pays_for_no_statistics_of_memory(tmp_path: Path) -> None:
+    """In a process of its own, for the library begins anew."""
+    code = """
+import sys, apsw
+from pathlib import Path
+from lateron.store.sqlite import open_file, stop_counting_memory
+stop_counting_memory()
+store = open_file(Path(sys.argv[1]), 1)
+assert store.used_bytes() > 0
+print(apsw.memory_used())
+"""
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert done.stdout == "0\n"
+
+
 def test_a_store_of_a_newer_program_is_refused(store: SqliteStore, tmp_path: Path) -> None:
     """A newer schema that this program cannot read is refused; one that it still can is not."""
     store._connection.execute(f"UPDATE store SET schema = {SCHEMA + 1}")

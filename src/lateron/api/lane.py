@@ -213,7 +213,8 @@ class FastProtocol(LimitedProtocol):
         else:
             self.tasks.discard(errand)
             errand.response_complete = True
-            self._door.flush()  # Of an answer without a body, which the door may hold to the end of this round.
+            if self._door.first:  # Of an answer without a body, which the door may hold to the end of this round.
+                self._door.flush()
             defaults = self.server_state.default_headers
             self._wire.write(self.letterhead.letter(answer, call_id, defaults, keep_alive=errand.keep_alive))
             if not errand.keep_alive:

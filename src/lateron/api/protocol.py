@@ -63,15 +63,23 @@ class _Door:
     first waits for the rest of this round of the loop, and both go out as one.
     """
 
-    __slots__ = ("_call_soon", "_first", "_wire", "close", "get_extra_info", "is_closing", "pause_reading",
-                 "resume_reading")  # fmt: skip
+    __slots__ = (
+        "_call_soon",
+        "_wire",
+        "close",
+        "first",
+        "get_extra_info",
+        "is_closing",
+        "pause_reading",
+        "resume_reading",
+    )  # fmt: skip
 
     def __init__(
         self, transport: asyncio.Transport, close: Callable[[], None], call_soon: Callable[[Callable[[], None]], object]
     ) -> None:
         self._wire = transport
         self._call_soon = call_soon
-        self._first = b""
+        self.first = b""
         self.close = close
         self.get_extra_info = transport.get_extra_info
         self.is_closing = transport.is_closing
@@ -80,18 +88,18 @@ class _Door:
 
     def write(self, data: bytes) -> None:
         """Write with what came before, or wait for what comes next."""
-        if self._first:
-            self._wire.write(self._first + data)
-            self._first = b""
+        if self.first:
+            self._wire.write(self.first + data)
+            self.first = b""
         else:
-            self._first = data
+            self.first = data
             self._call_soon(self.flush)
 
     def flush(self) -> None:
         """Write what waits."""
-        if self._first:
-            self._wire.write(self._first)
-            self._first = b""
+        if self.first:
+            self._wire.write(self.first)
+            self.first = b""
 
 
 class LimitedProtocol(HttpToolsProtocol):
@@ -372,12 +380,10 @@ class LimitedProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """Go on with the next request, which may be here already."""
         self.server_state.total_requests += 1
-        if self._part == ANSWER:
-            self._next_request()
-        elif self._part == BODY:  # Answered early: what is left of the body is not worth reading.
+        if self._part == BODY:  # Answered early: what is left of the body is not worth reading.
             self._linger()
-
-    def _next_request(self) -> None:
+        if self._part != ANSWER:
+            return
         self._part = HEAD
         if self._held:
             # Not from here: a thousand requests in one packet would be as many frames deep.

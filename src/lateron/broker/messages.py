@@ -13,7 +13,7 @@ whatever waits in it. Tenants share by turns, inside a tenant lanes do.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 
@@ -423,7 +423,7 @@ class MessageBroker:
         now: Millis,
     ) -> tuple[list[tuple[Accepted | LateronError, ...]], list[tuple[Publication, Made]]]:
         """Make the messages of publications and callbacks; answer duplicates with the id of the first."""
-        holders = self._take_keys(tx, _welcome(publishes, refused) if refused else publishes, now)
+        holders = self._take_keys(tx, publishes, refused, now)
         made = [(p, self._make(p, now)) for transition in ended for p in transition.created]
         accepted: list[tuple[Accepted | LateronError, ...]] = []
         for i, items in enumerate(publishes):
@@ -488,13 +488,13 @@ class MessageBroker:
         return made
 
     def _take_keys(
-        self, tx: Verbs, publishes: Sequence[tuple[Publication, ...]], now: Millis
+        self, tx: Verbs, publishes: Sequence[tuple[Publication, ...]], refused: Container[tuple[int, int]], now: Millis
     ) -> dict[tuple[Tenant, bytes], tuple[MessageId, bool]]:
         """Take the dedup keys of publications; each with the message that holds it, and whether it is new."""
         rows: dict[tuple[Tenant, bytes], tuple[Tenant, bytes, MessageId, Millis, Millis]] = {}
-        for items in publishes:
-            for item in items:
-                if item.dedup is not None and (item.tenant, item.dedup) not in rows:
+        for i, items in enumerate(publishes):
+            for j, item in enumerate(items):
+                if item.dedup is not None and (item.tenant, item.dedup) not in rows and (i, j) not in refused:
                     until = now + item.dedup_window_ms
                     rows[item.tenant, item.dedup] = (item.tenant, item.dedup, self._new_id(now), now, until)
         if not rows:
@@ -511,18 +511,22 @@ class MessageBroker:
         Raises:
             RequestError: Something is published to a lane whose number is that of another name.
         """
-        ledger.hold([(item[0].tenant, lane_of(item[0].tenant, item[1])) for _, item in made])
+        # Most go to few places: each is named once.
+        places = dict.fromkeys([(m.tenant, request.url, request.options.flow) for _, (m, request, _) in made])
+        ledger.hold([(tenant, flow.lane_to(tenant, url, control)) for tenant, url, control in places])
         ledger.hold_known([transition.message.lane for transition in ended])
-        for _, (message, request, _) in made:
+        limits = list[tuple[int, Publication]]()
+        for publication, (message, request, _) in made:
             if request.options.flow is not None:
                 ledger.aim(message, request.url)
+                limits.append((message.lane, publication))
         ledger.hold_hosts()
         if ledger.shared:
             for _, (message, request, _) in made:
                 if message.kind is Kind.PUBLISH:
                     ledger.refuse_shared(message.tenant, lane_of(message.tenant, request))
                     ledger.refuse_shared(message.tenant, flow.lane_to(message.tenant, request.url, None))
-        ledger.limit([(item[0].lane, publication) for publication, item in made])
+        ledger.limit(limits)
 
     def _claim(
         self, tx: Verbs, ledger: Ledger, room: int, free: Mapping[Tenant, int], only: int | None
@@ -588,10 +592,3 @@ class MessageBroker:
             ledger.write()
         self._settle()
         return len(ended)
-
-
-def _welcome(
-    publishes: Sequence[tuple[Publication, ...]], refused: Mapping[tuple[int, int], LateronError]
-) -> list[tuple[Publication, ...]]:
-    """Return publications without those that are refused."""
-    return [tuple(p for j, p in enumerate(items) if (i, j) not in refused) for i, items in enumerate(publishes)]

@@ -22,6 +22,7 @@ from lateron.errors import StoreFailed
 from lateron.runtime import SystemClock
 from lateron.server import Server
 from lateron.server.notify import Notifier
+from lateron.store.sqlite import stop_counting_memory
 from lateron.telemetry import Log
 from lateron.tracing import from_environment
 
@@ -47,6 +48,7 @@ def run(settings: Settings, directory: Path | None, announce: Callable[[Server],
         The exit code of the process.
     """
     _harden(settings)
+    stop_counting_memory()
     notifier = Notifier.taken_from(os.environ)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         tracing = from_environment(os.environ, SystemClock())

@@ -288,6 +288,16 @@ def open_reader(directory: Path) -> SqliteStore:
     return SqliteStore(connection, read_only=True)
 
 
+def stop_counting_memory() -> None:
+    """Let SQLite keep no statistics of its memory: nobody reads them, and each of its allocations pays for them.
+
+    For a process that is about to open its store, and has no connection open: the library begins anew.
+    """
+    apsw.shutdown()
+    apsw.config(apsw.SQLITE_CONFIG_MEMSTATUS, 0)
+    apsw.initialize()
+
+
 def check_library() -> None:
     """Refuse a SQLite library with known corruption (before 3.51.3)."""
     version = tuple(int(part) for part in apsw.sqlite_lib_version().split("."))
