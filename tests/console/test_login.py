@@ -84,6 +84,17 @@ def test_token_logs_in_and_settings_name_who_has_a_password(open_page: Open, ser
     expect(row).to_contain_text("never")
 
 
+@pytest.mark.parametrize("scope", ["read", "manage"])
+def test_who_is_no_administrator_is_shown_no_users(open_page: Open, server: Server, scope: str) -> None:
+    """Nor anything to make one with: that is for who may say who may."""
+    body = json.dumps({"name": "hand", "scope": scope}).encode()
+    page = open_page("settings")
+    sign_in(page, server.call("POST", "/lateron/v1/tokens", body).json["token"])
+    expect(page.get_by_role("heading", name="Limits and retention")).to_be_visible()
+    expect(page.get_by_role("heading", name="Users")).to_have_count(0)
+    expect(page.get_by_role("button", name="New user…")).to_have_count(0)
+
+
 def test_nothing_of_one_login_is_left_for_the_next(open_page: Open, server: Server) -> None:
     """A question that was open belongs to who was asked; nobody else may say yes to it, and to nobody it is dead."""
     page = open_page("settings")

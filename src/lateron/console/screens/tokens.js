@@ -6,9 +6,13 @@ import { useLoaded } from "../live.js";
 import { Table } from "../table.js";
 import { Button, Card, Chip, confirm, Copy, Failure, Field, Loaded, Time, toast } from "../ui.js";
 
-const SCOPES = { publish: "store messages", read: "look at everything", manage: "store, look and change", admin: "everything, tokens and keys too" };
+const SCOPES = { publish: "store messages", read: "look at everything", manage: "store, look and change", admin: "everything, tokens, users and keys too" };
 
 const never = html`<span class="faint">never</span>`;
+export const when = (at) => (at ? html`<${Time} at=${at} as="relative" />` : never);
+
+/** A field to choose a scope. */
+export const Scope = ({ label, value, pick }) => html`<${Field} label=${label}><select value=${value} onChange=${(e) => pick(e.target.value)}>${Object.entries(SCOPES).map(([scope, words]) => html`<option key=${scope} value=${scope}>${scope}: ${words}</option>`)}</select><//>`;
 
 export function Tokens() {
   const loaded = useLoaded(() => get("lateron/v1/tokens"), [], { still: true });
@@ -29,8 +33,8 @@ export function Tokens() {
   const columns = [
     { key: "name", title: "Name", draw: (row) => html`<strong>${row.name}</strong>` },
     { key: "scope", title: "May", draw: (row) => html`<${Chip}>${row.scope}<//>` },
-    { key: "expiresAt", title: "Ends", draw: (row) => (row.expiresAt ? html`<${Time} at=${row.expiresAt} as="relative" />` : never) },
-    { key: "lastUsedAt", title: "Last used", draw: (row) => (row.lastUsedAt ? html`<${Time} at=${row.lastUsedAt} as="relative" />` : never) },
+    { key: "expiresAt", title: "Ends", draw: (row) => when(row.expiresAt) },
+    { key: "lastUsedAt", title: "Last used", draw: (row) => when(row.lastUsedAt) },
     { key: "do", title: "", draw: (row) => html`<span class="row"><${Button} kind="small" act=${() => reset(row)} label=${`Replace ${row.name}`}>Replace…<//><${Button} kind="small warns" act=${() => revoke(row)} label=${`Revoke ${row.name}`}>Revoke…<//></span>` },
   ];
   return html`<${Card} title="Tokens">
@@ -55,7 +59,7 @@ function Make({ done }) {
   };
   return html`<div class="row">
       <${Field} label="New token's name"><input value=${form.name} placeholder="ci" onInput=${(e) => change({ name: e.target.value.trim() })} /><//>
-      <${Field} label="It may"><select value=${form.scope} onChange=${(e) => change({ scope: e.target.value })}>${Object.entries(SCOPES).map(([scope, words]) => html`<option key=${scope} value=${scope}>${scope}: ${words}</option>`)}</select><//>
+      <${Scope} label="It may" value=${form.scope} pick=${(scope) => change({ scope })} />
       <${Field} label="Ends after"><input value=${form.expiresIn} placeholder="90d, or never" onInput=${(e) => change({ expiresIn: e.target.value.trim() })} /><//>
       <${Button} act=${make} disabled=${!form.name}>Make token<//>
     </div>
