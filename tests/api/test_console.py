@@ -18,7 +18,7 @@ from lateron.api.auth import Failures
 from lateron.api.pages import FILES, TYPES, Page, read_pages
 from lateron.api.ports import ConsoleSettings
 from lateron.api.routes import Access
-from lateron.api.sessions import IDLE, MOST, OF_ONE, OLDEST
+from lateron.api.sessions import IDLE, MOST, OF_ONE, OLDEST, Entry
 from lateron.broker.resources import Identity
 from lateron.core.values import MINUTE
 
@@ -325,10 +325,8 @@ def test_number_of_sessions_is_bounded() -> None:
 
     async def story(browser: Browser) -> None:
         await browser.log_in(ADMIN)
-        console = browser.world.api._console
-        assert console is not None
         for number in range(MOST):
-            console._sessions.begin(partial(Identity, 1, "user1", name=f"token {number}"))
+            browser.world.sessions.begin(Entry("token", partial(Identity, 1, "user1", name=f"token {number}")))
         assert (await browser.ask("GET", SESSION)).status == 401
 
     told(story)
@@ -340,14 +338,11 @@ def test_nobody_logs_out_others_by_logging_in_often() -> None:
 
     async def story(browser: Browser) -> None:
         await browser.log_in(ADMIN)
-        console = browser.world.api._console
-        assert console is not None
-        begun = [
-            console._sessions.begin(partial(browser.world.resources.authenticate, PUBLISHER.encode()))
-            for _ in range(MOST)
-        ]
+        sessions = browser.world.sessions
+        entry = Entry("token", partial(browser.world.resources.authenticate, PUBLISHER.encode()))
+        begun = [sessions.begin(entry) for _ in range(MOST)]
         assert (await browser.ask("GET", SESSION)).status == 200
-        left = [opened for opened in begun if opened is not None and console._sessions.peek(opened[0]) is not None]
+        left = [opened for opened in begun if opened is not None and sessions.peek(opened[0]) is not None]
         assert left == begun[-OF_ONE:]
 
     told(story)

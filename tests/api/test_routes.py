@@ -12,6 +12,8 @@ from tests.api.world import ADMIN, MANAGER, OTHER, PUBLISHER, READER, World, as_
 from lateron.api.app import FAMILIES, ROUTES
 from lateron.api.openapi import document
 from lateron.api.routes import Access, Route
+from lateron.api.sessions import Entry
+from lateron.broker.resources import Identity
 
 A_BATCH = as_json([{"destination": "https://example.com"}])
 A_JOB = as_json({"kind": "cancel", "filter": {"label": "nobody"}})
@@ -21,7 +23,7 @@ ENDPOINTS = as_json({"endpoints": [{"url": "https://example.com/x", "name": "x"}
 
 
 class Row(NamedTuple):
-    """What a route answers to whom; ``{message}``, ``{letter}`` and ``{job}`` are those of the first tenant."""
+    """What a route answers to whom; what stands in braces is the first tenant's."""
 
     access: Access
     target: str
@@ -102,6 +104,9 @@ TABLE = {
     "POST /lateron/v1/users": Row(ADMINS, "/lateron/v1/users", 201, 403, A_USER),
     "PATCH /lateron/v1/users/{userName}": Row(ADMINS, "/lateron/v1/users/anna", 200, 403, b'{"scope":"read"}'),
     "DELETE /lateron/v1/users/{userName}": Row(ADMINS, "/lateron/v1/users/anna", 200, 403),
+    "GET /lateron/v1/sessions": Row(ADMINS, "/lateron/v1/sessions", 200, 200),
+    "DELETE /lateron/v1/sessions": Row(ADMINS, "/lateron/v1/sessions?name=admin", 200, 200),
+    "DELETE /lateron/v1/sessions/{sessionId}": Row(ADMINS, "/lateron/v1/sessions/{session}", 200, 404),
     "GET /lateron/v1/config": Row(ADMINS, "/lateron/v1/config", 200, 200),
     "GET /lateron/v1/audit": Row(ADMINS, "/lateron/v1/audit", 200, 200),
     "GET /lateron/v1/messages/{messageId}": Row(READ, "/lateron/v1/messages/{message}", 200, 404),
@@ -146,7 +151,9 @@ async def furnished(world: World) -> dict[str, str]:
     await world.ask("POST", "/lateron/v1/tokens", ADMIN, b'{"name":"spare","scope":"admin"}')
     await world.ask("POST", "/lateron/v1/users", ADMIN, A_USER.replace(b"berta", b"anna"))
     job = await world.ask("POST", "/lateron/v1/jobs", ADMIN, A_JOB)
-    return {"message": message, "letter": letter, "job": str(job.json()["jobId"])}
+    begun = world.sessions.begin(Entry("token", lambda: Identity(1, "user1", name="admin")))
+    assert begun is not None
+    return {"message": message, "letter": letter, "job": str(job.json()["jobId"]), "session": begun[1].id}
 
 
 @pytest.mark.promise("D-4")

@@ -279,6 +279,12 @@ def test_stream_ends_with_what_it_was_opened_with() -> None:
             async with listening(world, "?topics=dlq", ADMIN, cookie, headers=False) as listener:
                 await browser.ask("DELETE", SESSION, JSON, ("Lateron-Csrf", browser.csrf))
                 assert await listener.rest() == []
+            await browser.log_in(ADMIN)
+            cookie = "Cookie: " + "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
+            async with listening(world, "?topics=dlq", ADMIN, cookie, headers=False) as listener:
+                ended = await world.ask("DELETE", "/lateron/v1/sessions?name=admin")
+                assert ended.json() == {"ended": 1}
+                assert await listener.rest() == []
 
     asyncio.run(check())
 

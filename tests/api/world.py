@@ -20,6 +20,7 @@ from lateron.api.app import Api
 from lateron.api.heads import Limits as ConnectionLimits
 from lateron.api.passwords import Hashing
 from lateron.api.ports import Ports
+from lateron.api.sessions import Sessions
 from lateron.broker.bulk import Broker
 from lateron.broker.history import History
 from lateron.broker.resources import Resources
@@ -83,6 +84,7 @@ class World:
         for tenant in (1, 2):
             self.resources.set_keys(tenant, KeyPair(f"sig_current{tenant}", f"sig_next{tenant}"), NOW)
         self.store = store
+        self.sessions = Sessions(self.clock)
         self.writer = Writer(broker, History(store, Limits()), self.clock, own_readers=False)
         ports = Ports(
             writer=self.writer,
@@ -90,6 +92,7 @@ class World:
             quota=QUOTAS["none"],
             authenticate=self.resources.authenticate,
             resources=self.resources,
+            sessions=self.sessions,
             keys=self.resources.keys,
             rotate_keys=self._rotate,
             check_destination=_check,
@@ -142,7 +145,7 @@ class World:
     async def state(self) -> dict[str, Any]:
         """Return all that a tenant can see, from messages to tokens."""
         lists = ("messages", "events", "dlq", "schedules", "keys", "topics", "queues", "flowControl")
-        ours = ("catcher", "destinations", "delivery", "tokens", "users", "jobs")
+        ours = ("catcher", "destinations", "delivery", "tokens", "users", "jobs", "sessions")
         paths = [*(f"/v2/{name}" for name in lists), *(f"/lateron/v1/{name}" for name in ours)]
         found = {
             f"{token}{path}": (await self.ask("GET", path, token)).json() for path in paths for token in (ADMIN, OTHER)

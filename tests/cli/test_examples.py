@@ -52,6 +52,8 @@ def _world(server: Server, endpoint: Endpoint, tmp_path: Path, monkeypatch: pyte
     (tmp_path / "secret.txt").write_text("four words are enough\n", "utf-8")
     if "berta" not in server.call("GET", "/lateron/v1/users").text:  # To hash a password takes its time.
         post("/lateron/v1/users", body={"name": "berta", "scope": "read", "password": "four words are enough"})
+    post("/console/api/session", ("Content-Type", "application/json"), body={"token": server.token})
+    monkeypatch.setenv("session", server.call("GET", "/lateron/v1/sessions").json[0]["sessionId"])
     endpoint.answers(Answer(500))
     dead = post(f"/v2/publish/{endpoint.url}", ("Upstash-Retries", "0"))["messageId"]
     letters = until(lambda: server.call("GET", f"/v2/dlq?messageId={dead}").json["messages"], "the dead letter")

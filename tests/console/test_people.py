@@ -1,17 +1,20 @@
-"""Users in the console's settings: made, changed and removed, by mouse and by keyboard."""
+"""People in the console's settings: users are made, changed and removed, sessions ended; by mouse and by keyboard."""
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
+from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 from tests.console.conftest import Open
-from tests.console.steps import JSON, press, reach, write
+from tests.console.steps import JSON, press, reach, sign_in, write
 from tests.console.test_looks import findings
+from tests.serving import OWN
 from tests.support.server import Server
 
 PASSWORD = "four words are enough"
@@ -114,3 +117,79 @@ def test_a_user_is_made_by_keyboard_and_what_is_wrong_is_said_there(
     page.keyboard.press("Escape")
     expect(dialog).to_have_count(0)
     assert log_in(server, "anna", PASSWORD) == 200
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[Server]:
+    """Return a server for production, where who is signed out stays out."""
+    with Server(tmp_path / "data", mode="serve", user=OWN) as running:
+        for name in ("anna", "berta"):
+            user = json.dumps({"name": name, "scope": "read", "password": PASSWORD}).encode()
+            assert running.call("POST", USERS, user).status == 201
+        yield running
+
+
+def come_in(browser: Browser, server: Server, name: str) -> Page:
+    """Log in with a password, in a browser of one's own."""
+    page = browser.new_context(reduced_motion="reduce", locale="en-GB").new_page()
+    page.goto(f"{server.url}/console/messages")
+    page.get_by_label("Name", exact=True).fill(name)
+    page.get_by_label("Password", exact=True).fill(PASSWORD)
+    page.get_by_role("button", name="Sign in", exact=True).click()
+    expect(page.get_by_role("heading", level=1, name="Messages")).to_be_visible()
+    return page
+
+
+def is_out(page: Page) -> None:
+    """Expect the next request to be refused, and the page to say so; its stream may have told it already."""
+    assert page.evaluate("fetch('/v2/queues').then((answer) => answer.status)") == 401
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    expect(page.get_by_role("heading", name="Sign in to Lateron")).to_be_visible()
+
+
+@pytest.mark.promise("D-52")
+@pytest.mark.parametrize(("theme", "width"), [("light", 1440), ("dark", 360)])
+def test_who_is_signed_in_is_shown_and_signed_out_by_keyboard(
+    browser: Browser, house: Server, axe: str, theme: str, width: int
+) -> None:
+    """One session, or all of somebody; one's own is marked, and left by signing out."""
+    visitors = [come_in(browser, house, name) for name in ("anna", "berta", "berta")]
+    context = browser.new_context(
+        color_scheme="dark" if theme == "dark" else "light", viewport={"width": width, "height": 900}, locale="en-GB"
+    )
+    page = context.new_page()
+    page.goto(f"{house.url}/console/settings")
+    sign_in(page, house.token)
+    table = page.get_by_role("table", name="Signed in")
+    expect(table.get_by_role("row")).to_have_count(5)
+    own = table.get_by_role("row").filter(has_text="by token")
+    expect(own).to_contain_text("you")
+    expect(own.get_by_role("button")).to_have_count(0)
+    expect(table.get_by_role("row").filter(has_text="anna by password")).to_contain_text("read")
+    assert findings(page, axe) == []
+    (number,) = [one["value"] for one in visitors[0].context.cookies() if one["name"].startswith("lateron")]
+    assert number not in page.content()
+
+    press(page, "End anna", table)
+    expect(page.get_by_role("dialog", name="End this session of anna?")).to_contain_text("can sign in again")
+    assert findings(page, axe) == []
+    press(page, "End", page.get_by_role("dialog").locator(".dialog-foot"))
+    expect(table.get_by_role("row")).to_have_count(4)
+    is_out(visitors[0])
+
+    press(page, "End all of berta", table)
+    press(page, "End", page.get_by_role("dialog", name="End all 2 sessions of berta?").locator(".dialog-foot"))
+    expect(table.get_by_role("row")).to_have_count(2)
+    for visitor in visitors[1:]:
+        is_out(visitor)
+    records = house.call("GET", "/lateron/v1/audit").json["records"]
+    assert [(one["action"], one["object"].partition(" ")[0]) for one in records[:2]] == [
+        ("sessions.end", "berta"),
+        ("session.end", "anna"),
+    ]
+
+    visitors.append(come_in(browser, house, "anna"))
+    press(page, "Refresh who is signed in")
+    expect(table.get_by_role("row")).to_have_count(3)
+    for one in (page, *visitors):
+        one.context.close()

@@ -129,6 +129,13 @@ class House:
             self.hang_up()
             raise
 
+    def log_in(self, user: DevUser) -> str:
+        """Log in to the console with the token of a user; return the id of the session."""
+        body = json.dumps({"token": user.token}).encode()
+        answer = self.ask("POST", "/console/api/session", body, {"Content-Type": "application/json"}, None)
+        assert answer.status == 200, answer
+        return str(self.ask("GET", "/lateron/v1/sessions", token=user.token).json[0]["sessionId"])
+
     def dump(self) -> Dump:
         """Return every row of every table, read through a connection that cannot write.
 

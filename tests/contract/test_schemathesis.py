@@ -249,6 +249,7 @@ def known_ids(house: House) -> Mapping[str, Sequence[str]]:
         "flowControlKey": ["shared", f"key-{ALICE.tenant}", f"key-{BOB.tenant}", "none"],
         "host": ["127.0.0.1:9", f"host-{ALICE.tenant}.example:443", f"host-{BOB.tenant}.example:443"],
         "tokenName": [f"token-{ALICE.tenant}", f"token-{BOB.tenant}", "none"],
+        "sessionId": [*(house.log_in(user) for user in (ALICE, ALICE, BOB)), "none"],
         "userName": [f"user-{ALICE.tenant}", "none"],
         "name": ["ok", "down", "told", "none", *(f"new-{number}" for number in range(8))],
         "expiresIn": ["90d", "1h"],
@@ -317,7 +318,7 @@ def sent_names(response: requests.Response) -> set[str]:
     request = response.request
     path, _, query = str(request.url).partition("?")
     names = {"body", "query", "destination", "topic", "message", "dead letter", "job", "headers", "http request", "url"}
-    names |= {"schedule", "cron", "queue", "flow-control key", "group", "name", "token", "user"} | {
+    names |= {"schedule", "cron", "queue", "flow-control key", "group", "name", "token", "user", "session"} | {
         str(name).lower() for name in request.headers
     }
     names |= {unquote(part.partition("=")[0].replace("+", " ")).lower() for part in query.split("&") if part}

@@ -144,6 +144,9 @@ ELSEWHERE: Final = frozenset(
         "POST /lateron/v1/users",
         "PATCH /lateron/v1/users/{userName}",
         "DELETE /lateron/v1/users/{userName}",
+        "GET /lateron/v1/sessions",  # Of the console.
+        "DELETE /lateron/v1/sessions",
+        "DELETE /lateron/v1/sessions/{sessionId}",
         "GET /v2/dlq/{dlqId}",
         "DELETE /v2/dlq/{dlqId}",
         "POST /v2/dlq/retry/{dlqId}",

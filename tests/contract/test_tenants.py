@@ -44,6 +44,7 @@ class Hers(NamedTuple):
     host: str  # Paused.
     token: str  # Name of one that may read.
     user: str  # Of the console.
+    session: str  # Of the console, opened with the token she calls with.
     job: str  # A bulk job, at rest.
     ids: frozenset[str]  # Every id that she can see.
 
@@ -203,6 +204,9 @@ TABLE: Final[dict[str, list[Row]]] = {
     ],
     "GET /lateron/v1/jobs/{jobId}": [Row("/lateron/v1/jobs/<job>", 404)],
     "POST /lateron/v1/jobs/{jobId}/cancel": [Row("/lateron/v1/jobs/<job>/cancel", 404)],
+    "GET /lateron/v1/sessions": [Row("/lateron/v1/sessions", 200, answer=[])],
+    "DELETE /lateron/v1/sessions": [Row("/lateron/v1/sessions?name=development", 200, answer={"ended": 0})],
+    "DELETE /lateron/v1/sessions/{sessionId}": [Row("/lateron/v1/sessions/<session>", 404)],
     "GET /lateron/v1/info": [Row("/lateron/v1/info", 200)],
     "GET /metrics": [Row("/metrics", 403)],
     "GET /lateron/v1/catcher": [Row("/lateron/v1/catcher", 200, answer={"names": []})],
@@ -236,6 +240,7 @@ def hers(house: House) -> Hers:
         host=f"host-{ALICE.tenant}.example:443",
         token=f"token-{ALICE.tenant}",
         user=f"user-{ALICE.tenant}",
+        session=house.log_in(ALICE),
         job=house.ask("GET", "/lateron/v1/jobs").json["jobs"][0]["jobId"],
         ids=seen,
     )
@@ -304,7 +309,7 @@ def test_other_user_gets_nothing_of_hers_and_changes_nothing(route: str, row: Ro
     named = filled(f"{row.target} {row.body} {row.headers}", hers)
     told = answer.body.decode()
     assert not set(ID.findall(told)) & (hers.ids - set(ID.findall(named)))
-    hidden = (hers.group, hers.queue, hers.key, hers.schedule, hers.host, hers.token, hers.user)
+    hidden = (hers.group, hers.queue, hers.key, hers.schedule, hers.host, hers.token, hers.user, hers.session)
     assert [text for text in hidden if text in told] == [text for text in hidden if text in told and text in named]
 
 

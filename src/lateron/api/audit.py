@@ -62,6 +62,8 @@ ACTIONS: Final[Mapping[str, str]] = {
     "POST /lateron/v1/users": "user.create",
     "PATCH /lateron/v1/users/{userName}": "user.change",
     "DELETE /lateron/v1/users/{userName}": "user.remove",
+    "DELETE /lateron/v1/sessions": "sessions.end",
+    "DELETE /lateron/v1/sessions/{sessionId}": "session.end",
     "POST /lateron/v1/messages/{messageId}/retry": "message.retry",
     "POST /lateron/v1/jobs": "job.create",
     "POST /lateron/v1/jobs/{jobId}/cancel": "job.cancel",

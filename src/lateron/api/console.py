@@ -18,6 +18,7 @@ import re
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
+from hashlib import sha256
 from ipaddress import ip_address
 from typing import Any, Final
 
@@ -30,7 +31,7 @@ from lateron.api.openid import LASTS, WORDS, OpenId
 from lateron.api.pages import STRICT, Page, is_same, packed, page_at, takes_gzip
 from lateron.api.passwords import Passwords
 from lateron.api.ports import ConsoleSettings, Ports
-from lateron.api.sessions import OLDEST, Session, Sessions, Whose, shows
+from lateron.api.sessions import OLDEST, Entry, Session, shows
 from lateron.broker.resources import Identity
 from lateron.core.token import Access, may
 from lateron.core.values import SECOND
@@ -90,7 +91,7 @@ class Console:
         self._settings = settings
         self._proxies = proxies
         self._failures = failures
-        self._sessions = Sessions(ports.clock)
+        self._sessions = ports.sessions
         self._passwords = Passwords(ports.hashing, ports.resources, ports.writer, ports.clock)
 
     async def serve(self, call: Call, send: Send) -> None:
@@ -160,7 +161,7 @@ class Console:
             return self._answer(call, session)
         guest = self._settings.guest
         if guest is not None and _is_local(_host(call)) and not _is_foreign(call):
-            begun = self._begun(call, partial(self._ports.authenticate, guest))
+            begun = self._begun(call, self._by_token(guest))
             if begun is not None:
                 return begun[0]
         return refusal(401, "nobody is logged in" if self._is_private(call) else _INSECURE)
@@ -176,8 +177,8 @@ class Console:
             given = msgspec.json.decode(await call.small_body(_LOGIN_BYTES), type=Login)
         except (msgspec.DecodeError, UnicodeDecodeError):
             return refusal(400, 'expected {"token": "..."} or {"name": "...", "password": "..."}')
-        whose = await self._whose(call, given)
-        begun = None if whose is None else self._begun(call, whose)
+        entry = await self._entry(call, given)
+        begun = None if entry is None else self._begun(call, entry)
         if begun is not None:
             answer, who = begun
             await note_login(self._ports, call, who, "login")
@@ -193,25 +194,28 @@ class Console:
         elif self._failures.are_noted():
             await note_login(self._ports, call, None, "login.failed", 401, tried)
 
-    async def _whose(self, call: Call, given: Login) -> Whose | None:
-        """Return what says whom a new session speaks for; None if the password is wrong."""
+    async def _entry(self, call: Call, given: Login) -> Entry | None:
+        """Return by what a new session is opened; None if the password is wrong."""
         if given.name is None or given.password is None:
             assert given.token is not None, "a login has the one or the other"
-            return partial(self._ports.authenticate, given.token.encode())
+            return self._by_token(given.token.encode())
         proof = await self._passwords.proof(given.name, given.password, call.caller_ip)
-        return None if proof is None else partial(self._ports.resources.identify, proof)
+        return None if proof is None else Entry("password", partial(self._ports.resources.identify, proof), proof)
+
+    def _by_token(self, token: bytes) -> Entry:
+        return Entry("token", partial(self._ports.authenticate, token), sha256(token).digest())
 
     def _known(self, given: Login) -> str:
         """Return the name that somebody tried, if it is one; else it may be a password in the wrong field."""
         user = None if given.name is None else self._ports.resources.users.named(given.name)
         return "" if user is None else user.name
 
-    def _begun(self, call: Call, whose: Whose) -> tuple[Answer, Identity] | None:
+    def _begun(self, call: Call, entry: Entry) -> tuple[Answer, Identity] | None:
         """Open a session under a new number, if it is anybody's; whatever one was open before is closed."""
         old = self._cookie(call)
         if old is not None:
             self._sessions.end(old)
-        begun = self._sessions.begin(whose)
+        begun = self._sessions.begin(entry)
         if begun is None:
             return None
         number, session = begun
@@ -276,7 +280,7 @@ class Console:
         await note_login(self._ports, call, who, "login")
         if visitor.left is not None:
             self._sessions.end(visitor.left)
-        begun = self._begun(call, lambda: who)
+        begun = self._begun(call, Entry("provider", lambda: who))
         assert begun is not None, "it is somebody's"
         (cookie,) = begun[0].headers
         return cookie

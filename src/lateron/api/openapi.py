@@ -28,6 +28,7 @@ from lateron.api.openapi_jobs import job_paths, job_schemas
 from lateron.api.openapi_live import live_paths
 from lateron.api.openapi_options import PUBLISH_OPTIONS, publish_headers
 from lateron.api.openapi_queues import QUEUE_SCHEMA, queue_paths
+from lateron.api.openapi_sessions import session_paths, session_schemas
 from lateron.api.openapi_tokens import token_paths, token_schemas
 from lateron.api.openapi_users import user_paths, user_schemas
 
@@ -95,6 +96,7 @@ _TAGS: Final = (
     "Keys",
     "Tokens",
     "Users",
+    "Sessions",
     "Audit",
     "Server",
     "Catcher",
@@ -134,6 +136,7 @@ def document() -> Json:
             **flow_paths(),
             **token_paths(),
             **user_paths(),
+            **session_paths(),
             **audit_paths(),
             **live_paths(),
             **job_paths(),
@@ -463,10 +466,9 @@ def _schemas() -> Json:
     text, number, flag = {"type": "string"}, {"type": "integer"}, {"type": "boolean"}
     headers = {"type": "object", "additionalProperties": _strings()}
     texts = "messageId url method body bodyBase64 callback failureCallback callerIP retryDelayExpression label"
-    numbers = "maxRetries notBefore createdAt timeout parallelism rate period"
     about = {
         **_fields(text, f"{texts} flowControlKey topicName endpointName scheduleId jobId parentMessageId"),
-        **_fields(number, numbers),
+        **_fields(number, "maxRetries notBefore createdAt timeout parallelism rate period"),
         **_fields(headers, "header callbackHeader failureCallbackHeader"),
         "labels": _strings(),
         **_fields(text, "queueName orderKey"),
@@ -525,6 +527,7 @@ def _schemas() -> Json:
         **flow_schemas(),
         **token_schemas(),
         **user_schemas(),
+        **session_schemas(),
         **audit_schemas(),
         **job_schemas(),
         "Keys": _object({"current": text, "next": text}, ["current", "next"]),

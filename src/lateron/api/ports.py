@@ -13,6 +13,7 @@ from lateron.api.call import Receive, Scope, Send
 from lateron.api.openid import OpenId
 from lateron.api.pages import Page
 from lateron.api.passwords import Hashing
+from lateron.api.sessions import Sessions
 from lateron.broker.resources import Identity, Resources
 from lateron.broker.views import Answered, Item, KeyPair
 from lateron.core.board import Boards
@@ -120,6 +121,7 @@ class Ports:
     quota: Quota
     authenticate: Callable[[bytes], Identity | None]  # The bytes of a token -> whose it is.
     resources: Resources  # Its tokens and users; changed on the store's thread only.
+    sessions: Sessions  # Of the console.
     keys: Callable[[Tenant], KeyPair | None]
     rotate_keys: Callable[[Tenant], Awaitable[KeyPair]]  # Returns once the new keys are stored.
     check_destination: Callable[[Destination], None]  # Raises InvalidDestination for an address that we refuse.

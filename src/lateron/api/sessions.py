@@ -1,23 +1,24 @@
 """Who is logged in to the console.
 
 A session is opened with a token or a password, and known by a random number that only its cookie and, as a hash, this
-process have. It ends when it was not used for a while, when it is old, when its user logs out, with the process, and
-when its token is revoked or its user changed: each use asks anew whose it is. So a session can never do more than what
-it was opened with.
+process have. It ends when it was not used for a while, when it is old, when its user logs out, when an administrator
+ends it, with the process, and when its token is revoked or its user changed: each use asks anew whose it is. So a
+session can never do more than what it was opened with. To others it is known by an id that was drawn beside its number,
+so that whoever reads the one learns nothing of the other.
 """
 
 from __future__ import annotations
 
 import secrets
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, field
 from hashlib import sha256
 from hmac import compare_digest
-from typing import Final
+from typing import Final, NamedTuple
 
 from lateron.broker.resources import Identity
-from lateron.core.values import HOUR, Millis
+from lateron.core.values import HOUR, Millis, Tenant
 from lateron.runtime import Clock
 
 IDLE: Final[Millis] = 2 * HOUR  # Without any use.
@@ -25,20 +26,39 @@ OLDEST: Final[Millis] = 12 * HOUR  # However much it is used.
 MOST: Final = 1000  # Of all users; beyond it the one unused longest ends.
 OF_ONE: Final = 100  # Of one token or user, likewise, so that nobody logs out others.
 _BYTES: Final = 32  # 256 bits.
+_ID_BYTES: Final = 16
 
 
 Whose = Callable[[], Identity | None]  # Who a session speaks for now; None once it is nobody any more.
+
+
+class Entry(NamedTuple):
+    """How somebody came in."""
+
+    by: str  # "token", "password" or "provider".
+    whose: Whose
+    key: bytes | None = None  # The hash of his token or the proof of his user; of a provider we keep nothing.
+
+    def __repr__(self) -> str:
+        """Tell no key."""
+        return f"Entry({self.by!r})"
 
 
 @dataclass(slots=True)
 class Session:
     """Somebody who is logged in."""
 
-    whose: Whose = field(repr=False)  # Asked at each use.
+    id: str
+    entry: Entry
     csrf: str = field(repr=False)  # Only our own pages can read it; they show it with every change.
     opened: Millis
     used: Millis
     identity: Identity  # As of the last use.
+
+    @property
+    def ends(self) -> Millis:
+        """Return when it will be over if nobody uses it."""
+        return min(self.used + IDLE, self.opened + OLDEST)
 
 
 class Sessions:
@@ -52,13 +72,14 @@ class Sessions:
         self._clock = clock
         self._open: OrderedDict[bytes, Session] = OrderedDict()  # By the hash of the number, last used last.
 
-    def begin(self, whose: Whose) -> tuple[str, Session] | None:
+    def begin(self, entry: Entry) -> tuple[str, Session] | None:
         """Open a session; return the number for its cookie and the session, or None if it is nobody's."""
-        identity = whose()
+        identity = entry.whose()
         if identity is None:
             return None
         number, now = secrets.token_urlsafe(_BYTES), self._clock.wall()
-        made = Session(whose, secrets.token_urlsafe(_BYTES), now, now, identity)
+        name = f"ses_{secrets.token_hex(_ID_BYTES)}"
+        made = Session(name, entry, secrets.token_urlsafe(_BYTES), now, now, identity)
         self._open[_hash(number)] = made
         of_one = [key for key, session in self._open.items() if session.identity == identity]
         if len(of_one) > OF_ONE:
@@ -79,12 +100,12 @@ class Sessions:
 
     def peek(self, number: str) -> Identity | None:
         """Return who an open session speaks for now, without using it; one that is over is closed."""
-        key, now = _hash(number), self._clock.wall()
+        key = _hash(number)
         found = self._open.get(key)
         if found is None:
             return None
-        identity = found.whose()
-        if identity is None or now - found.used >= IDLE or now - found.opened >= OLDEST:
+        identity = found.entry.whose()
+        if identity is None or self._clock.wall() >= found.ends:
             del self._open[key]
             return None
         return identity
@@ -92,6 +113,33 @@ class Sessions:
     def end(self, number: str) -> None:
         """Close a session, if it is open."""
         self._open.pop(_hash(number), None)
+
+    def id_of(self, number: str | None) -> str | None:
+        """Return the id of an open session."""
+        found = None if number is None else self._open.get(_hash(number))
+        return None if found is None else found.id
+
+    def of(self, tenant: Tenant, keys: Container[bytes]) -> list[Session]:
+        """Return the open sessions of a tenant, the one used last first; nothing is used by that, no token either.
+
+        Args:
+            tenant: Whose.
+            keys: Those of its tokens and users that are good now. A session that was opened with another is over.
+        """
+        now = self._clock.wall()
+        return [
+            session
+            for session in reversed(self._open.values())
+            if session.identity.tenant == tenant
+            and now < session.ends
+            and (session.entry.key is None or session.entry.key in keys)
+        ]
+
+    def end_all(self, sessions: Iterable[Session]) -> None:
+        """Close these sessions; the next request of each is refused."""
+        ids = {session.id for session in sessions}
+        for key in [key for key, session in self._open.items() if session.id in ids]:
+            del self._open[key]
 
 
 def shows(session: Session, csrf: bytes) -> bool:

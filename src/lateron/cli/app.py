@@ -28,6 +28,7 @@ from lateron.cli.publishing import publishing_app
 from lateron.cli.queues import queues_app
 from lateron.cli.remote import Remote
 from lateron.cli.scheduling import schedule_app, schedules_app
+from lateron.cli.sessions import sessions_app
 from lateron.cli.tokens import keys_app, tokens_app
 from lateron.cli.transfer import transfer_app
 from lateron.cli.users import users_app
@@ -163,6 +164,7 @@ for name, group in (
     ("groups", groups_app),
     ("tokens", tokens_app),
     ("users", users_app),
+    ("sessions", sessions_app),
     ("keys", keys_app),
     ("encryption", encryption_app),
     ("config", config_app),

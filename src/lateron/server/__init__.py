@@ -37,6 +37,7 @@ from lateron.api.openid import OpenId
 from lateron.api.overview import follow_ages
 from lateron.api.ports import Ports, Streams
 from lateron.api.publish import FastLane
+from lateron.api.sessions import Sessions
 from lateron.api.storage import follow_growth
 from lateron.broker.bulk import Broker
 from lateron.broker.history import History
@@ -210,6 +211,7 @@ class Server:
             quota=rooms.quota_of(settings),
             authenticate=resources.authenticate,
             resources=resources,
+            sessions=Sessions(self._clock),
             keys=resources.keys,
             rotate_keys=partial(self._rotate_keys, writer, resources),
             check_destination=check,
@@ -231,10 +233,7 @@ class Server:
             rate_limit=settings.rate_limit,
             counters=self.counters,
         )
-        api = Api(ports)
-        self._web = _Web(self._web_config(api, api.lane))
-        if self._scraped:
-            self._scrape = _Web(self._web_config(Scrape(figures), None))
+        self._open_webs(Api(ports), figures)
         scheduler = Scheduler(writer.run, self._clock, store.used_bytes, store.shrink, settings.history_size)
 
         # From here on things are done that last.
@@ -345,6 +344,11 @@ class Server:
             raise StoreFailed(f"the store cannot be opened: {sqlite.reason(error)}") from error
         self._closing.callback(reader.close)
         return store, reader, unlocked(self.settings, store, reader, now)
+
+    def _open_webs(self, api: Api, figures: Callable[[], bytes]) -> None:
+        self._web = _Web(self._web_config(api, api.lane))
+        if self._scraped:
+            self._scrape = _Web(self._web_config(Scrape(figures), None))
 
     def _web_config(self, app: Any, lane: FastLane | None) -> uvicorn.Config:  # noqa: ANN401 - As uvicorn's.
         settings = self.settings

@@ -7,10 +7,9 @@ import { info, loadInfo, useLoaded } from "../live.js";
 import { canSign, check, sign } from "../signing.js";
 import { Button, Card, Chip, confirm, Copy, Facts, Field, Head, Loaded, Time, toast } from "../ui.js";
 import { Icon } from "../icons.js";
+import { People, Tokens } from "./access.js";
 import { Audit } from "./audit.js";
 import { Configuration } from "./config.js";
-import { Tokens } from "./tokens.js";
-import { Users } from "./users.js";
 
 export default function Settings() {
   useEffect(() => void loadInfo().catch(() => {}), []);
@@ -20,7 +19,7 @@ export default function Settings() {
     <div class="grid-2"><div>
       ${changes && html`<${Loaded} of=${keys}>${(pair) => html`<${Keys} pair=${pair} refresh=${keys.refresh} /><${Lab} pair=${pair} />`}<//>`}
     </div><div><${Delivery} /><${Server} /><${Limits} /></div></div>
-    ${info.value?.scope === "admin" && html`<${Tokens} /><${Users} /><${Configuration} /><${Audit} />`}`;
+    ${info.value?.scope === "admin" && html`<${Tokens} /><${People} /><${Configuration} /><${Audit} />`}`;
 }
 
 const HIDDEN = "•".repeat(24);
