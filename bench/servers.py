@@ -35,6 +35,7 @@ class Server:
         arguments: More flags for it.
         patience: Seconds until it must be ready.
         mode: The command that starts it; ``authorization`` opens either.
+        source: Where the package lies that is started; None for that of this process.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class Server:
         arguments: Sequence[str] = (),
         patience: float = 60,
         mode: Literal["dev", "serve"] = "dev",
+        source: Path | None = None,
     ) -> None:
         self.port = free_port()
         token = TOKEN if mode == "dev" else secrets.token_urlsafe(32)  # A public one opens no server for production.
@@ -54,8 +56,8 @@ class Server:
         command = [sys.executable, "-m", "lateron", mode, "--host", "127.0.0.1", "--port", str(self.port)]
         command += ["--data-dir", str(directory / "data"), *arguments]
         self._began = time.monotonic()
-        # The Lateron that this process would import, wherever the server is started.
-        environment = {**os.environ, "PYTHONPATH": str(Path(lateron.__file__).parents[1])}
+        # Else that one which this process would import, wherever the server is started.
+        environment = {**os.environ, "PYTHONPATH": str(source or Path(lateron.__file__).parents[1])}
         if mode == "serve":
             environment |= {"LATERON_TOKEN": token, "LATERON_ALLOW_PRIVATE": "true"}
         self._process = subprocess.Popen(

@@ -8,11 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from bench import endure, lanes, scale, sealed, storms
+from bench import endure, lanes, pair, scale, sealed, storms
 from bench.fill import STEP, filling, message, multiply, now_ms, publish_all, run_through
 from bench.ledger import account
 from bench.load import Receiver, build, generate
 from bench.report import FOREIGN, Load, Sheet
+from bench.servers import Server
 
 from lateron.core.values import State
 
@@ -60,6 +61,34 @@ def test_what_encryption_costs_is_measured_with_a_key_and_without(tools: Path, m
     assert all(value >= 0 for figure in sheet.figures.values() for value in figure.values)
     size = "store, {}, bytes/message"
     assert sheet.median(size.format(sealed.SEALED)) > sheet.median(size.format(sealed.CLEAR))
+
+
+with_history = pytest.mark.skipif(not (pair.ROOT / ".git").exists(), reason="there are no older versions here")
+
+
+@with_history
+def test_two_versions_are_measured_side_by_side(tools: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each figure of the one has that of the other beside it."""
+    monkeypatch.setattr("bench.job.WARM_UP", 50)
+    sheet = Sheet("Title", "What was run.")
+    options = argparse.Namespace(count=200, connections=4, turns=2)
+    sources = {pair.OLD: pair.unpacked("HEAD", tmp_path), pair.NEW: pair.ROOT / "src"}
+    pair.measure(tools, sheet, sources, options)
+
+    ratios = {name for name in sheet.figures if "÷" in name}
+    assert {name.replace(f"{pair.NEW} ÷ {pair.OLD}", pair.OLD) for name in ratios} == {
+        name for name in sheet.figures if pair.OLD in name and name not in ratios
+    }
+    assert all(len(figure.values) == 2 for figure in sheet.figures.values())
+
+
+@with_history
+def test_a_commit_that_is_measured_is_the_one_that_runs(tmp_path: Path) -> None:
+    """Not the package that is installed beside it."""
+    source = pair.unpacked("HEAD", tmp_path)
+    (source / "lateron" / "__main__.py").write_text("raise SystemExit('the old one')\n", "utf-8")
+    with pytest.raises(RuntimeError, match="the old one"), Server(tmp_path, source=source):
+        pass
 
 
 @pytest.mark.parametrize("name", ["backlog", "storm", "overload", "soak"])

@@ -137,7 +137,7 @@ function Editor({ user, done }) {
     await done();
   };
   return html`
-    <${Field} label="Name" hint="An address of mail may be one."><input value=${name} disabled=${Boolean(user)} autocomplete="off" onInput=${(e) => change({ name: e.target.value.trim() })} /><//>
+    <${Field} label="Name" hint="An e-mail address will do."><input value=${name} disabled=${Boolean(user)} autocomplete="off" onInput=${(e) => change({ name: e.target.value.trim() })} /><//>
     <${Scope} label="May" value=${scope} pick=${(scope) => change({ scope })} />
     <${Field} label=${user ? "New password" : "Password"} hint=${`At least 12 characters; four words are enough.${user ? " Empty: it stays as it is." : ""}`}><input type="password" value=${password} autocomplete="new-password" onInput=${(e) => change({ password: e.target.value })} /><//>
     ${user && html`<p class="hint">A change ends every login of ${name}.</p>`}
