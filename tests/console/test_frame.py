@@ -112,6 +112,35 @@ def test_what_answers_slowly_is_shown_though_more_is_asked_for(open_page: Open, 
     poll(page, lambda: len(held) == 2)  # What changed meanwhile is asked for afterwards.
 
 
+def test_a_busy_server_is_read_less_often(open_page: Open, server: Server) -> None:
+    """Nobody reads a hundred lines a second, and the server has other work; who comes back is answered at once."""
+    publish(server, "one")
+    page = open_page(script=STREAM)
+    expect(page.get_by_text("Newest lines")).to_be_visible()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+
+    def readings() -> int:
+        return len([url for url in asked if url.endswith("/v1/overview")])
+
+    def change(most: str) -> bool:
+        page.evaluate("tell('changed', { topic: 'messages' })")
+        page.evaluate(f"fire({most})")
+        return readings() > 1
+
+    rest = {"active": 0, "waiting": 0, "deadLetters": 0, "oldestDueMs": None}
+    for second in (1, 2):
+        told = {"time": second * 1000, "published": second * 1000, "delivered": second * 1000, **rest}
+        page.evaluate("(told) => tell('counters', told)", told)
+    page.evaluate(POLL)
+    poll(page, lambda: readings() == 1)
+    page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    change("5_000")  # With the clock that asks each five seconds.
+    poll(page, lambda: True)
+    assert readings() == 1
+    until(lambda: change("Infinity"), "the next reading")
+
+
 def test_lines_of_the_stream_ask_for_a_message_no_faster_than_it_is_told(open_page: Open, server: Server) -> None:
     """A message that moves fast on a busy server is not asked for once for every line."""
     message = publish(server, "one", None, ("Upstash-Delay", "1h"))

@@ -124,13 +124,3 @@ export const KEYS = [
 ];
 
 export const openKeys = () => openDialog("Keys", () => html`<p><label><input type="checkbox" checked=${keysOn.value} onChange=${(e) => switchKeys(e.target.checked)} /> Single keys are commands</label></p><dl class="keys">${KEYS.map(([key, about]) => html`<div key=${key}><dt>${key.split(" ").map((one) => (one === "or" ? " or " : html`<kbd>${one}</kbd> `))}</dt><dd>${about}</dd></div>`)}</dl>`);
-
-/** How fast messages go out now, from the counters of the stream. */
-export function rates() {
-  const known = counters.value;
-  if (known.length < 2) return null;
-  const last = known.at(-1);
-  const first = known[Math.max(0, known.length - 11)];
-  const seconds = Math.max(1, (last.time - first.time) / 1_000);
-  return { published: (last.published - first.published) / seconds, delivered: (last.delivered - first.delivered) / seconds, waiting: last.waiting, active: last.active };
-}

@@ -5,7 +5,7 @@ import htm from "./vendor/htm.js";
 
 export { h, Fragment, render } from "./vendor/preact.js";
 export { useState, useEffect, useLayoutEffect, useRef, useMemo, useCallback, useId } from "./vendor/hooks.js";
-export { signal, computed, effect, batch } from "./vendor/signals.js";
+export { signal, computed, effect, batch, untracked } from "./vendor/signals.js";
 
 export const html = htm.bind(h);
 

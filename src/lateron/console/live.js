@@ -1,11 +1,13 @@
 // What changes while one looks: the stream of the server, or a question each five seconds where there is none.
 
 import { BASE, get, session } from "./api.js";
-import { computed, signal, useCallback, useEffect, useRef, useState } from "./lib.js";
+import { computed, signal, untracked, useCallback, useEffect, useRef, useState } from "./lib.js";
 
 const POLL_MS = 5_000;
 const SOON_MS = 250; // After a change; several are one then.
 const PACE_MS = 3_000; // From one reading to the next while changes go on.
+const BUSY = 100; // Messages a second; where they do not end, minutes and seconds say more than the newest line.
+const BUSY_PACE_MS = 10_000; // From one reading to the next on such a server: nobody reads faster, and it has other work.
 const PATIENCE = 40; // As many times as long as the last reading took.
 const GAP_MS = 10_000; // The server tells its counters each second.
 const TOPICS = "counters,messages,dlq,schedules,queues,flow,jobs";
@@ -66,6 +68,19 @@ export function disconnect() {
   counters.value = [];
 }
 
+/** How fast messages come and go now, from the counters of the stream; null while it has not told enough. */
+export function rates() {
+  const known = counters.value;
+  if (known.length < 2) return null;
+  const last = known.at(-1);
+  const first = known[Math.max(0, known.length - 11)];
+  const seconds = Math.max(1, (last.time - first.time) / 1_000);
+  return { published: (last.published - first.published) / seconds, delivered: (last.delivered - first.delivered) / seconds };
+}
+
+/** How soon a screen is read again while changes go on, in ms. */
+const pace = () => ((untracked(rates)?.published ?? 0) > BUSY ? BUSY_PACE_MS : PACE_MS);
+
 /** Whether totals count on from those before: not after a start of the server, nor after a gap in which nobody listened. */
 const goesOn = (before, next) => before && next.published >= before.published && next.delivered >= before.delivered && next.time > before.time && next.time - before.time < GAP_MS;
 
@@ -74,7 +89,7 @@ export function hold(stop) {
   if (stop) disconnect();
   else {
     connect();
-    tell("poll");
+    tell("poll", "at once");
   }
   mode.value = stop ? "paused" : "polling";
 }
@@ -83,7 +98,7 @@ document.addEventListener("visibilitychange", () => {
   if (document.hidden) disconnect();
   else if (!held.value) {
     connect();
-    tell("poll");
+    tell("poll", "at once");
   }
 });
 
@@ -134,7 +149,7 @@ export function useLoaded(load, wants = [], { topics = [], hears, every, still =
       }
       // A busy server changes all the time. Who only looks must not make it busier: the longer it takes, the longer we wait.
       const ended = performance.now();
-      one.pace = began + Math.max(PACE_MS, PATIENCE * (ended - began));
+      one.pace = began + Math.max(pace(), PATIENCE * (ended - began));
     }
     if (mine !== one.turn) return;
     one.running = null;
@@ -163,7 +178,7 @@ export function useLoaded(load, wants = [], { topics = [], hears, every, still =
   }, [state]);
   useStream((kind, data) => {
     if (still || held.value) return;
-    if (kind === "poll") one.running || refresh();
+    if (kind === "poll") one.running || (!data && pace() > PACE_MS && performance.now() < one.pace) || refresh();
     else if (hears?.(kind, data) || (kind === "changed" && topics.includes(data))) later();
   });
   return { ...state, refresh };

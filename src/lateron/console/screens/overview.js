@@ -3,11 +3,10 @@
 import { get } from "../api.js";
 import { Lines } from "../charts.js";
 import { FirstRun } from "../first.js";
-import { rates } from "../frame.js";
 import { count, place, span } from "../format.js";
 import { Icon } from "../icons.js";
 import { html } from "../lib.js";
-import { counters, now, useLoaded } from "../live.js";
+import { counters, now, rates, useLoaded } from "../live.js";
 import { bounds, setRange } from "../range.js";
 import { go, Link } from "../router.js";
 import { Card, Head, Loaded, State, Time } from "../ui.js";
