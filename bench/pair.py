@@ -11,10 +11,8 @@ for the run, and needs no environment but this one's.
 from __future__ import annotations
 
 import argparse
-import io
 import subprocess
 import sys
-import tarfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -32,9 +30,9 @@ AS_IT_IS = "as it is"
 def unpacked(commit: str, folder: Path) -> Path:
     """Return a folder that holds the package as of a commit."""
     command = ["git", "archive", commit, "src/lateron"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, check=True)
-    with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
-        archive.extractall(folder, filter="data")
+    packed = subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout
+    folder.mkdir(exist_ok=True)
+    subprocess.run(["tar", "-x", "-C", folder], input=packed, check=True)
     return folder / "src"
 
 

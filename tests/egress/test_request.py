@@ -33,6 +33,18 @@ def head_of(given_headers: Headers, body: bytes = b"abc", method: str = "POST") 
     return encode_head(Delivery(1, parse_destination("http://h.example/p?q"), method, given_headers, body, 1))
 
 
+def test_each_request_has_its_own_head_whatever_the_one_before_had() -> None:
+    """Method, destination or headers may be the same objects as those of the last one, and the others not."""
+    one, other = parse_destination("http://one.example/p"), parse_destination("http://other.example/p")
+    first, second = (("X-A", "1"),), (("X-A", "2"),)
+    requests = [(one, "POST", first), (one, "POST", second), (other, "POST", second), (other, "PUT", second)]
+    requests += [*reversed(requests), (one, "PUT", first), (one, "PUT", first)]
+
+    for destination, method, given_headers in requests:
+        head = encode_head(Delivery(1, destination, method, given_headers, b"", 1)).decode()
+        assert head.startswith(f"{method} /p HTTP/1.1\r\nHost: {destination.host}\r\nX-A: {given_headers[0][1]}\r\n")
+
+
 @pytest.mark.promise("D-28")
 @pytest.mark.parametrize("spell", [str, str.lower, str.upper])
 def test_framing_headers_never_pass(run: Run, spell: type[str]) -> None:
