@@ -104,11 +104,6 @@ def lane_to(tenant: Tenant, url: str, flow: Flow | None) -> LaneName:
     """Return the lane of a message to a URL, with a flow-control key or without."""
     if flow is not None:
         return lane_name(tenant, LaneKind.FLOW, flow.key)
-    return _host_lane(tenant, url)
-
-
-@lru_cache(maxsize=4096)
-def _host_lane(tenant: Tenant, url: str) -> LaneName:
     return lane_name(tenant, LaneKind.HOST, host_of(url))
 
 
