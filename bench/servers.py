@@ -56,7 +56,7 @@ class Server:
         command = [sys.executable, "-m", "lateron", mode, "--host", "127.0.0.1", "--port", str(self.port)]
         command += ["--data-dir", str(directory / "data"), *arguments]
         self._began = time.monotonic()
-        # Else that one which this process would import, wherever the server is started.
+        # Without a source the package that this process would import, wherever the server is started.
         environment = {**os.environ, "PYTHONPATH": str(source or Path(lateron.__file__).parents[1])}
         if mode == "serve":
             environment |= {"LATERON_TOKEN": token, "LATERON_ALLOW_PRIVATE": "true"}

@@ -194,13 +194,13 @@ class Writer:
             raise Overloaded("too many publications wait to be stored")
         self._pending_bytes += size
         self._publishes.append((tuple(items), size, done))
-        if not (self._busy or self._scheduled):
+        if not (self._busy or self._scheduled):  # Why not only there: with each message it would be a call for nothing.
             self._kick()
 
     def settle(self, result: Result) -> None:
         """Record how an attempt ended, in the next transaction."""
         self._results.append(result)
-        if not (self._busy or self._scheduled):
+        if not (self._busy or self._scheduled):  # As above.
             self._kick()
 
     async def run(self, work: Callable[[Broker, Millis], T]) -> T:

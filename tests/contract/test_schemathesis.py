@@ -335,7 +335,7 @@ def sent_texts(response: requests.Response, case: Any) -> list[str]:
     return texts
 
 
-PARTING = re.compile(r"[/?&=]")  # What parts the words of a URL.
+PARTING = re.compile(r"[/?&=+]")  # What parts the words of a URL; a plus in its query is a space.
 AROUND = "'\"{}:,"  # What may stand around a word in JSON and in the text of a Python value.
 
 

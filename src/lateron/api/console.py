@@ -18,7 +18,6 @@ import re
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
-from hashlib import sha256
 from ipaddress import ip_address
 from typing import Any, Final
 
@@ -33,7 +32,7 @@ from lateron.api.passwords import Passwords
 from lateron.api.ports import ConsoleSettings, Ports
 from lateron.api.sessions import OLDEST, Entry, Session, shows
 from lateron.broker.resources import Identity
-from lateron.core.token import Access, may
+from lateron.core.token import Access, may, token_hash
 from lateron.core.values import SECOND
 from lateron.errors import Forbidden, LateronError, LoginRefused
 from lateron.telemetry import Log
@@ -203,7 +202,7 @@ class Console:
         return None if proof is None else Entry("password", partial(self._ports.resources.identify, proof), proof)
 
     def _by_token(self, token: bytes) -> Entry:
-        return Entry("token", partial(self._ports.authenticate, token), sha256(token).digest())
+        return Entry("token", partial(self._ports.authenticate, token), token_hash(token))
 
     def _known(self, given: Login) -> str:
         """Return the name that somebody tried, if it is one; else it may be a password in the wrong field."""

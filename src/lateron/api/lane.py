@@ -27,7 +27,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from lateron.api.call import ALWAYS, Answer
 from lateron.api.heads import END, Census, Limits, Refusal
-from lateron.api.protocol import ANSWER, BODY, DEAF, HEAD, LimitedProtocol
+from lateron.api.protocol import ANSWER, DEAF, LimitedProtocol
 from lateron.api.publish import PREFIX, Entry, FastLane
 from lateron.api.sighting import sighting
 from lateron.errors import Overloaded
@@ -124,14 +124,17 @@ class FastProtocol(LimitedProtocol):
             body = data[end + len(END) : end + len(END) + head.length]
             entry = self.lane.known(head) if len(body) == head.length else None
             if entry is not None:
-                errand = Errand(entry, keep_alive=True)
-                errand.body = body
-                self.cycle = self._whole = errand  # type: ignore[assignment]  # It has what is touched there.
-                self._part = ANSWER
-                self._at_work()
+                self._take_known(entry, body)
                 return data[end + len(END) + head.length :]
             self._key = head.key
         return super()._take_head(data)
+
+    def _take_known(self, entry: Entry, body: bytes) -> None:
+        errand = Errand(entry, keep_alive=True)
+        errand.body = body
+        self.cycle = self._whole = errand  # type: ignore[assignment]  # It has what is touched there.
+        self._part = ANSWER
+        self._at_work()
 
     # ---- from the parser
 
@@ -191,10 +194,7 @@ class FastProtocol(LimitedProtocol):
         self._whole = errand
 
     def _consume(self, data: bytes) -> None:
-        if data and self._part == HEAD:
-            data = self._take_head(data)
-        if data or self._part == BODY:  # Not after a publish that came alone and was known.
-            super()._consume(data)
+        super()._consume(data)
         errand = self._whole
         if errand is not None:
             self._whole = None
@@ -213,8 +213,7 @@ class FastProtocol(LimitedProtocol):
         else:
             self.tasks.discard(errand)
             errand.response_complete = True
-            if self._door.first:  # Of an answer without a body, which the door may hold to the end of this round.
-                self._door.flush()
+            self._door.flush()  # Of an answer without a body, which the door may hold to the end of this round.
             defaults = self.server_state.default_headers
             self._wire.write(self.letterhead.letter(answer, call_id, defaults, keep_alive=errand.keep_alive))
             if not errand.keep_alive:

@@ -63,23 +63,15 @@ class _Door:
     first waits for the rest of this round of the loop, and both go out as one.
     """
 
-    __slots__ = (
-        "_call_soon",
-        "_wire",
-        "close",
-        "first",
-        "get_extra_info",
-        "is_closing",
-        "pause_reading",
-        "resume_reading",
-    )  # fmt: skip
+    __slots__ = ("_call_soon", "_first", "_wire", "close", "get_extra_info", "is_closing", "pause_reading",
+                 "resume_reading")  # fmt: skip
 
     def __init__(
         self, transport: asyncio.Transport, close: Callable[[], None], call_soon: Callable[[Callable[[], None]], object]
     ) -> None:
         self._wire = transport
         self._call_soon = call_soon
-        self.first = b""
+        self._first = b""
         self.close = close
         self.get_extra_info = transport.get_extra_info
         self.is_closing = transport.is_closing
@@ -88,18 +80,18 @@ class _Door:
 
     def write(self, data: bytes) -> None:
         """Write with what came before, or wait for what comes next."""
-        if self.first:
-            self._wire.write(self.first + data)
-            self.first = b""
+        if self._first:
+            self._wire.write(self._first + data)
+            self._first = b""
         else:
-            self.first = data
+            self._first = data
             self._call_soon(self.flush)
 
     def flush(self) -> None:
         """Write what waits."""
-        if self.first:
-            self._wire.write(self.first)
-            self.first = b""
+        if self._first:
+            self._wire.write(self._first)
+            self._first = b""
 
 
 class LimitedProtocol(HttpToolsProtocol):

@@ -25,7 +25,7 @@ from lateron.broker.views import Accepted, Answered, Enrolled, FannedOut, Item
 from lateron.core.batch import ItemError
 from lateron.core.familiar import Familiar
 from lateron.core.options import Config, Given
-from lateron.core.publish import body_apart, is_url, publication, read_request, with_body
+from lateron.core.publish import is_url, publication, read_request, with_body, without_body
 from lateron.core.quota import BATCH_BYTES, Quota
 from lateron.core.reach import Check, guard
 from lateron.core.recurring import NewSchedule
@@ -112,8 +112,9 @@ class Entry(Struct, frozen=True, gc=False):  # Nothing in it can refer to it.
     token: Token
     who: Identity
     caller_ip: str | None
-    read: tuple[str, Config] | None = None  # Destination and configuration, if the head came before.
-    made: Publication | None = None  # What came of it then, its body apart, if nothing else can be different now.
+    # If the head came before, one of these two:
+    read: tuple[str, Config] | None = None  # Destination and configuration.
+    made: Publication | None = None  # What came of it then without its body, where nothing else can be different now.
     key: bytes | None = None  # Under which to remember it, if it comes again and again.
     trace: Trace | None = None
 
@@ -229,7 +230,8 @@ class FastLane:
         if isinstance(item, Publication):
             guard(self._ports.check_destination, item.request)
             if entry.key is not None:
-                read, made = (destination, config), body_apart(item, config)
+                made = without_body(item, config)
+                read = (destination, config) if made is None else None
                 known = Entry(b"", (), entry.token, entry.who, entry.caller_ip, read, made, trace=entry.trace)
                 self._familiar.remember(entry.key, known)
         return item

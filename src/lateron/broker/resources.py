@@ -8,7 +8,6 @@ noted in memory, and stored once a minute (``note_uses``).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from hashlib import sha256
 from hmac import compare_digest
 
 from msgspec import Struct
@@ -16,7 +15,7 @@ from msgspec.structs import replace
 
 from lateron.broker.users import Users
 from lateron.broker.views import KeyPair
-from lateron.core.token import ADMIN, NewToken
+from lateron.core.token import ADMIN, NewToken, token_hash
 from lateron.core.values import Millis, Tenant
 from lateron.errors import InvalidValue, NotFound, RequestError
 from lateron.store.sql import Store, TokenRow
@@ -78,7 +77,7 @@ class Resources:
         known = self._known
         found = known.met.get(token)
         if found is None:
-            presented = sha256(token).digest()
+            presented = token_hash(token)
             found = known.tokens.get(presented)
             if not compare_digest(presented, found[0].hash if found else bytes(32)) or found is None:
                 return None
@@ -105,7 +104,7 @@ class Resources:
     def add_token(self, token: bytes, tenant: Tenant, name: str, scope: str, now: Millis) -> None:
         """Store a token by its hash; the token itself is never stored."""
         with self._store.transaction() as tx:
-            tx.insert_token(TokenRow(sha256(token).digest(), tenant, name, scope, now))
+            tx.insert_token(TokenRow(token_hash(token), tenant, name, scope, now))
             self._tenants = tx.tenants()
             rows = tx.tokens()
         self._keep(rows)
@@ -201,7 +200,7 @@ class Resources:
 
     def _made(self, tenant: Tenant, name: str, scope: str, now: Millis, expires: Millis | None) -> tuple[str, TokenRow]:
         token = self._new_token(self._tenants.get(tenant, ""))
-        return token, TokenRow(sha256(token.encode()).digest(), tenant, name, scope, now, expires)
+        return token, TokenRow(token_hash(token.encode()), tenant, name, scope, now, expires)
 
     def has_tokens(self) -> bool:
         """Whether any token was ever made here."""
@@ -209,7 +208,7 @@ class Resources:
 
     def knows(self, token: bytes) -> bool:
         """Whether this very token is stored."""
-        return sha256(token).digest() in self._known.tokens
+        return token_hash(token) in self._known.tokens
 
     def keys(self, tenant: Tenant) -> KeyPair | None:
         """Return the signing keys of a tenant."""

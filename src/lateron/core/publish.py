@@ -140,18 +140,26 @@ def publication(
     return to_group(destination, config, texts(headers), body or None, context)
 
 
-def body_apart(item: Publication, config: Config) -> Publication | None:
-    """Return what a publication is without its body, for ``with_body``; None if its time or its body made more of it.
+def without_body(item: Publication, config: Config) -> Publication | None:
+    """Return a publication without its body, from which ``with_body`` makes the next one of the same head.
 
     Args:
         item: As made by ``publication``.
         config: What it was made of.
+
+    Returns:
+        None where more is configured than a method: the time or the body may then decide something else.
     """
     return with_body(item, b"") if _is_plain(config) else None
 
 
 def with_body(item: Publication, body: bytes) -> Publication:
-    """Return the publication that the same head asks for with another body, whose length has been checked."""
+    """Return the publication that the same head asks for with another body.
+
+    Args:
+        item: From ``without_body``.
+        body: Complete, and not above the quota, which is not asked again; empty means that there is none.
+    """
     same = item.request
     return Publication(item.tenant, Request(same.url, same.method, same.headers, body or None, same.options))
 

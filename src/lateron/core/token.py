@@ -18,6 +18,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from enum import Enum
+from hashlib import sha256
 from types import MappingProxyType
 from typing import Final
 
@@ -28,6 +29,11 @@ from lateron.core.body import read_body
 from lateron.core.durations import parse_duration
 from lateron.core.values import SECOND, Millis
 from lateron.errors import Forbidden, InvalidValue
+
+
+def token_hash(token: bytes) -> bytes:
+    """Return the 32 bytes that are kept of a token; the token itself never is."""
+    return sha256(token).digest()
 
 
 class Access(Enum):

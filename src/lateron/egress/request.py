@@ -54,21 +54,13 @@ def encode_head(delivery: Delivery) -> bytes:
     Raises:
         Failure: A name, a value or the method cannot be sent; class "protocol".
     """
-    global _last  # noqa: PLW0603 # What it holds is what would be made; to compare by identity is cheaper than to hash.
-    method, destination, headers, head = _last
-    if headers is not delivery.headers or destination is not delivery.destination or method != delivery.method:
-        method, destination, headers = delivery.method, delivery.destination, delivery.headers
-        head = _lasting(method, destination.target, destination.authority, headers)
-        _last = (method, destination, headers, head)
+    destination = delivery.destination
+    head = _lasting(delivery.method, destination.target, destination.authority, delivery.headers)
     if delivery.own:
         head += _lines(delivery.own)
-    if delivery.body or method not in _BODILESS:
+    if delivery.body or delivery.method not in _BODILESS:
         return b"%bContent-Length: %d\r\n\r\n" % (head, len(delivery.body))
     return head + b"\r\n"
-
-
-# The last beginning of a head, and what it was made of: one message after the other has the same.
-_last: tuple[str, Destination | None, Headers, bytes] = ("", None, (), b"")
 
 
 @lru_cache(maxsize=256)  # Messages to one destination mostly differ only in what is their own.
@@ -86,8 +78,7 @@ def _lasting(method: str, target: str, authority: str, headers: Headers) -> byte
 
 
 def _lines(headers: Headers) -> bytes:
-    if _bad_name(tuple([name for name, _ in headers])) is not None:
-        _check_names(headers)
+    _check_names(headers)
     try:
         lines = "".join([f"{name}: {value}\r\n" for name, value in headers]).encode("latin-1")
     except UnicodeEncodeError:
