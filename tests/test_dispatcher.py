@@ -14,8 +14,8 @@ from tests.support.receiver import Answer, Endpoint, Receiver
 
 from lateron.broker.views import KeyPair, Result
 from lateron.core.values import Claimed, Message, MessageId, Options, Outcome, Request, State
-from lateron.dispatcher import CORRUPT, Dispatcher
-from lateron.egress import Egress, EgressSettings, GuardPolicy
+from lateron.dispatcher import CORRUPT, INTERNAL, Dispatcher
+from lateron.egress import Delivery, Egress, EgressSettings, GuardPolicy
 from lateron.runtime import SystemClock
 
 KEYS = KeyPair("sig_current_for_this_test_only_000", "sig_next_for_this_test_only_0000000")
@@ -28,8 +28,9 @@ class Loop:
         self.egress = Egress(EgressSettings(guard=GuardPolicy(allow_private=True)), SystemClock())
         self.results: list[Result] = []
         self.settled = asyncio.Event()
+        self.clock = SystemClock()
         self.dispatcher = Dispatcher(
-            self.egress, SystemClock(), lambda _: keys, self.settle, capacity=capacity, timeout_ms=20_000
+            self.egress, self.clock, lambda _: keys, self.settle, capacity=capacity, timeout_ms=20_000
         )
 
     def settle(self, result: Result) -> None:
@@ -230,5 +231,84 @@ def test_nothing_is_sent_without_the_lease() -> None:
         assert (await loop.ended(3))[1:] == [None, None]
         assert lost == [True]
         assert len(endpoint.requests) == 1
+
+    on_a_loop(work)
+
+
+@pytest.mark.promise("P-106")
+def test_what_was_made_ready_is_sent_only_once_it_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing leaves before; then the request is the one that would have been made without that, and made once."""
+    made: list[int] = []
+    delivery = Dispatcher._delivery
+
+    def counted(self: Dispatcher, item: Claimed) -> Delivery:
+        made.append(item.message.attempt)
+        return delivery(self, item)
+
+    monkeypatch.setattr(Dispatcher, "_delivery", counted)
+
+    async def work(loop: Loop, endpoint: Endpoint) -> None:
+        loop.dispatcher.begin([claimed(endpoint.url)])
+        await loop.ended(1)  # There is a connection from here on.
+        second, third = claimed(endpoint.url, attempt=2), claimed(endpoint.url, number=2, attempt=3)
+        loop.dispatcher.make_ready([second, third])
+        await asyncio.sleep(0)
+        assert len(endpoint.requests) == 1, "nothing is durable yet"
+        assert loop.dispatcher.open_attempts == 0
+        loop.dispatcher.begin([second])
+        await loop.ended(2)
+        assert made == [1, 2, 3]
+        first, again = endpoint.requests
+        own = ("Upstash-Signature", "Upstash-Retried")
+        assert [h for h in first.headers if h[0] not in own] == [h for h in again.headers if h[0] not in own]
+        token = jwt.decode(
+            str(again.header("Upstash-Signature")), KEYS.current, algorithms=["HS256"], options={"verify_aud": False}
+        )
+        assert token["jti"].endswith("2")
+
+    on_a_loop(work)
+
+
+@pytest.mark.promise("P-106", "D-35")
+def test_what_was_made_ready_for_another_turn_or_long_ago_is_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A turn that came to nothing leaves nothing to send, and a commit that took long no old signature."""
+
+    async def work(loop: Loop, endpoint: Endpoint) -> None:
+        failed = claimed(endpoint.url, attempt=7)
+        loop.dispatcher.make_ready([failed])  # Its commit fails; then the message is claimed again.
+        loop.dispatcher.begin([claimed(endpoint.url, attempt=8)])
+        await loop.ended(1)
+        slow = claimed(endpoint.url, attempt=9)
+        loop.dispatcher.make_ready([slow])
+        later = SystemClock.wall(loop.clock) + 10 * 60_000
+        monkeypatch.setattr(loop.clock, "wall", lambda: later)
+        loop.dispatcher.begin([slow])
+        await loop.ended(2)
+        tokens = [
+            jwt.decode(
+                str(request.header("Upstash-Signature")),
+                KEYS.current,
+                algorithms=["HS256"],
+                options={"verify_aud": False, "verify_exp": False, "verify_nbf": False, "verify_iat": False},
+            )
+            for request in endpoint.requests
+        ]
+        assert tokens[0]["jti"].endswith("8")
+        assert tokens[1]["iat"] == later // 1000
+
+    on_a_loop(work)
+
+
+def test_what_cannot_be_made_ready_is_told_where_it_begins() -> None:
+    """A URL that cannot be read fails its own attempt, and no other."""
+
+    async def work(loop: Loop, endpoint: Endpoint) -> None:
+        good, bad = claimed(endpoint.url), claimed("no url", number=2)
+        loop.dispatcher.make_ready([bad, good])
+        loop.dispatcher.begin([bad, good])
+        await loop.ended(2)
+        outcomes = {result.claimed.message.id: result.outcome for result in loop.results}
+        assert outcomes[bad.message.id] == INTERNAL
+        assert (outcomes[good.message.id] or INTERNAL).status == 200
 
     on_a_loop(work)

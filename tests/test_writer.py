@@ -153,6 +153,45 @@ def test_too_much_is_refused_before_it_is_taken(monkeypatch: pytest.MonkeyPatch)
     on_a_node(work)
 
 
+@pytest.mark.promise("P-1")
+def test_what_a_commit_that_fails_would_have_begun_is_made_ready_and_never_begins(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The loop makes ready while the disk writes, and only what is durable begins."""
+
+    async def work(node: Node) -> None:
+        ready: list[Claimed] = []
+        order: list[str] = []
+
+        def make_ready(claimed: Sequence[Claimed]) -> None:
+            order.append("ready")
+            ready.extend(claimed)
+
+        def begin(claimed: Sequence[Claimed]) -> None:
+            order.append("begin")
+            node.begin(claimed)
+
+        node.writer.attach(lambda: node.capacity - len(node.begun), begin, node.failures.append, make_ready)
+        many = [ITEM] * room.AHEAD_ITEMS
+        accepted = await node.writer.publish(many)
+        await node.arrived.wait()
+        assert [one.message.id for one in ready] == [one.id for one in accepted]
+        assert order == ["ready", "begin"]
+        assert node.begun == ready
+
+        def full() -> None:
+            node.store._roll_back()
+            raise StorageFull("full")
+
+        monkeypatch.setattr(node.store, "commit", full)
+        with pytest.raises(StorageFull):
+            await node.writer.publish(many)
+        assert order == ["ready", "begin", "ready"]
+        assert len(node.begun) == room.AHEAD_ITEMS
+
+    on_a_node(work, capacity=100)
+
+
 @pytest.mark.promise("P-119")
 def test_a_full_disk_loses_no_result(monkeypatch: pytest.MonkeyPatch) -> None:
     """Publishes are told that nothing was stored; outcomes of attempts wait until there is room."""

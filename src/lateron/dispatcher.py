@@ -23,10 +23,12 @@ from lateron.core.headers import attempt_headers, lasting_headers
 from lateron.core.ids import message_text
 from lateron.core.signature import sign
 from lateron.core.values import SECOND, Claimed, MessageId, Millis, Outcome, Tenant
-from lateron.egress import Delivery, Egress
+from lateron.egress import Delivery, Egress, encode_head
 from lateron.runtime import Clock
 
 log = logging.getLogger("lateron.dispatcher")
+
+READY_MS = SECOND  # How long what was made ready is good: a signature is dated.
 
 INTERNAL = Outcome(error="internal", detail="the attempt failed inside this server")
 CORRUPT = Outcome(error="corrupt", detail="the stored request does not match its digest; nothing was sent")
@@ -79,6 +81,8 @@ class Dispatcher:
         self._told = told
         self._traced = traced
         self._open: dict[MessageId, Claimed] = {}
+        self._ready: dict[MessageId, tuple[Claimed, Delivery, bytes]] = {}  # What begins if a commit succeeds, encoded.
+        self._ready_at: Millis = 0  # Since when.
         self._tasks: set[asyncio.Task[None]] = set()
         self._empty = asyncio.Event()
         self._draining = False
@@ -98,6 +102,21 @@ class Dispatcher:
         """The messages whose attempts are open."""
         return tuple(self._open.values())
 
+    def make_ready(self, claimed: Sequence[Claimed]) -> None:
+        """Sign and encode, ahead of ``begin``, what begins if the commit under way succeeds; send nothing.
+
+        The first that fails ends this: it fails again where its attempt begins, and is told there.
+        """
+        ready = self._ready = {}
+        if self._traced is not None:
+            return  # A trace is in what is sent, and begins with the attempt.
+        self._ready_at = self._clock.wall()
+        with suppress(Exception):
+            for item in claimed:
+                if item.intact:
+                    delivery = self._delivery(item)
+                    ready[item.message.id] = (item, delivery, encode_head(delivery))
+
     def begin(self, claimed: Sequence[Claimed]) -> None:
         """Open an attempt for each message; those that come after a drain began go back unsent."""
         unsent = self._draining
@@ -106,6 +125,8 @@ class Dispatcher:
             unsent = True
             self._lost()
         now, late = self._clock.wall(), self._late
+        if not 0 <= now - self._ready_at <= READY_MS:
+            self._ready = {}
         for item in claimed:
             if unsent:
                 self._settle(Result(item, None))
@@ -145,8 +166,12 @@ class Dispatcher:
     def _begin(self, claimed: Claimed) -> None:
         """Send on a kept connection if there is one, else in a task that may wait for a name and a handshake."""
         try:
-            delivery = self._delivery(claimed)
-            if self._egress.send_kept(delivery, partial(self._end, claimed)):
+            ready = self._ready.pop(claimed.message.id, None)
+            if ready is not None and ready[0] is claimed:  # A turn that came to nothing may have claimed it, too.
+                _, delivery, head = ready
+            else:
+                delivery, head = self._delivery(claimed), None
+            if self._egress.send_kept(delivery, partial(self._end, claimed), head):
                 return
         except Exception:
             # A bug of ours. It costs a retry, so that a message that always meets it comes to rest.

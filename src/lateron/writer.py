@@ -22,7 +22,7 @@ from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import partial
 from queue import SimpleQueue
-from threading import Thread
+from threading import Lock, Thread
 from typing import Any, TypeAlias, TypeVar, cast
 
 from lateron.broker.bulk import NEWEST, Broker, Cancelled
@@ -52,6 +52,8 @@ Publishes: TypeAlias = list[tuple[tuple[Item, ...], int, Done]]  # The number: b
 PENDING_BYTES = 256 << 20  # Bodies that may wait for their transaction; above it publishes are refused.
 PENDING_ITEMS = 20_000
 TURN_ITEMS = 250  # Of each kind in one transaction; more would hold the loop too long.
+AHEAD_ITEMS = 8  # Attempts that are worth making ready; for fewer, to let the commit begin first takes longer.
+BEGIN_S = 0.002  # How long to wait for that at most.
 BEHIND_ITEMS = 32  # Of publishes, while messages that are due wait for their turn.
 TURN_FAN_OUTS = 4  # Requests with URL groups or schedules in one transaction: each may become thousands of rows.
 FULL_PAUSE = 1.0  # Seconds between tries to settle while the disk is full.
@@ -69,13 +71,22 @@ class Worker:
 
     def __init__(self, name: str) -> None:
         self._orders: SimpleQueue[tuple[asyncio.AbstractEventLoop, Work, Ended] | None] = SimpleQueue()
+        self._begun = Lock()  # Held from when work is handed in until the thread has taken it.
         # Daemon: a process that must end at once does not wait for a disk that hangs.
         self._thread = Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
     def submit(self, work: Work, ended: Ended) -> None:
         """Do ``work`` on the thread; then call ``ended`` on the running loop, with its result or its exception."""
+        self._begun.acquire(blocking=False)
         self._orders.put((asyncio.get_running_loop(), work, ended))
+
+    def let_begin(self) -> None:
+        """Stand aside until the thread has taken the interpreter for the work handed in last; for a moment at most.
+
+        Whoever goes on in Python without that keeps the thread from its first step for as long as it takes.
+        """
+        self._begun.acquire(timeout=BEGIN_S)
 
     def close(self) -> None:
         """End the thread once its work is done; blocks until then."""
@@ -85,6 +96,8 @@ class Worker:
     def _run(self) -> None:
         while (order := self._orders.get()) is not None:
             loop, work, ended = order
+            if self._begun.locked():
+                self._begun.release()
             result, error = None, None
             try:
                 result = work()
@@ -137,6 +150,7 @@ class Writer:
         self._idle = asyncio.Event()
         self._idle.set()
         self._room: Callable[[], int] = lambda: 0
+        self._make_ready: Callable[[Sequence[Claimed]], None] = lambda _: None
         self._begin: Callable[[Sequence[Claimed]], None] = lambda _: None
         self._fail: Callable[[StoreFailed], None] = lambda _: None
 
@@ -145,9 +159,18 @@ class Writer:
         room: Callable[[], int],
         begin: Callable[[Sequence[Claimed]], None],
         fail: Callable[[StoreFailed], None],
+        make_ready: Callable[[Sequence[Claimed]], None] = lambda _: None,
     ) -> None:
-        """Connect the delivery loop: what room it has, how it begins attempts, who ends a failed process."""
-        self._room, self._begin, self._fail = room, begin, fail
+        """Connect the delivery loop.
+
+        Args:
+            room: How many attempts it could begin.
+            begin: Begins attempts, once they are durable.
+            fail: Ends a failed process.
+            make_ready: Told of attempts that begin if the commit under way succeeds; nothing of them may leave
+                the process.
+        """
+        self._room, self._begin, self._fail, self._make_ready = room, begin, fail, make_ready
         if self._reserve is not None and self._reserve.spent:
             self._tighten()
         self._kick()
@@ -345,6 +368,10 @@ class Writer:
             self._turn_failed(turn, publishes, error)
             return
         self._submit(partial(self._broker.commit, prepared), partial(self._turned, turn, publishes, now, began))
+        claimed = prepared.turned.claimed
+        if len(claimed) >= AHEAD_ITEMS:  # The disk writes; under full load there is nothing else to do meanwhile.
+            self._worker.let_begin()
+            self._make_ready(claimed)
 
     def _submit(self, work: Work, ended: Ended) -> None:
         self._busy = True

@@ -3,7 +3,7 @@
 from lateron.egress.client import Egress, EgressSettings
 from lateron.egress.connection import Limits
 from lateron.egress.guard import GuardPolicy, verdict
-from lateron.egress.request import Delivery
+from lateron.egress.request import Delivery, encode_head
 from lateron.egress.resolve import Resolver, parse_overrides
 from lateron.egress.tls import tls_context
 
@@ -14,6 +14,7 @@ __all__ = [
     "GuardPolicy",
     "Limits",
     "Resolver",
+    "encode_head",
     "parse_overrides",
     "tls_context",
     "verdict",

@@ -83,12 +83,13 @@ class Egress:
         deadline = Nanos(began + delivery.timeout_ms * 1_000_000)
         return await self._send(delivery, began, deadline, fresh=False)
 
-    def send_kept(self, delivery: Delivery, done: Callable[[Outcome], None]) -> bool:
+    def send_kept(self, delivery: Delivery, done: Callable[[Outcome], None], head: bytes | None = None) -> bool:
         """Make one attempt on a kept connection, if there is one for it: the short way, without a task.
 
         Args:
             delivery: What to send.
             done: Called once with the outcome, later, unless False is returned.
+            head: What ``encode_head`` made of the delivery, if that was done before.
 
         Returns:
             Whether the attempt is under way; if not, nothing was sent, and ``send`` is the way.
@@ -97,11 +98,12 @@ class Egress:
         connection = self._kept(delivery, began)
         if connection is None:
             return False
-        try:
-            head = encode_head(delivery)
-        except Failure:
-            self._pool.put(connection)
-            return False
+        if head is None:
+            try:
+                head = encode_head(delivery)
+            except Failure:
+                self._pool.put(connection)
+                return False
         if self._ticker is None:
             self._tick()
         deadline = Nanos(began + delivery.timeout_ms * 1_000_000)

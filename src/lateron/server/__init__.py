@@ -241,7 +241,7 @@ class Server:
         broker.open(socket.gethostname(), started)
         self._closing.push_async_callback(writer.close)
         self._closing.push_async_callback(note_uses, writer, resources)
-        writer.attach(dispatcher.room, dispatcher.begin, self._fail)
+        writer.attach(dispatcher.room, dispatcher.begin, self._fail, dispatcher.make_ready)
         if self._tracing is not None:
             self._tracing.watch(partial(readings, sources))
         self._beside(scheduler.loop(), "scheduler")

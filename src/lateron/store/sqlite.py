@@ -142,6 +142,8 @@ class SqliteStore:
                     self._connection.execute("COMMIT")
                     if note is not None:
                         note.kept = True
+                else:
+                    self._check_files()  # Here: whatever Python does beside the commit delays both.
             except BaseException:
                 self._roll_back()
                 raise
@@ -160,7 +162,6 @@ class SqliteStore:
         """Commit the transaction that was left open; raises as ``transaction`` does."""
         with _told_apart():
             try:
-                self._check_files()
                 self._connection.execute("COMMIT")
             except BaseException:
                 self._roll_back()
