@@ -17,6 +17,7 @@ from lateron.core.destination import parse_destination
 from lateron.core.values import Millis, Outcome
 from lateron.egress import EgressSettings, GuardPolicy, Resolver, dial, parse_overrides
 from lateron.egress.failure import Failure, connect_failure
+from lateron.egress.resolve import LATE_MAX, THREADS
 from lateron.runtime import Nanos, SystemClock
 
 
@@ -74,6 +75,10 @@ class NameServers:
     def want(self, *hosts: str) -> list[asyncio.Task[tuple[str, ...]]]:
         """Begin to resolve names."""
         return [asyncio.create_task(self.resolver.resolve(parse_destination(f"http://{host}/"))) for host in hosts]
+
+    def want_soon(self) -> None:
+        """Do now what the resolver would do in a second, when it looks whether a lookup is late."""
+        self.resolver._look_again()
 
     def fall_silent(self, seconds: int) -> None:
         """Answer no more; what was answered so long ago is forgotten."""
@@ -331,6 +336,37 @@ def test_names_that_were_slow_leave_threads_to_the_others(run: Run) -> None:
         return at_once, at_once_again
 
     assert run(main()) == (8, 16)
+
+
+@pytest.mark.promise("F-37")
+def test_names_never_asked_for_before_are_not_held_up_by_silent_ones(run: Run) -> None:
+    """New names with silent servers, one for each thread, keep the others waiting for a second, not for minutes."""
+
+    async def main() -> tuple[int, int, int, int]:
+        servers = NameServers()
+        resolver = servers.resolver
+        silent = servers.want(*(f"silent-{n}.example" for n in range(THREADS)))
+        await until(lambda: len(servers.asked) == THREADS)
+        (next_one,) = servers.want("quick.example")
+        await asyncio.sleep(0)
+        waited = len(servers.asked)
+        servers.clock.passed_ms += 1000
+        servers.want_soon()
+        assert await next_one == ("127.0.0.1",)
+        more = servers.want(*(f"silent-{n}.example" for n in range(THREADS, 200)))
+        for _ in range(20):
+            await until(lambda: len(resolver._asked) == THREADS or resolver._late == LATE_MAX)
+            servers.clock.passed_ms += 1000
+            servers.want_soon()
+            await asyncio.sleep(0)
+        most = resolver._threads
+        servers.answer()
+        await asyncio.gather(*silent, *more)
+        await until(lambda: resolver._threads <= THREADS)
+        servers.close()
+        return waited, most, resolver._late, len(resolver._asked)
+
+    assert run(main()) == (THREADS, THREADS + LATE_MAX, 0, 0)
 
 
 def test_closing_fails_names_that_wait_for_a_thread(run: Run) -> None:

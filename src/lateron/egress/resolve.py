@@ -9,8 +9,9 @@ name himself, with ``--resolve HOST:PORT:ADDRESS`` as in curl.
 
 A name that nobody waits for any more is not asked for. One whose last lookup took long waits in a line of
 its own, which has only half of the threads, so that silent name servers leave the other half to all other
-names. A failure is not kept, for the next attempt may find the name there, but for one that took long: that
-is kept for as long as an answer.
+names. A lookup of another name that is under way for as long is late: it keeps its thread, and the next name has
+another one, so that names never asked for before do not hold up all others either. A failure is not kept, for the
+next attempt may find the name there, but for one that took long: that is kept for as long as an answer.
 
 Nothing here judges an address; the guard does, on every use, also on those an operator gave.
 """
@@ -31,7 +32,7 @@ from msgspec import Struct
 from lateron.core.destination import Destination
 from lateron.egress.failure import Failure, name_failure
 from lateron.egress.guard import canonical
-from lateron.runtime import Clock, Nanos
+from lateron.runtime import Alarm, Clock, Nanos
 
 Addresses: TypeAlias = tuple[str, ...]  # Canonical, in the order to try them.
 Lookup: TypeAlias = Callable[[str], Iterable[str]]  # Blocking; raises OSError.
@@ -40,9 +41,10 @@ T = TypeVar("T")
 
 THREADS: Final = 16
 SLOW_THREADS: Final = 8  # Of them, for names that were slow.
+LATE_MAX: Final = 112  # Lookups that are late at a time, each with one thread more.
 ANSWERS_MAX: Final = 16
 KEEP_NS: Final = 5_000_000_000  # How long an answer is used.
-SLOW_NS: Final = 1_000_000_000  # A lookup that takes so long is slow.
+SLOW_NS: Final = 1_000_000_000  # A lookup that takes so long is slow; that has taken so long already, late.
 NAMES_MAX: Final = 4096  # Answers kept, and names known as slow.
 ANY_HOST: Final = "*"
 _OVERRIDE: Final = re.compile(r"(\*|[a-z0-9._-]+):[0-9]{1,5}:[0-9a-f.:,\[\] ]+", re.ASCII | re.IGNORECASE)
@@ -91,6 +93,8 @@ class _Order(Struct, eq=False):
     line: _Line
     answer: asyncio.Future[Addresses | Failure]
     waiters: int = 0
+    began: Nanos = Nanos(0)  # When a thread was given it.
+    late: bool = False
 
 
 class Resolver:
@@ -98,6 +102,7 @@ class Resolver:
 
     def __init__(self, overrides: Overrides, clock: Clock, lookup: Lookup = system_lookup) -> None:
         self._overrides = overrides
+        self._clock = clock
         self._mono = clock.mono
         self._lookup = lookup
         self._kept: dict[str, tuple[Nanos, Addresses]] = {}  # Name -> until when, what; oldest first.
@@ -108,6 +113,9 @@ class Resolver:
         self._line = _Line(THREADS)
         self._handed: SimpleQueue[_Order | None] = SimpleQueue()  # To the threads; never more than there are of them.
         self._threads = 0
+        self._asked: dict[str, _Order] = {}  # Of the common line, not late; oldest first.
+        self._late = 0
+        self._alarm: Alarm | None = None  # For when the next is late, while others wait.
         self._closed = False
 
     def known(self, destination: Destination) -> Addresses | None:
@@ -149,6 +157,8 @@ class Resolver:
     def close(self) -> None:
         """Start no more lookups: names that wait for a thread fail, those in one end by themselves, unheard."""
         self._closed = True
+        if self._alarm is not None:
+            self._alarm.cancel()
         for order in list(self._orders.values()):
             if self._drop(order):
                 order.answer.set_result(Failure("local", "this server is stopping"))
@@ -187,16 +197,41 @@ class Resolver:
 
     def _hand_out(self) -> None:
         """Give to threads what waits, as far as there are threads."""
+        now = self._mono()
+        if self._line.waiting:
+            self._let_go(now)
         # Slow names come first: they never have more than their share, and would otherwise wait for all others.
         for line in (self._slow_line, self._line):
             while line.waiting and line.asking < line.most and self._thread_is_free():
                 line.asking += 1
-                self._handed.put(line.waiting.pop(next(iter(line.waiting))))
+                order = line.waiting.pop(next(iter(line.waiting)))
+                order.began = now
+                if line is self._line:
+                    self._asked[order.host] = order
+                self._handed.put(order)
+        if self._line.waiting and self._alarm is None and self._asked and self._late < LATE_MAX:
+            oldest = next(iter(self._asked.values()))
+            self._alarm = self._clock.wake(self._look_again, after=(oldest.began + SLOW_NS - now) / 1e9)
+
+    def _look_again(self) -> None:
+        self._alarm = None
+        if not self._closed:
+            self._hand_out()
+
+    def _let_go(self, now: Nanos) -> None:
+        """Let the next names have the places of lookups that are late."""
+        for order in list(self._asked.values()):
+            if now - order.began < SLOW_NS or self._late >= LATE_MAX:
+                return
+            del self._asked[order.host]
+            order.late = True
+            order.line.asking -= 1
+            self._late += 1
 
     def _thread_is_free(self) -> bool:
         """Whether a thread waits for a name; one is started if all are busy and there may be more."""
-        busy = self._slow_line.asking + self._line.asking
-        if busy == self._threads < THREADS:
+        busy = self._slow_line.asking + self._line.asking + self._late
+        if busy == self._threads < THREADS + self._late:
             with suppress(RuntimeError):  # There is none to be had.
                 # Why a daemon: the interpreter waits for all others before it ends.
                 threading.Thread(target=self._work, name="lateron-dns", daemon=True).start()
@@ -224,7 +259,7 @@ class Resolver:
     def _answered(self, order: _Order, answer: Addresses | Failure, slow: bool) -> None:
         """Tell those who wait for a name, note what is to be remembered, and give its thread the next one."""
         host = order.host
-        order.line.asking -= 1
+        self._take_back(order)
         del self._orders[host]
         failure = answer if isinstance(answer, Failure) else None
         until = Nanos(self._mono() + KEEP_NS)
@@ -236,6 +271,17 @@ class Resolver:
         order.answer.set_result(answer)
         if not self._closed:
             self._hand_out()
+
+    def _take_back(self, order: _Order) -> None:
+        """Take note that the thread of an order is free; it ends if it is one too many."""
+        if not order.late:
+            order.line.asking -= 1
+            self._asked.pop(order.host, None)
+            return
+        self._late -= 1
+        if self._threads > THREADS + self._late:
+            self._threads -= 1
+            self._handed.put(None)
 
 
 def _remember(names: dict[str, T], host: str, what: T) -> None:
