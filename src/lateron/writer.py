@@ -21,8 +21,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import partial
-from queue import SimpleQueue
-from threading import Lock, Thread
 from typing import Any, TypeAlias, TypeVar, cast
 
 from lateron.broker.bulk import NEWEST, Broker, Cancelled
@@ -36,15 +34,13 @@ from lateron.core.values import MessageId as MessageId  # noqa: PLC0414 # Part o
 from lateron.errors import Overloaded, StorageFull, StoreBusy, StoreFailed
 from lateron.runtime import Alarm, Clock, Nanos
 from lateron.store.reserve import Reserve
+from lateron.worker import Ended, Work, Worker
 
 log = logging.getLogger("lateron.writer")
 
 T = TypeVar("T")
 
 _note: ContextVar[Note | None] = ContextVar("note", default=None)
-
-Work: TypeAlias = Callable[[], Any]
-Ended: TypeAlias = Callable[[Any, BaseException | None], None]  # Given the result of the work, or its exception.
 
 Done: TypeAlias = Callable[[tuple[Answered, ...] | BaseException], None]
 Publishes: TypeAlias = list[tuple[tuple[Item, ...], int, Done]]  # The number: bytes of the bodies.
@@ -53,7 +49,6 @@ PENDING_BYTES = 256 << 20  # Bodies that may wait for their transaction; above i
 PENDING_ITEMS = 20_000
 TURN_ITEMS = 250  # Of each kind in one transaction; more would hold the loop too long.
 AHEAD_ITEMS = 8  # Attempts that are worth making ready; for fewer, to let the commit begin first takes longer.
-BEGIN_S = 0.002  # How long to wait for that at most.
 BEHIND_ITEMS = 32  # Of publishes, while messages that are due wait for their turn.
 TURN_FAN_OUTS = 4  # Requests with URL groups or schedules in one transaction: each may become thousands of rows.
 FULL_PAUSE = 1.0  # Seconds between tries to settle while the disk is full.
@@ -61,51 +56,6 @@ FAILED_PAUSE = 1.0  # Seconds until the next turn after one that met a bug, unle
 BUSY_PAUSE = 0.02  # Seconds between tries while another program holds the file.
 BUSY_PATIENCE_NS = 5_000_000_000  # How long publishers are kept waiting for it.
 LONGEST_SLEEP = 1.0  # Seconds; a stepped wall clock is noticed after so long at the latest.
-
-
-class Worker:
-    """A thread that does one piece of work after the other, and tells the loop how each ended.
-
-    Why not an executor: the futures, locks and conditions of one cost as much as a commit does.
-    """
-
-    def __init__(self, name: str) -> None:
-        self._orders: SimpleQueue[tuple[asyncio.AbstractEventLoop, Work, Ended] | None] = SimpleQueue()
-        self._begun = Lock()  # Held from when work is handed in until the thread has taken it.
-        # Daemon: a process that must end at once does not wait for a disk that hangs.
-        self._thread = Thread(target=self._run, name=name, daemon=True)
-        self._thread.start()
-
-    def submit(self, work: Work, ended: Ended) -> None:
-        """Do ``work`` on the thread; then call ``ended`` on the running loop, with its result or its exception."""
-        self._begun.acquire(blocking=False)
-        self._orders.put((asyncio.get_running_loop(), work, ended))
-
-    def let_begin(self) -> None:
-        """Stand aside until the thread has taken the interpreter for the work handed in last; for a moment at most.
-
-        Whoever goes on in Python without that keeps the thread from its first step for as long as it takes.
-        """
-        self._begun.acquire(timeout=BEGIN_S)
-
-    def close(self) -> None:
-        """End the thread once its work is done; blocks until then."""
-        self._orders.put(None)
-        self._thread.join()
-
-    def _run(self) -> None:
-        while (order := self._orders.get()) is not None:
-            loop, work, ended = order
-            if self._begun.locked():
-                self._begun.release()
-            result, error = None, None
-            try:
-                result = work()
-            except BaseException as problem:  # noqa: BLE001 # Whoever waits is told.
-                error = problem
-            with suppress(RuntimeError):  # The loop is closed: nobody waits any more.
-                loop.call_soon_threadsafe(ended, result, error)
-            del order, loop, work, ended, result, error  # Nothing is kept alive while it waits.
 
 
 class Writer:
