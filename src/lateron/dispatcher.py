@@ -138,6 +138,7 @@ class Dispatcher:
                 sent = item if self._traced is None else self._followed(item, self._traced)
                 self._open[item.message.id] = sent
                 self._begin(sent)
+        self._ready = {}  # Of what does not begin, no body is kept.
 
     async def drain(self, seconds: float) -> int:
         """Open no more attempts, and wait until those open have ended, at most so long.

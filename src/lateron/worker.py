@@ -12,7 +12,7 @@ from typing import Any, Final, TypeAlias
 Work: TypeAlias = Callable[[], Any]
 Ended: TypeAlias = Callable[[Any, BaseException | None], None]  # Given the result of the work, or its exception.
 
-BEGIN_S: Final = 0.002  # How long to stand aside for the thread at most.
+BEGIN_S: Final = 0.002  # Seconds to stand aside for the thread at most.
 
 
 class Worker:
@@ -34,7 +34,7 @@ class Worker:
         self._orders.put((asyncio.get_running_loop(), work, ended))
 
     def let_begin(self) -> None:
-        """Stand aside until the thread has taken the interpreter for the work handed in last; for a moment at most.
+        """Block until the thread has taken the interpreter for the work handed in last, ``BEGIN_S`` at most.
 
         Whoever goes on in Python without that keeps the thread from its first step for as long as it takes.
         """

@@ -369,6 +369,33 @@ def test_names_never_asked_for_before_are_not_held_up_by_silent_ones(run: Run) -
     assert run(main()) == (THREADS, THREADS + LATE_MAX, 0, 0)
 
 
+@pytest.mark.promise("F-37")
+def test_a_name_known_as_slow_is_not_held_up_by_silent_ones_either(run: Run) -> None:
+    """It has places of its own, and those who hold all threads make room for it."""
+
+    async def main() -> list[str]:
+        servers = NameServers()
+        known = servers.want("slow.example")
+        await until(lambda: len(servers.asked) == 1)
+        servers.answer(after=20)
+        await asyncio.gather(*known)
+        servers.fall_silent(6)
+        silent = servers.want(*(f"silent-{n}.example" for n in range(THREADS)))
+        await until(lambda: len(servers.asked) == THREADS)
+        again = servers.want("slow.example")
+        await asyncio.sleep(0)
+        assert servers.resolver._alarm is not None, "it looks again by itself"
+        servers.clock.passed_ms += 1000
+        servers.want_soon()
+        await until(lambda: len(servers.asked) > THREADS)
+        servers.answer()
+        await asyncio.gather(*silent, *again)
+        servers.close()
+        return servers.asked[THREADS:]
+
+    assert run(main()) == ["slow.example"]
+
+
 def test_closing_fails_names_that_wait_for_a_thread(run: Run) -> None:
     """Nobody will ask for them any more, and it is not the receiver that failed."""
 

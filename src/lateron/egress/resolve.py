@@ -198,7 +198,7 @@ class Resolver:
     def _hand_out(self) -> None:
         """Give to threads what waits, as far as there are threads."""
         now = self._mono()
-        if self._line.waiting:
+        if self._short_of_threads():
             self._let_go(now)
         # Slow names come first: they never have more than their share, and would otherwise wait for all others.
         for line in (self._slow_line, self._line):
@@ -209,9 +209,14 @@ class Resolver:
                 if line is self._line:
                     self._asked[order.host] = order
                 self._handed.put(order)
-        if self._line.waiting and self._alarm is None and self._asked and self._late < LATE_MAX:
+        if self._short_of_threads() and self._alarm is None and self._asked and self._late < LATE_MAX:
             oldest = next(iter(self._asked.values()))
             self._alarm = self._clock.wake(self._look_again, after=(oldest.began + SLOW_NS - now) / 1e9)
+
+    def _short_of_threads(self) -> bool:
+        """Whether a name waits that would not if a late lookup gave its place up."""
+        slow = self._slow_line
+        return bool(self._line.waiting or (slow.waiting and slow.asking < slow.most))
 
     def _look_again(self) -> None:
         self._alarm = None

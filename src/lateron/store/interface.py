@@ -22,7 +22,7 @@ from msgspec import Struct
 Value = bytes | str | int | float | None
 Row = tuple[Value, ...]
 
-# Up to 104 rows are two pieces at most: each costs 5 to 10 µs, whatever it holds.
+# Up to 72 rows are two pieces at most: each costs 5 to 10 µs, whatever it holds.
 SIZES: Final = (128, 96, 64, 56, 48, 40, 32, 24, 16, 8, 7, 6, 5, 4, 3, 2, 1)
 
 _NAME = re.compile(r"^-- ([a-z_]+)(?::.*)?$")

@@ -143,7 +143,7 @@ class SqliteStore:
                     if note is not None:
                         note.kept = True
                 else:
-                    self._check_files()  # Here: whatever Python does beside the commit delays both.
+                    self._check_files()  # Here: on the thread each would wait for the busy interpreter.
             except BaseException:
                 self._roll_back()
                 raise
