@@ -84,6 +84,11 @@ class Still(SystemClock):
     def mono(self) -> Nanos:
         return self._mono
 
+    def show(self, wall: Millis) -> None:
+        """Stand at a later moment."""
+        self._mono = Nanos(self._mono + (wall - self._wall) * 1_000_000)
+        self._wall = wall
+
 
 class House:
     """A running server, a connection to it that writes bytes as they stand, and an eye on its store."""
@@ -158,6 +163,15 @@ class House:
         for table, column in self._eye.execute(listed):
             found.setdefault(str(table), []).append(str(column))
         return found
+
+    def job_rests(self, job: str, token: str) -> bool:
+        """Whether a bulk job has ended; for one that was put off, because somebody read the store, it is time now."""
+        if self.ask("GET", f"/lateron/v1/jobs/{job}", token=token).json["state"] != "running":
+            return True
+        ((due,),) = self._eye.execute("SELECT due FROM bulk_job WHERE id = ?", (bytes.fromhex(job.partition("_")[2]),))
+        if isinstance(self.clock, Still) and due > self.clock.wall():
+            self.clock.show(due)
+        return False
 
     def close(self) -> None:
         """Hang up, and see that nothing has been sent."""

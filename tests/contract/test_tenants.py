@@ -340,10 +340,9 @@ def test_a_job_for_everything_means_everything_of_his_own(kind: str, house: Hous
     wanted = {"kind": kind, "filter": {"label": ["later", "kept"]} if kind == "erase" else {}}
 
     made = house.ask("POST", "/lateron/v1/jobs", json.dumps(wanted).encode(), token=BOB.token)
-    target = f"/lateron/v1/jobs/{made.json['jobId']}"
-    until(lambda: house.ask("GET", target, token=BOB.token).json["state"] != "running", "the job to end")
+    until(lambda: house.job_rests(made.json["jobId"], BOB.token), "the job to end")
 
-    ended = house.ask("GET", target, token=BOB.token).json
+    ended = house.ask("GET", f"/lateron/v1/jobs/{made.json['jobId']}", token=BOB.token).json
     assert (ended["state"], ended["done"]) == ("done", ended["total"])
     assert ended["done"] >= 4
     assert (rows_of_others(house), view(house, hers)) == before
