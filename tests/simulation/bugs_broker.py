@@ -409,6 +409,11 @@ def let_keys_sleep_to_the_far_date(patch: Patch) -> None:
     patch.setattr(MessageBroker, "wake_lanes", lambda *_: False)
 
 
+def put_retries_off_to_the_far_date(patch: Patch) -> None:
+    """When the clock was set back schedules and keys are looked at anew, and messages it has put off are not."""
+    patch.setattr(schedules, "right_messages", lambda *_: None)
+
+
 def take_a_full_disk_for_a_missing_group(patch: Patch) -> None:
     """If a group cannot be read because the disk is full, its publish is answered with an error of its own."""
     honest = FanOut._group
@@ -427,6 +432,7 @@ def let_a_retry_sleep(patch: Patch) -> None:
 
     def join_again(self: Ledger, message: Message) -> None:
         self._lanes[message.lane] = flow.joined(self._lanes[message.lane], message.due)
+        self._moves.joined.append(message.due)
 
     patch.setattr(Ledger, "_join_again", join_again)
 
@@ -467,6 +473,6 @@ BROKER = (
     reset_parallelism, delete_a_queue_without_its_messages, take_by_id, send_damaged, cancel_for_others,
     cancel_one_page, retry_a_dead_letter_twice, purge_by_birth, purge_what_a_queue_needs, forget_a_paused_key,
     believe_every_clock, advance_before_the_insert, fire_twice, overwrite_half_a_schedule, remember_an_old_group,
-    stay_at_the_far_date, let_keys_sleep_to_the_far_date, take_a_full_disk_for_a_missing_group, let_a_retry_sleep,
-    blame_the_node, count_places_from_zero, settle_in_silence,
+    stay_at_the_far_date, let_keys_sleep_to_the_far_date, take_a_full_disk_for_a_missing_group,
+    let_a_retry_sleep, blame_the_node, count_places_from_zero, settle_in_silence, put_retries_off_to_the_far_date,
 )  # fmt: skip

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from tests.simulation.models import Violation
 
 from lateron.broker.views import Result, Turn
-from lateron.core.values import DAY, HOUR, MINUTE, SECOND, Claimed, Outcome
+from lateron.core.values import DAY, HOUR, MINUTE, SECOND, Claimed, Millis, Outcome
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -55,16 +55,22 @@ class Faults:
         self.world.mono += self._chance.choice([1, 100, 999, SECOND, 10 * SECOND, MINUTE, 5 * MINUTE, HOUR])
         if self._strobe:
             self._strobe -= 1
-            self.world.offset = HOUR - self.world.offset
+            self.set_clock(HOUR - self.world.offset)
 
     def step_clock(self) -> None:
         """The clock on the wall is set: by an hour, by ten years, back to the truth, or to and fro for a while."""
         if self._chance.random() < 0.5:
             return
         step = self._chance.choice([*STEPS_OF_THE_CLOCK, 0])
-        self.world.offset = step
+        self.set_clock(step)
         self._strobe = self._chance.choice([0, 0, 10]) if step == HOUR else 0
         self.world.marks["clock stepped"] += 1
+
+    def set_clock(self, offset: Millis) -> None:
+        """Let the wall show another time; whoever was put off by the one before may be put off from this one."""
+        self.world.offset = offset
+        for known in self.world.open.values():
+            known.not_before = min(known.not_before, self.world.now + known.wait)
 
     def crash(self) -> None:
         """The node dies between two transactions; another starts and rescues, and may die of that."""

@@ -85,7 +85,8 @@ class Known(Struct):
     deaths: int = 0  # Of the process, with it in flight, since an attempt of it ended otherwise.
     cancelled: bool = False  # Asked for; nothing may start any more.
     end: State | None = None  # What it has come to.
-    not_before: Millis = 0  # Of the next retry.
+    wait: Millis = 0  # Least wait before the next retry.
+    not_before: Millis = 0  # Of the next retry, by the earliest time that the wall has shown since the last failed.
     ended: Millis = 0
     judged: bool = False
     gone: bool = False  # Retention has deleted it.

@@ -205,7 +205,8 @@ class Node:
                 self.lost(call)
                 continue
             if end is None:
-                known.not_before = world.now + wait_of(known, call.outcome)
+                known.wait = wait_of(known, call.outcome)
+                known.not_before = world.now + known.wait
             call.settled = True
             cleared(known)
             if end is not None:

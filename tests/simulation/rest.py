@@ -39,10 +39,11 @@ class Rest:
         world = self.world
         world.healing = True
         world.disk.relax()
-        world.offset = 0
+        world.faults.set_clock(0)
         world.managers.let_all_go()
         world.audit.follow_keys()
         world.node.ticks.go_on()
+        self._nobody_is_put_off()
         for tenant, name in sorted(world.plans):
             world.managers.delete_schedule(tenant, name)  # So that all can rest.
         self._sweep()
@@ -90,6 +91,20 @@ class Rest:
         late = world.disk.rows("SELECT id FROM message WHERE state = 0 AND due <= ? LIMIT 1", (world.now,))
         if late:
             raise Violation("P-83", f"{late[0][0].hex()} waits {alarm - world.now} ms for what a wrong clock has shown")
+
+    def _nobody_is_put_off(self) -> None:
+        """P-83: who was to go at once, or is to be tried again, waits for no far date of a clock that was ahead."""
+        world = self.world
+        for message_id, due in world.disk.rows("SELECT id, due FROM message WHERE state IN (0, 4)"):
+            known = world.known[message_id]
+            wait = known.wait if known.calls else max(0, known.wish.due - known.born)
+            told = known.calls[-1].settled if known.calls else known.wish.due <= known.born
+            told = told and (known.calls[-1].at if known.calls else known.born) >= world.swept  # Else the log is gone.
+            # A clock that is set back in two steps has righted them in between.
+            if told and due > world.now + wait + HOUR:
+                raise Violation(
+                    "P-83", f"{message_id.hex()} waits {due - world.now} ms for what a wrong clock has shown"
+                )
 
     def settle_deleted(self) -> None:
         """Find out which messages of a deleted queue rest by now; the others may never start."""

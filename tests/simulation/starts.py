@@ -49,7 +49,7 @@ class Starts:
     def _may_start(self, item: Claimed, known: Known) -> None:
         """Check one attempt: not early, not after a cancel, not too often, not changed."""
         world, wish, name = self.world, known.wish, known.id.hex()
-        if world.now < wish.due and not known.calls:
+        if world.now < wish.due and wish.due > known.born and not known.calls:  # At once is never too early.
             raise Violation("P-30", f"{name} started {wish.due - world.now} ms early")
         if world.now < known.not_before and known.calls[-1].settled:
             raise Violation("P-24", f"{name} was tried again {known.not_before - world.now} ms early")

@@ -27,6 +27,7 @@ from lateron.broker.groups import FanOut
 from lateron.broker.ledger import Ledger
 from lateron.broker.pace import Pace
 from lateron.broker.publishing import Publishing
+from lateron.broker.righting import Righting, interrupted
 from lateron.broker.views import Accepted, Limits, Prepared, Result, Turn, Turned
 from lateron.core import apart as poison
 from lateron.core import flow
@@ -95,6 +96,7 @@ class MessageBroker:
         # When the first schedule is due; as above.
         self.tick_alarm: Millis | None = 0
         self.tick_mark: Millis = 0  # When a schedule or a lane was reckoned last; see ``enrol``.
+        self.righting: Righting | None = None  # How far messages are righted since the clock was set back.
         self._reckoned: Millis = 0  # The same, if the present transaction becomes true.
         self._open: Mapping[Tenant, int] = {}  # Attempts of this node that are open.
         self._halted = False  # The whole server is paused.
@@ -304,6 +306,7 @@ class MessageBroker:
         self._crowds.begin()
         self.tally.begin()
         self._reckoned = advance(tx, self.tick_mark, now)
+        self.righting = interrupted(self.righting, now)
         if self._pace.stepped(now):
             self._crowds.forget()  # Whoever sleeps before a cap may find it wider.
         return Ledger(tx, self._node, self._pace.cap(self._limits.host_parallelism, now), now, self._crowds, self.tally)

@@ -31,7 +31,7 @@ class Publishing:
         self.tx = tx
         self._new_id = new_id
         self._now = ledger.now
-        self._ledger = ledger
+        self.ledger = ledger
         self._open_queue = open_queue
 
     def create(self, publications: Sequence[Publication]) -> list[MessageId]:
@@ -42,7 +42,7 @@ class Publishing:
         """
         if self._tight and publications:
             raise StorageFull(FULL)
-        ledger = self._ledger
+        ledger = self.ledger
         names = [queue_of(publication.tenant, publication.request.options) for publication in publications]
         ledger.find_queues(name for name in names if name is not None)
         for name in names:
@@ -57,5 +57,5 @@ class Publishing:
 
     def write(self) -> Millis | None:
         """Store what was made; return when the first lane it went through is due."""
-        self._ledger.write()
-        return self._ledger.next_due()
+        self.ledger.write()
+        return self.ledger.next_due()

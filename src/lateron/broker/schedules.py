@@ -6,7 +6,8 @@ the run, so no restart, second node or step of the clock makes two of one.
 
 When the clock has been set back, schedules may stand far off, at ticks that were reckoned by the wrong time. All are
 then looked at anew. What has fired by then has its row, and does not fire again; what was skipped still can. The same
-holds for lanes: the timer of schedules is where a clock set back is noticed while nothing is published or delivered.
+holds for lanes, and for messages that were put off (``righting``): the timer of schedules is where a clock set back is
+noticed while nothing is published or delivered.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from msgspec.structs import replace
 
 from lateron.broker.enrol import MARK, SET_BACK
 from lateron.broker.messages import LARGEST, MessageBroker
+from lateron.broker.righting import right_messages
 from lateron.broker.views import Accepted, FannedOut
 from lateron.core import flow, recurring
 from lateron.core.groups import FAN_OUT_BYTES, MAX_FAN_OUT, Group
@@ -142,14 +144,18 @@ class Schedules:
             return self._one_by_one(now, limit)
 
     def _look_again(self, now: Millis) -> Ticked:
-        """Make a piece of the schedules and lanes due that were reckoned by a clock which has been set back since."""
+        """Look at a piece of the schedules, lanes and messages that a clock reckoned which was set back since."""
         with self._broker.publishing(now) as desk:
             more = desk.tx.look_again(now, LOOKED_AT) == LOOKED_AT
             more = self._broker.wake_lanes(desk.tx, now, LOOKED_AT) or more
+            # Behind the lanes: what they are told here must stay.
+            righting = right_messages(desk.tx, desk.ledger, self._broker.tick_mark, self._broker.righting)
+            more = righting is not None or more
             if not more:
                 desk.tx.save_setting(MARK, str(now))
+        self._broker.righting = righting
         if not more:
-            log.warning("the clock was set back by %d s; all schedules and lanes are decided anew",
+            log.warning("the clock was set back by %d s; all schedules, lanes and retries are decided anew",
                         (self._broker.tick_mark - now) // 1000)  # fmt: skip
             self._broker.tick_mark = now
         self._broker.tick_alarm = flow.earlier(self._broker.tick_alarm, now)

@@ -65,6 +65,7 @@ MOVES: Final = {
     State.CANCELED: set[State](),
 }
 
+DATED: Final = frozenset({EventKind.CREATED, EventKind.RETRY})  # Lines that say from when a message waits.
 PARKED: Final = frozenset({State.WAITING, State.QUEUED, State.HELD})  # Open, and no attempt is.
 LOST: Final = Outcome(error="node-lost", detail="node lost before an answer")
 BROKEN_OFF: Final = Outcome(error="node-lost", detail="broken off, because the server was shut down")
@@ -250,6 +251,50 @@ def hurry(message: Message, now: Millis) -> Message | None:
         None if there is nothing to change.
     """
     return redate(message, now) if message.due > now else None
+
+
+def righted(message: Message, line: Event, now: Millis) -> Message | None:
+    """Let a message whose time a clock that was ahead has reckoned wait from now, as long as it was to wait then.
+
+    Args:
+        message: As it is stored.
+        line: Of its log, by that clock.
+        now: By the clock that is right.
+
+    Returns:
+        None if it does not wait for the time of this line. So it is of what was given another time since, and of a
+        message that was to come later than at once: its publisher may have named that very time.
+    """
+    if message.state not in PARKED or message.attempt != line.attempt or line.kind not in DATED:
+        return None
+    if message.due != (line.next_due if line.kind is EventKind.RETRY else line.time):
+        return None
+    return replace(message, due=_anew(line, now))
+
+
+def rearmed(message: Message, line: Event, now: Millis) -> Message | None:
+    """Let a message be due as if it were given its slot, or let go with it, now and not by a clock that was ahead.
+
+    Args:
+        message: As it is stored; it is due at a time that this clock has shown.
+        line: That says from when it was to wait; that of its creation says as ``next_due`` when it was due then.
+        now: By the clock that is right.
+
+    Returns:
+        None if there is nothing to change.
+    """
+    if message.state not in PARKED or not message.slot:
+        return None
+    due = _anew(line, now)
+    return replace(message, due=due) if due < message.due else None
+
+
+def _anew(line: Event, now: Millis) -> Millis:
+    """Return when a message is due that waits by a line of its log; by one of a time to come, from now."""
+    due = line.time if line.next_due is None else line.next_due
+    if line.time > now and (line.kind is EventKind.RETRY or due == line.time):
+        return now + due - line.time
+    return max(due, now)
 
 
 def redrive(message: Message, request: Request, overrides: Overrides) -> Publication:

@@ -199,6 +199,11 @@ SELECT id, tenant, lane, state, due, created, retries, retried, attempt, rescues
   kind, parent, queue, seq, slot, root
 FROM message WHERE queue = ? AND slot = 1 ORDER BY seq LIMIT ?;
 
+-- slots_after: those of all queues that hold one, behind a place (queue, seq, most)
+SELECT id, tenant, lane, state, due, created, retries, retried, attempt, rescues, version, node, started, ended, cancel,
+  kind, parent, queue, seq, slot, root
+FROM message WHERE slot = 1 AND (queue, seq) > (?, ?) ORDER BY queue, seq LIMIT ?;
+
 -- release_slots: those of messages at rest, all of whose callbacks rest too
 UPDATE message SET slot = 0 WHERE id IN (@ids) AND slot = 1 AND state >= 5 AND NOT EXISTS
   (SELECT 1 FROM message AS child WHERE child.root = message.id AND child.root IS NOT NULL AND child.state < 5)

@@ -214,6 +214,10 @@ class Verbs(QueueVerbs, ScheduleVerbs, JobVerbs, SealVerbs, AuditVerbs, UserVerb
         """Read the messages of a queue that hold a slot, in their order; those that rest wait for callbacks."""
         return [_message(row) for row in self._run("slot_holders", (queue, limit))]
 
+    def slots_after(self, queue: int, seq: int, limit: int) -> list[Message]:
+        """Read messages that hold a slot, of all queues, behind a place of one."""
+        return [_message(row) for row in self._run("slots_after", (queue, seq, limit))]
+
     def lanes_named(self, tenant: Tenant, kind: LaneKind, text: str, after: str, limit: int) -> list[Lane]:
         """Read lanes whose name holds ``text``, in the order of their names, from ``after`` (not included) on."""
         return [_lane(row) for row in self._run("lanes_named", (tenant, kind, after, text, text, limit))]
