@@ -36,7 +36,7 @@ def fail(desk: Desk, now: Millis) -> None:
     desk.settle(desk.claim(now=now), DOWN, now)
 
 
-@pytest.mark.promise("P-24", "P-117", "F-20", "F-22")
+@pytest.mark.promise("P-24", "P-83", "P-117", "F-20", "F-22")
 @pytest.mark.parametrize("restart", [False, True], ids=["running", "restarted"])
 def test_a_retry_waits_as_long_as_it_was_to_wait_from_when_the_clock_is_right(desk: Desk, *, restart: bool) -> None:
     (one,) = desk.publish(item(retry=MINUTELY))
@@ -68,7 +68,7 @@ def test_what_was_to_go_at_once_and_found_no_room_goes_when_the_clock_is_right()
     assert done == 6
 
 
-@pytest.mark.promise("P-60", "P-117", "F-20")
+@pytest.mark.promise("P-60", "P-83", "P-117", "F-20")
 @pytest.mark.parametrize("named", [None, NOW + HOUR], ids=["at once", "at a time"])
 def test_a_queue_does_not_stand_still_because_its_next_was_armed_by_a_clock_ahead(
     desk: Desk, named: Millis | None

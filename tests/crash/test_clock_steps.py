@@ -70,3 +70,26 @@ def test_steps_of_the_clock_lose_nothing_and_repeat_nothing(tmp_path: Path) -> N
     assert report.repeats == 0
     assert {publish.verdict for publish in history.publishes} == {Verdict.OK}
     assert set(history.lives) == {publish.id for publish in history.publishes}, "retention took what was young"
+
+
+@pytest.mark.promise("P-83", "F-20")
+def test_a_retry_comes_in_its_time_though_the_clock_was_ahead_when_it_was_put_off(tmp_path: Path) -> None:
+    """By the date of the clock that was ahead it would come in two hours."""
+    if sys.platform != "linux" or not libraries():
+        assert not os.environ.get("CI"), "libfaketime is not installed"
+        pytest.skip("libfaketime is not installed")
+    with Stepped(tmp_path / "data") as server:
+        server.step("+2h")
+        headers = [("Upstash-Retries", "1"), ("Upstash-Retry-Delay", "4000")]
+        target = f"/v2/publish/{server.url}/_catch/down?status=500"
+        made = server.call("POST", target, b"x", headers).json["messageId"]
+
+        def events() -> list[str]:
+            found = server.call("GET", f"/v2/events?messageIds={made}").json["events"]
+            return [event["state"] for event in found]
+
+        until(lambda: "RETRY" in events(), "the first attempt to fail")
+        server.step("+0")
+        until(lambda: "FAILED" in events(), "the retry to fail as well")
+
+    assert "the clock was set back by 7" in server.log
