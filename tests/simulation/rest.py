@@ -100,6 +100,7 @@ class Rest:
             wait = known.wait if known.calls else max(0, known.wish.due - known.born)
             told = known.calls[-1].settled if known.calls else known.wish.due <= known.born
             told = told and (known.calls[-1].at if known.calls else known.born) >= world.swept  # Else the log is gone.
+            told = told and (known.wish.schedule is None or bool(known.calls))  # Its run may be spread over a while.
             # A clock that is set back in two steps has righted them in between.
             if told and due > world.now + wait + HOUR:
                 raise Violation(

@@ -96,8 +96,8 @@ class MessageBroker:
         # When the first schedule is due; as above.
         self.tick_alarm: Millis | None = 0
         self.tick_mark: Millis = 0  # When a schedule or a lane was reckoned last; see ``enrol``.
-        self.righting: Righting | None = None  # How far messages are righted since the clock was set back.
         self._reckoned: Millis = 0  # The same, if the present transaction becomes true.
+        self.righting: Righting | None = None  # How far messages are righted since the clock was set back.
         self._open: Mapping[Tenant, int] = {}  # Attempts of this node that are open.
         self._halted = False  # The whole server is paused.
         self._pace = Pace(0, 0)  # How far the caps are open after a start.

@@ -39,8 +39,10 @@ class Righting(Struct, frozen=True):
 
 
 def interrupted(begun: Righting | None, now: Millis) -> Righting | None:
-    """Return how far was looked; None if the clock is ahead again, for what it writes may lie before that place."""
-    return None if begun is None or now > begun.now + SET_BACK else begun
+    """Return how far was looked; None if that is not all, for the clock is ahead again, or set back once more."""
+    if begun is None or now > begun.now + SET_BACK or now < begun.since - SET_BACK:
+        return None
+    return begun
 
 
 def right_messages(tx: Verbs, ledger: Ledger, mark: Millis, begun: Righting | None) -> Righting | None:
@@ -49,10 +51,7 @@ def right_messages(tx: Verbs, ledger: Ledger, mark: Millis, begun: Righting | No
     ``mark`` is the latest time by which anything was reckoned, as ``enrol`` keeps it. A crash between two pieces is no
     matter: the next start begins anew, and finds nothing to right in what was.
     """
-    since = ledger.now + SET_BACK
-    place = Righting(since, ledger.now)
-    if begun is not None and begun.since <= since:
-        place = replace(begun, now=ledger.now)
+    place = replace(begun or Righting(ledger.now + SET_BACK, ledger.now), now=ledger.now)
     if place.slot is None:
         for tenant in sorted(tx.tenants()):
             if tenant >= place.tenant:

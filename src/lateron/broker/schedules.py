@@ -144,16 +144,19 @@ class Schedules:
             return self._one_by_one(now, limit)
 
     def _look_again(self, now: Millis) -> Ticked:
-        """Look at a piece of the schedules, lanes and messages that a clock reckoned which was set back since."""
-        with self._broker.publishing(now) as desk:
-            more = desk.tx.look_again(now, LOOKED_AT) == LOOKED_AT
-            more = self._broker.wake_lanes(desk.tx, now, LOOKED_AT) or more
-            # Behind the lanes: what they are told here must stay.
-            righting = right_messages(desk.tx, desk.ledger, self._broker.tick_mark, self._broker.righting)
-            more = righting is not None or more
+        """Look at a piece of what a clock reckoned which was set back since: schedules and lanes, then messages."""
+        broker, more = self._broker, False
+        with broker.publishing(now) as desk:
+            righting = broker.righting
+            if righting is None:
+                more = desk.tx.look_again(now, LOOKED_AT) == LOOKED_AT
+                more = broker.wake_lanes(desk.tx, now, LOOKED_AT) or more
+            if not more:  # Behind the lanes: what they are told here must stay.
+                righting = right_messages(desk.tx, desk.ledger, broker.tick_mark, righting)
+                more = righting is not None
             if not more:
                 desk.tx.save_setting(MARK, str(now))
-        self._broker.righting = righting
+        broker.righting = righting
         if not more:
             log.warning("the clock was set back by %d s; all schedules, lanes and retries are decided anew",
                         (self._broker.tick_mark - now) // 1000)  # fmt: skip
