@@ -207,7 +207,7 @@ class Broker(JobBroker, AuditBroker):
         """Count dead letters that are gone for good, the transaction being over."""
         self.tally.begin()
         self.tally.note(Moves(letters=-count))
-        self._settle()
+        self.tally.settle()  # And nothing else: what was reckoned last may have been rolled back.
 
     def _letters(
         self, tx: Verbs, tenant: Tenant, selection: Filter, before: tuple[Millis, bytes], limit: int
