@@ -173,6 +173,19 @@ class House:
             self.clock.show(due)
         return False
 
+    def stop_jobs(self, token: str) -> None:
+        """Let the bulk jobs of a user go no further, so that nothing changes by itself any more."""
+        cursor = ""
+        while True:
+            page = self.ask("GET", f"/lateron/v1/jobs{cursor}", token=token).json
+            for job in page["jobs"]:
+                if job["state"] == "running":
+                    stopped = self.ask("POST", f"/lateron/v1/jobs/{job['jobId']}/cancel", token=token)
+                    assert stopped.status == 200, stopped
+            if not page.get("cursor"):
+                return
+            cursor = f"?cursor={page['cursor']}"
+
     def close(self) -> None:
         """Hang up, and see that nothing has been sent."""
         self.hang_up()
