@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from unittest.mock import Mock
-
 import pytest
 from tests.broker.conftest import NOW, Desk, item
 
-from lateron.broker.ledger import Ledger
 from lateron.broker.schedules import Schedules, next_tick
 from lateron.broker.views import Accepted, Limits
 from lateron.core.bulk import JobKind, Order
 from lateron.core.values import DAY, HOUR, MINUTE, SECOND, Filter, Flow, MessageId, Millis, Outcome, RetryPolicy, State
-from lateron.errors import StorageFull
 from lateron.store.sqlite import open_memory
 
 AHEAD: Millis = NOW + 30 * DAY
@@ -201,17 +197,3 @@ def test_what_rests_or_is_under_way_is_left_alone(desk: Desk) -> None:
     assert desk.dump()["message"] == before
     assert desk.history.message(1, active.message.id, NOW).message.state is State.ACTIVE
     assert next_tick(desk.broker, NOW + SECOND) is None
-
-
-@pytest.mark.promise("P-83", "F-11", "F-20")
-def test_a_transaction_that_fails_moves_no_mark(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The next start would know a lesser one, and take what that clock has dated for what somebody has named."""
-    before = desk.broker.tick_mark
-    with monkeypatch.context() as patch:
-        patch.setattr(Ledger, "write", Mock(side_effect=StorageFull("the disk is full")))
-        with pytest.raises(StorageFull):
-            desk.claim(now=NOW + HOUR)
-
-    desk.broker.sweep(NOW + HOUR)
-
-    assert desk.broker.tick_mark == before

@@ -159,6 +159,18 @@ def test_the_mark_does_not_believe_a_transaction_that_came_to_nothing(desk: Desk
     assert restarted(desk, START).tick_mark == wrong + 1
 
 
+@pytest.mark.promise("P-83", "F-11", "F-20")
+def test_retention_takes_no_mark_of_a_transaction_that_was_rolled_back(desk: Desk) -> None:
+    """The next start would know an earlier one, and take what that clock has dated for what somebody has named."""
+    before = desk.broker.tick_mark
+    with pytest.raises(StorageFull), desk.broker.publishing(START + TEN_YEARS):
+        raise StorageFull("no room")
+
+    desk.broker.sweep(START)
+
+    assert desk.broker.tick_mark == before
+
+
 @pytest.mark.promise("P-83", "F-20")
 def test_many_schedules_are_looked_at_in_pieces_and_a_crash_between_is_no_matter(
     desk: Desk, monkeypatch: pytest.MonkeyPatch

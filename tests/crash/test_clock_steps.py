@@ -6,14 +6,12 @@ down under an earlier time is due.
 
 from __future__ import annotations
 
-import os
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from tests.crash.checker import check
-from tests.crash.clock import SWEEP_OFTEN, libraries, preloaded, set_clock
+from tests.crash.clock import SWEEP_OFTEN, needs_libraries, preloaded, set_clock
 from tests.crash.history import Verdict
 from tests.crash.tracing import Changed
 from tests.crash.traffic import Kind, Traffic
@@ -49,9 +47,7 @@ class Stepped(Changed):
 @pytest.mark.promise("P-1", "P-2", "P-20", "P-21", "P-22", "P-23", "P-50", "P-98", "F-20")
 def test_steps_of_the_clock_lose_nothing_and_repeat_nothing(tmp_path: Path) -> None:
     """Attempts are open across each step; retention does not believe a clock that has jumped by years."""
-    if sys.platform != "linux" or not libraries():
-        assert not os.environ.get("CI"), "libfaketime is not installed"
-        pytest.skip("libfaketime is not installed")
+    needs_libraries()
     with Stepped(tmp_path / "data") as server, Traffic(server, seed=51, kinds=KINDS) as traffic:
         for offset in STEPS:
             answers = traffic.acknowledged
@@ -75,9 +71,7 @@ def test_steps_of_the_clock_lose_nothing_and_repeat_nothing(tmp_path: Path) -> N
 @pytest.mark.promise("P-83", "F-20")
 def test_a_retry_comes_in_its_time_though_the_clock_was_ahead_when_it_was_put_off(tmp_path: Path) -> None:
     """By the date of the clock that was ahead it would come in two hours."""
-    if sys.platform != "linux" or not libraries():
-        assert not os.environ.get("CI"), "libfaketime is not installed"
-        pytest.skip("libfaketime is not installed")
+    needs_libraries()
     with Stepped(tmp_path / "data") as server:
         server.step("+2h")
         headers = [("Upstash-Retries", "1"), ("Upstash-Retry-Delay", "4000")]

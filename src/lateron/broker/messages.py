@@ -54,11 +54,10 @@ from lateron.core.values import (
     Transition,
 )
 from lateron.errors import LateronError, QuotaExceeded, RequestError, ServiceError, StoreFailed
-from lateron.store.sql import Store, Verbs
+from lateron.store.sql import LARGEST, Store, Verbs
 
 PAGE = 500  # Rows of one piece of bulk work.
 BACKLOG = 100  # More messages than that may wait at a start before it is paced.
-LARGEST = (1 << 63) - 1  # Number that a column takes.
 HALTED = "delivery-paused"  # The setting that is there while the whole server is paused.
 
 log = logging.getLogger("lateron.broker")
@@ -306,7 +305,8 @@ class MessageBroker:
         self._crowds.begin()
         self.tally.begin()
         self._reckoned = advance(tx, self.tick_mark, now)
-        self.righting = interrupted(self.righting, now)
+        if self.righting is not None:
+            self.righting = interrupted(self.righting, now)
         if self._pace.stepped(now):
             self._crowds.forget()  # Whoever sleeps before a cap may find it wider.
         return Ledger(tx, self._node, self._pace.cap(self._limits.host_parallelism, now), now, self._crowds, self.tally)

@@ -22,10 +22,9 @@ from lateron.broker.enrol import MARK_EVERY, SET_BACK
 from lateron.broker.ledger import Ledger
 from lateron.core import message as life
 from lateron.core.values import Event, EventKind, Message, MessageId, Millis, Tenant
-from lateron.store.sql import LAST, EventKey, Verbs
+from lateron.store.sql import LARGEST, LAST, EventKey, Verbs
 
 LINES: Final = 500  # Of the log that are read in one transaction; other work waits for it.
-NEVER: Final[Millis] = (1 << 63) - 1
 
 
 class Righting(Struct, frozen=True):
@@ -38,36 +37,40 @@ class Righting(Struct, frozen=True):
     slot: tuple[int, int] | None = None  # The last one: queue and place. None: the log is not read to its end.
 
 
-def interrupted(begun: Righting | None, now: Millis) -> Righting | None:
+def interrupted(begun: Righting, now: Millis) -> Righting | None:
     """Return how far was looked; None if that is not all, for the clock is ahead again, or set back once more."""
-    if begun is None or now > begun.now + SET_BACK or now < begun.since - SET_BACK:
-        return None
-    return begun
+    return begun if begun.since - SET_BACK <= now <= begun.now + SET_BACK else None
 
 
 def right_messages(tx: Verbs, ledger: Ledger, mark: Millis, begun: Righting | None) -> Righting | None:
-    """Right the messages of a piece; return how far that is, None at its end.
+    """Right the messages of a piece: at most ``LINES`` lines of the log, or as many slots.
 
-    ``mark`` is the latest time by which anything was reckoned, as ``enrol`` keeps it. A crash between two pieces is no
-    matter: the next start begins anew, and finds nothing to right in what was.
+    A crash between two pieces is no matter: the next start begins anew, and finds nothing to right in what was.
+
+    Args:
+        tx: The transaction that ``ledger`` is of.
+        ledger: Takes what changes; lanes that were to be woken must be so before. It says what time it is.
+        mark: The latest time by which anything was reckoned, as ``enrol`` keeps it.
+        begun: What the last piece returned, once its transaction holds; None: begin.
+
+    Returns:
+        How far that is; None: all is looked at.
     """
     place = replace(begun or Righting(ledger.now + SET_BACK, ledger.now), now=ledger.now)
     if place.slot is None:
-        for tenant in sorted(tx.tenants()):
-            if tenant >= place.tenant:
-                same = place.after is not None and tenant == place.tenant
-                after = place.after if same and place.after is not None else (place.since, LAST, NEVER, NEVER)
-                lines = tx.events_after(tenant, after, NEVER, LINES)
-                if lines:
-                    _right(tx, ledger, lines)
-                    last = lines[-1]
-                    return replace(place, tenant=tenant, after=(last.time, last.message, last.attempt, last.kind))
+        start: EventKey = (place.since, LAST, LARGEST, LARGEST)
+        for tenant in sorted(tenant for tenant in tx.tenants() if tenant >= place.tenant):
+            after = place.after if tenant == place.tenant else None
+            lines = tx.events_after(tenant, after or start, LARGEST, LINES)
+            if lines:
+                _right(tx, ledger, lines)
+                last = lines[-1]
+                return replace(place, tenant=tenant, after=(last.time, last.message, last.attempt, last.kind))
     holders = tx.slots_after(*(place.slot or (0, -1)), LINES)
     if not holders:
         return None
     _rearm(tx, ledger, [m for m in holders if place.since < m.due <= mark + MARK_EVERY])
-    last_one = holders[-1]
-    return replace(place, slot=(last_one.queue or 0, last_one.seq or 0))
+    return replace(place, slot=(holders[-1].queue or 0, holders[-1].seq or 0))
 
 
 def _right(tx: Verbs, ledger: Ledger, lines: Sequence[Event]) -> None:

@@ -21,7 +21,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from lateron.broker.enrol import MARK, SET_BACK
-from lateron.broker.messages import LARGEST, MessageBroker
+from lateron.broker.messages import MessageBroker
 from lateron.broker.righting import right_messages
 from lateron.broker.views import Accepted, FannedOut
 from lateron.core import flow, recurring
@@ -31,7 +31,7 @@ from lateron.core.schedule import COUNTED
 from lateron.core.tally import Moves
 from lateron.core.values import AT_REST, MINUTE, MessageId, Millis, Publication, Redaction, State, Tenant
 from lateron.errors import LateronError, NotFound, RequestError
-from lateron.store.sql import Verbs
+from lateron.store.sql import LARGEST, Verbs
 
 TICKS: Final = 250  # Schedules of one transaction: other work waits for it.
 LOOKED_AT: Final = 5_000  # Schedules, and lanes, that are made due in one transaction after the clock was set back.
@@ -159,9 +159,9 @@ class Schedules:
         broker.righting = righting
         if not more:
             log.warning("the clock was set back by %d s; all schedules, lanes and retries are decided anew",
-                        (self._broker.tick_mark - now) // 1000)  # fmt: skip
-            self._broker.tick_mark = now
-        self._broker.tick_alarm = flow.earlier(self._broker.tick_alarm, now)
+                        (broker.tick_mark - now) // 1000)  # fmt: skip
+            broker.tick_mark = now
+        broker.tick_alarm = flow.earlier(broker.tick_alarm, now)
         return Ticked(0, 0, more=True)
 
     def _tick(self, now: Millis, limit: int) -> Ticked:

@@ -51,6 +51,7 @@ _LANES: Final = {kind.value: kind for kind in LaneKind}
 
 FIRST: Final = b""  # Sorts before every id.
 LAST: Final = b"\xff" * 17  # Sorts behind every id.
+LARGEST: Final = (1 << 63) - 1  # Number that a column takes.
 COUNTED: Final = 20_000  # Rows that are counted in one piece.
 
 EventKey = tuple[Millis, bytes, int, int]  # (time, message, attempt, kind) of the last event seen.
@@ -207,7 +208,7 @@ class Verbs(QueueVerbs, ScheduleVerbs, JobVerbs, SealVerbs, AuditVerbs, UserVerb
     def collect_lanes(self, now: Millis, after: int, count: int) -> int | None:
         """Delete lanes that nobody is in and that remember nothing; return where to go on, None at the end."""
         last = [_int(row[0]) for row in self._run("lane_behind", (after, count - 1))]
-        self._run("collect_lanes", (after, last[0] if last else (1 << 63) - 1, now))
+        self._run("collect_lanes", (after, last[0] if last else LARGEST, now))
         return last[0] if last else None
 
     def slot_holders(self, queue: int, limit: int = 1 << 40) -> list[Message]:
