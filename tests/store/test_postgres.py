@@ -17,7 +17,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from lateron.store.interface import SIZES, load_statements
+from lateron.store.interface import ALIKE, SIZES, load_statements
 from lateron.store.sqlite import SCHEMA
 
 BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
@@ -83,8 +83,9 @@ def test_postgresql_prepares_every_statement(database: psycopg.Connection) -> No
 
 
 def test_both_databases_have_the_same_hot_statements() -> None:
-    """At most twelve statements are written twice."""
-    sqlite, postgres = load_statements("hot_sqlite.sql"), load_statements("hot_postgres.sql")
+    """At most twelve statements are written twice; those for rows that are alike are SQLite's own."""
+    everything, postgres = load_statements("hot_sqlite.sql"), load_statements("hot_postgres.sql")
+    sqlite = {name: statement for name, statement in everything.items() if not name.endswith(ALIKE)}
 
     assert set(sqlite) == set(postgres)
     assert len(sqlite) <= HOT_MOST

@@ -23,7 +23,13 @@ HOUR: Millis = 60 * MINUTE
 DAY: Millis = 24 * HOUR
 
 
-class State(IntEnum):
+class Number(IntEnum):
+    """A value that rows hold as its number; found by it too, for the hash of an enumeration is that of its name."""
+
+    __hash__ = int.__hash__
+
+
+class State(Number):
     """Where a message is in its life; ``core.message.MOVES`` says which moves are legal."""
 
     WAITING = 0  # For its time (delay, retry) or for room in its lane.
@@ -38,7 +44,7 @@ class State(IntEnum):
 AT_REST = State.DELIVERED  # From this state on a message never changes again.
 
 
-class Kind(IntEnum):
+class Kind(Number):
     """Why a message exists."""
 
     PUBLISH = 0
@@ -47,7 +53,7 @@ class Kind(IntEnum):
     REDRIVE = 3  # A retry of a dead letter.
 
 
-class EventKind(IntEnum):
+class EventKind(Number):
     """What the log says of a message; inside one attempt the numbers follow the order of events."""
 
     CREATED = 0
@@ -60,14 +66,14 @@ class EventKind(IntEnum):
     CANCELED = 7
 
 
-class LaneKind(IntEnum):
+class LaneKind(Number):
     """What a lane is named after."""
 
     HOST = 0  # The destination's ``host:port``.
     FLOW = 1  # A flow-control key.
 
 
-class QueueKind(IntEnum):
+class QueueKind(Number):
     """What a queue is named after."""
 
     NAMED = 0  # A queue that users see, make and delete.

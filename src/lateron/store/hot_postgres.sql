@@ -7,13 +7,13 @@ INSERT INTO message (id, tenant, lane, state, due, created, retries, retried, at
 VALUES @rows(22);
 
 -- insert_requests
-INSERT INTO request (id, tenant, url, method, headers, options, digest, bucket, body) VALUES @rows(9);
+INSERT INTO request (id, digest, body, tenant, url, method, headers, options, bucket) VALUES @rows(9);
 
 -- insert_attempts
-INSERT INTO attempt (message, number, node, started, ended, outcome, retried, bucket) VALUES @rows(8);
+INSERT INTO attempt (message, outcome, number, node, started, ended, retried, bucket) VALUES @rows(8);
 
 -- insert_events
-INSERT INTO event (tenant, time, message, attempt, kind, next_due, note, bucket) VALUES @rows(8);
+INSERT INTO event (message, tenant, time, attempt, kind, next_due, note, bucket) VALUES @rows(8);
 
 -- insert_dedup
 INSERT INTO dedup (tenant, key, message, created, until, bucket) VALUES @rows(6)

@@ -1,19 +1,38 @@
 -- The statements of every message's way, for SQLite. `@rows` becomes a list of rows of the statement's own
--- width, `@ids` a list of values, both in fixed sizes so that prepared statements are found again.
+-- width, `@ids` a list of values, both in fixed sizes so that prepared statements are found again. Rows that differ
+-- in nothing but their first columns go into the statement `..._alike`, which names all others once, as ?1, ?2, ...
 
 -- insert_messages: columns in the order of core.values.Message
 INSERT INTO message (id, tenant, lane, state, due, created, retries, retried, attempt, rescues, version, node, started,
   ended, cancel, kind, parent, queue, seq, slot, root, bucket)
 VALUES @rows(22);
 
+-- insert_messages_alike
+INSERT INTO message (id, tenant, lane, state, due, created, retries, retried, attempt, rescues, version, node, started,
+  ended, cancel, kind, parent, queue, seq, slot, root, bucket)
+SELECT v.column1, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21
+FROM (VALUES @rows(1)) AS v;
+
 -- insert_requests
-INSERT INTO request (id, tenant, url, method, headers, options, digest, bucket, body) VALUES @rows(9);
+INSERT INTO request (id, digest, body, tenant, url, method, headers, options, bucket) VALUES @rows(9);
+
+-- insert_requests_alike
+INSERT INTO request (id, digest, body, tenant, url, method, headers, options, bucket)
+SELECT v.column1, v.column2, v.column3, ?1, ?2, ?3, ?4, ?5, ?6 FROM (VALUES @rows(3)) AS v;
 
 -- insert_attempts
-INSERT INTO attempt (message, number, node, started, ended, outcome, retried, bucket) VALUES @rows(8);
+INSERT INTO attempt (message, outcome, number, node, started, ended, retried, bucket) VALUES @rows(8);
+
+-- insert_attempts_alike
+INSERT INTO attempt (message, outcome, number, node, started, ended, retried, bucket)
+SELECT v.column1, v.column2, ?1, ?2, ?3, ?4, ?5, ?6 FROM (VALUES @rows(2)) AS v;
 
 -- insert_events
-INSERT INTO event (tenant, time, message, attempt, kind, next_due, note, bucket) VALUES @rows(8);
+INSERT INTO event (message, tenant, time, attempt, kind, next_due, note, bucket) VALUES @rows(8);
+
+-- insert_events_alike
+INSERT INTO event (message, tenant, time, attempt, kind, next_due, note, bucket)
+SELECT v.column1, ?1, ?2, ?3, ?4, ?5, ?6, ?7 FROM (VALUES @rows(1)) AS v;
 
 -- insert_dedup: the returned keys are ours; a record that has run out is taken over
 INSERT INTO dedup (tenant, key, message, created, until, bucket) VALUES @rows(6)
@@ -35,6 +54,11 @@ UPDATE message SET state = v.column2, due = v.column3, retried = v.column4, atte
   version = v.column7, node = v.column8, started = v.column9, ended = v.column10, cancel = v.column11,
   slot = v.column12
 FROM (VALUES @rows(12)) AS v WHERE message.id = v.column1;
+
+-- save_messages_alike
+UPDATE message SET state = ?1, due = ?2, retried = ?3, attempt = ?4, rescues = ?5, version = ?6, node = ?7, started = ?8,
+  ended = ?9, cancel = ?10, slot = ?11
+WHERE id IN (@ids);
 
 -- load_lanes
 SELECT id, tenant, kind, name, parallelism, rate, period_ms, pinned_parallelism, pinned_rate, paused, active, waiting,

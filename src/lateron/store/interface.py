@@ -25,6 +25,9 @@ Row = tuple[Value, ...]
 # Up to 72 rows are two pieces at most: each costs 5 to 10 µs, whatever it holds.
 SIZES: Final = (128, 96, 64, 56, 48, 40, 32, 24, 16, 8, 7, 6, 5, 4, 3, 2, 1)
 
+ALIKE: Final = "_alike"  # Ends the name of a statement for rows that differ in nothing but their first columns.
+GROUP: Final = 8  # Rows of a group, on average, from which on such a statement pays.
+
 _NAME = re.compile(r"^-- ([a-z_]+)(?::.*)?$")
 _ROWS = re.compile(r"@rows\((\d+)(?:: ([a-z ]+))?\)")
 
@@ -119,3 +122,22 @@ def pieces(count: int) -> Iterator[tuple[int, int]]:
         while count - start >= size:
             yield start, size
             start += size
+
+
+def groups_of(rows: Sequence[Row], own: int) -> dict[Row, list[Value]] | None:
+    """Put rows together that are alike behind their first ``own`` columns.
+
+    Returns:
+        By what is shared, the own columns of one row after the other; None if too few are alike for it to pay.
+    """
+    most = len(rows) // GROUP
+    groups: dict[Row, list[Value]] = {}
+    for row in rows:
+        shared = row[own:]
+        group = groups.get(shared)
+        if group is None:
+            if len(groups) == most:
+                return None
+            group = groups[shared] = []
+        group += row[:own]
+    return groups

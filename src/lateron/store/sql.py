@@ -77,11 +77,11 @@ class Verbs(QueueVerbs, ScheduleVerbs, JobVerbs, SealVerbs, AuditVerbs, UserVerb
     def _request_row(self, message: Message, request: Request) -> Row:
         headers, options, digest, body = self.request_columns("request", message.tenant, message.id, request)
         bucket = message.lane & BUCKETS
-        return (message.id, message.tenant, request.url, request.method, headers, options, digest, bucket, body)
+        return (message.id, digest, body, message.tenant, request.url, request.method, headers, options, bucket)
 
     def insert_messages(self, messages: Sequence[Message]) -> None:
         """Store new messages."""
-        self._run_rows("insert_messages", [(*_message_row(m), m.lane & BUCKETS) for m in messages])
+        self._run_rows("insert_messages", [_message_row(m) for m in messages])
 
     def insert_requests(self, requests: Sequence[tuple[Message, Request]]) -> None:
         """Store the requests of new messages, each with its digest."""
@@ -256,7 +256,7 @@ class Verbs(QueueVerbs, ScheduleVerbs, JobVerbs, SealVerbs, AuditVerbs, UserVerb
         """Store ended attempts."""
         self._run_rows(
             "insert_attempts",
-            [(a.message, a.number, a.node, a.started, a.ended, self.outcome_column(a), a.retried, 0) for a in attempts],
+            [(a.message, self.outcome_column(a), a.number, a.node, a.started, a.ended, a.retried, 0) for a in attempts],
         )
 
     def attempts_of(self, message_id: MessageId) -> list[Attempt]:
@@ -272,7 +272,7 @@ class Verbs(QueueVerbs, ScheduleVerbs, JobVerbs, SealVerbs, AuditVerbs, UserVerb
         """Append to the log."""
         self._run_rows(
             "insert_events",
-            [(e.tenant, e.time, e.message, e.attempt, e.kind, e.next_due, e.note, 0) for e in events],
+            [(e.message, e.tenant, e.time, e.attempt, e.kind, e.next_due, e.note, 0) for e in events],
         )
 
     def events_of(self, tenant: Tenant, time: Millis, message_id: MessageId) -> list[Event]:
@@ -470,7 +470,7 @@ class MeasuredStore(Store, Protocol):
 def _message_row(m: Message) -> Row:
     return (m.id, m.tenant, m.lane, m.state, m.due, m.created, m.retries, m.retried, m.attempt, m.rescues,
             m.version, m.node, m.started, m.ended, m.cancel, m.kind, m.parent, m.queue, m.seq, int(m.slot),
-            m.root)  # fmt: skip
+            m.root, m.lane & BUCKETS)  # fmt: skip
 
 
 def _changes_row(m: Message) -> Row:

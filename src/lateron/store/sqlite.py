@@ -27,7 +27,7 @@ import apsw
 from lateron.core.audit import Note
 from lateron.core.values import Millis
 from lateron.errors import StorageFull, StoreBusy, StoreFailed, StoreLocked
-from lateron.store.interface import Row, Statement, Value, load_statements, pieces
+from lateron.store.interface import ALIKE, Row, Statement, Value, groups_of, load_statements, pieces
 from lateron.store.sealing import Seals
 from lateron.store.sql import Verbs
 from lateron.store.usage import Usage, sizes, usage
@@ -60,7 +60,8 @@ class SqliteConnection:
     def __init__(self, connection: apsw.Connection) -> None:
         self._execute = connection.execute
         self._pragma = connection.pragma
-        self._statements = statements()
+        self._statements = found = statements()
+        self._alike = {name: found[name + ALIKE] for name in found if name + ALIKE in found}
 
     @property
     def locks(self) -> bool:
@@ -73,12 +74,24 @@ class SqliteConnection:
 
     def run_rows(self, name: str, rows: Sequence[Row]) -> list[Row]:
         """Execute a statement for all rows of its list."""
+        alike = self._alike.get(name)
+        groups = None if alike is None else groups_of(rows, alike.width)
+        if alike is not None and groups is not None:
+            self._run_alike(alike, groups)
+            return []
         found: list[Row] = []
         expanded = self._statements[name].expanded
         for start, size in pieces(len(rows)):
             values = tuple(chain.from_iterable(rows[start : start + size]))
             found += self._execute(expanded[size], values)
         return found
+
+    def _run_alike(self, statement: Statement, groups: Mapping[Row, list[Value]]) -> None:
+        """Execute the statement of rows that are alike, once for each group; it returns nothing."""
+        width, expanded = statement.width, statement.expanded
+        for shared, own in groups.items():
+            for start, size in pieces(len(own) // width):
+                self._execute(expanded[size], (*shared, *own[start * width : (start + size) * width]))
 
     def run_ids(self, name: str, ids: Sequence[Value]) -> list[Row]:
         """Execute a statement for all values of its list."""
