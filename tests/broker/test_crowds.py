@@ -82,7 +82,7 @@ def test_the_cap_of_a_host_holds_for_keys_and_queues() -> None:
     desk.publish(keyed("a"), keyed("b"), item("http://one/"), item("http://one/", queue_name="q"), room=9)
     desk.publish(keyed("a", "two"), keyed("c", queue_name="r"), room=9)
     with desk.store.transaction() as tx:
-        born = [c.request.url for c in tx.claimed(tx.owned(1, b"", 99))]
+        born = [c.request.url for c in tx.claimed(tx.owned(1, 99))]
 
     started = Counter([*born, *(c.request.url for c in all_due(desk))])
     assert started == {"http://one/": CAP, "http://two/": 1}
@@ -176,7 +176,7 @@ def test_who_slept_before_a_host_wakes_after_the_disk_was_full(monkeypatch: pyte
     desk.publish(keyed("a"), keyed("b"))
     assert all_due(desk) == []
     with desk.store.transaction() as tx:
-        (held,) = tx.claimed(tx.owned(1, b"", 9))
+        (held,) = tx.claimed(tx.owned(1, 9))
 
     def full(_: SqliteStore) -> None:
         desk.store._connection.execute("ROLLBACK")
@@ -201,7 +201,7 @@ def test_more_keys_than_are_remembered_all_start(monkeypatch: pytest.MonkeyPatch
     desk.publish(*[keyed(f"k{n}") for n in range(50)])
     assert all_due(desk) == []
     with desk.store.transaction() as tx:
-        (held,) = tx.claimed(tx.owned(1, b"", 9))
+        (held,) = tx.claimed(tx.owned(1, 9))
 
     started = set[MessageId]()
     for _ in range(50):

@@ -303,7 +303,7 @@ def test_the_limit_of_the_server_holds_over_all_keys_and_hosts() -> None:
     (theirs,) = desk.history.pending(2, Filter(), None, 9, NOW).items
     assert theirs.waiting == Waiting("global_parallelism", place=1)
     with desk.store.transaction() as tx:
-        (held, _) = tx.claimed(tx.owned(1, b"", 9))
+        (held, _) = tx.claimed(tx.owned(1, 9))
     (third,) = desk.broker.turn(Turn(results=(Result(held, OK),), room=9), NOW).claimed
     assert third.message.tenant == 2
     assert (desk.history.delivery(1).own, desk.history.delivery(2).own) == (1, 1)
@@ -385,7 +385,7 @@ def test_a_hanging_destination_does_not_slow_another(desk: Desk) -> None:
     desk.publish(item("http://quick/"), item("http://quick/", tenant=2), room=3, now=NOW + 1)
     desk.publish(item("http://quick/", tenant=2), room=1, now=NOW + 1)
     with desk.store.transaction() as tx:
-        hosts = [c.request.url for c in tx.claimed(tx.owned(1, b"", 99))]
+        hosts = [c.request.url for c in tx.claimed(tx.owned(1, 99))]
     assert sorted(hosts) == ["http://hangs/"] * 5 + ["http://quick/"] * 3
 
 

@@ -216,7 +216,7 @@ class Node:
     def _unseen(self) -> tuple[Claimed, ...]:
         """Read what a turn has claimed whose answer never came."""
         with self.world.look() as tx:
-            held = tx.owned(self.number, b"", 10_000)
+            held = tx.owned(self.number, 10_000)
             return tuple(tx.claimed([m for m in held if m.id not in self.in_hand]))
 
     # Ticks and retention.

@@ -16,7 +16,7 @@ WALKS = {
     "SCAN v": "as above",
     "SCAN heads": "what the statement has just found, bounded by what came with it",
     "SCAN before": "cut at a bound of its own",
-    "SCAN message USING INDEX message_node": "open attempts only",
+    "SCAN message USING INDEX message_active": "open attempts only",
     "SCAN queue USING COVERING INDEX queue_deleted": "queues that are being emptied only",
     "SCAN node": "incarnations, forgotten after their history",
     "SCAN tenant": "one row for each user",
@@ -26,7 +26,7 @@ WALKS = {
     "SCAN data_key": "one row for each rotation",
     "SCAN store": "one row",
     "SCAN bulk_job USING INDEX bulk_job_open": "jobs that are under way, at most a hundred of each user",
-    "SCAN message USING COVERING INDEX message_node": "as above",
+    "SCAN message USING COVERING INDEX message_active": "as above",
     "SCAN message USING COVERING INDEX message_lane": "once, at a start, and at most so many",
     "SCAN message USING INDEX message_parked": "as above",
     "SCAN dead_letter": "as above",
@@ -52,6 +52,18 @@ def test_no_statement_walks_a_table_that_grows(name: str, store: SqliteStore) ->
 
     walks = {line for *_, line in plan if str(line).startswith("SCAN")}
     assert walks <= WALKS.keys()
+
+
+@pytest.mark.promise("P-78")
+@pytest.mark.parametrize("name", ["open_after", "open_before"])
+def test_what_does_not_rest_is_merged_from_its_two_indexes(name: str, store: SqliteStore) -> None:
+    """By the key of the table it would be found too, among all messages that came to rest since."""
+    text = statements()[name].text
+
+    plan = store._connection.execute(f"EXPLAIN QUERY PLAN {text}", (None,) * text.count("?"))
+
+    used = {line.split()[4] for *_, line in plan if " USING " in str(line)}
+    assert used == {"message_active", "message_waiting"}
 
 
 def test_a_walk_is_seen() -> None:

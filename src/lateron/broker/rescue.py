@@ -17,7 +17,7 @@ from lateron.core import flow
 from lateron.core import message as life
 from lateron.core.apart import Apart
 from lateron.core.values import Claimed, Message, MessageId, State, Transition
-from lateron.store.sql import FIRST, Verbs
+from lateron.store.sql import Verbs
 
 SET_APART: Final = "set-apart"  # The setting with the ids of suspects; there while everybody waits for them.
 RESCUING: Final = "rescuing"  # The setting with the dead node of whose work only a part has been taken back.
@@ -36,7 +36,7 @@ def take_back(tx: Verbs, ledger: Ledger, node: int, most: int, limit: int | None
         limit: After how many deaths a message is suspected; None: never.
         died: Whether the node has died; one that ends in order gives its work back, and nobody is suspected.
     """
-    held = tx.owned(node, FIRST, most + 1)
+    held = tx.owned(node, most + 1)
     held, more = held[:most], len(held) > most
     ledger.hold_queues(message.queue for message in held)
     ledger.hold_known(message.lane for message in held)

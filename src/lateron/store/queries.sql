@@ -9,20 +9,30 @@ SELECT tenant, key, message FROM dedup WHERE tenant = ? AND key = ?;
 -- expire_dedup
 DELETE FROM dedup WHERE (tenant, key) IN (SELECT tenant, key FROM dedup WHERE until <= ? ORDER BY until LIMIT ?);
 
--- open_after: messages of a tenant that do not rest, oldest first
+-- open_after: messages of a tenant that do not rest, oldest first; those with an attempt open have an index of their own
 SELECT id, tenant, lane, state, due, created, retries, retried, attempt, rescues, version, node, started, ended, cancel,
   kind, parent, queue, seq, slot, root
-FROM message WHERE tenant = ? AND state < 5 AND id > ? ORDER BY id LIMIT ?;
+FROM message WHERE tenant = ? AND state = 1 AND id > ?
+UNION ALL
+SELECT id, tenant, lane, state, due, created, retries, retried, attempt, rescues, version, node, started, ended, cancel,
+  kind, parent, queue, seq, slot, root
+FROM message WHERE tenant = ? AND state < 5 AND state <> 1 AND id > ?
+ORDER BY id LIMIT ?;
 
 -- open_before: the same, newest first
 SELECT id, tenant, lane, state, due, created, retries, retried, attempt, rescues, version, node, started, ended, cancel,
   kind, parent, queue, seq, slot, root
-FROM message WHERE tenant = ? AND state < 5 AND id < ? ORDER BY id DESC LIMIT ?;
+FROM message WHERE tenant = ? AND state = 1 AND id < ?
+UNION ALL
+SELECT id, tenant, lane, state, due, created, retries, retried, attempt, rescues, version, node, started, ended, cancel,
+  kind, parent, queue, seq, slot, root
+FROM message WHERE tenant = ? AND state < 5 AND state <> 1 AND id < ?
+ORDER BY id DESC LIMIT ?;
 
 -- owned: what a node holds
 SELECT id, tenant, lane, state, due, created, retries, retried, attempt, rescues, version, node, started, ended, cancel,
   kind, parent, queue, seq, slot, root
-FROM message WHERE state = 1 AND node = ? AND id > ? ORDER BY id LIMIT ?;
+FROM message WHERE state = 1 AND node = ? ORDER BY tenant, id LIMIT ?;
 
 -- ended_before: messages that came to rest in a state before a time, oldest first; one that still holds the slot of its
 -- queue, because a callback of it does not rest, is needed
@@ -146,7 +156,11 @@ SELECT count(*) FROM (SELECT 1 FROM message WHERE state = 1 LIMIT ?) AS counted;
 SELECT count(*) FROM (SELECT 1 FROM dead_letter LIMIT ?) AS counted;
 
 -- count_open_of: of one tenant, as above
-SELECT count(*) FROM (SELECT 1 FROM message WHERE tenant = ? AND state < 5 LIMIT ?) AS counted;
+SELECT count(*) FROM
+  (SELECT 1 FROM message WHERE tenant = ? AND state = 1
+   UNION ALL
+   SELECT 1 FROM message WHERE tenant = ? AND state < 5 AND state <> 1
+   LIMIT ?) AS counted;
 
 -- count_letters_of: of one tenant, as above
 SELECT count(*) FROM (SELECT 1 FROM dead_letter WHERE tenant = ? LIMIT ?) AS counted;

@@ -130,19 +130,19 @@ class Verbs(QueueVerbs, ScheduleVerbs, JobVerbs, SealVerbs, AuditVerbs, UserVerb
 
     def open_after(self, tenant: Tenant, after: bytes, limit: int) -> list[Message]:
         """Read messages of a tenant that do not rest, oldest first."""
-        return [_message(row) for row in self._run("open_after", (tenant, after, limit))]
+        return [_message(row) for row in self._run("open_after", (tenant, after, tenant, after, limit))]
 
     def open_before(self, tenant: Tenant, before: bytes, limit: int) -> list[Message]:
         """Read messages of a tenant that do not rest, newest first."""
-        return [_message(row) for row in self._run("open_before", (tenant, before, limit))]
+        return [_message(row) for row in self._run("open_before", (tenant, before, tenant, before, limit))]
 
     def messages_before(self, before: bytes, limit: int) -> list[Message]:
         """Read messages of all tenants, newest first."""
         return [_message(row) for row in self._run("messages_before", (before, limit))]
 
-    def owned(self, node: int, after: bytes, limit: int) -> list[Message]:
-        """Read messages that a node holds ACTIVE, by id."""
-        return [_message(row) for row in self._run("owned", (node, after, limit))]
+    def owned(self, node: int, limit: int) -> list[Message]:
+        """Read messages that a node holds ACTIVE, by tenant and id."""
+        return [_message(row) for row in self._run("owned", (node, limit))]
 
     def ended_before(self, state: State, time: Millis, limit: int) -> list[MessageId]:
         """Name messages that came to rest in ``state`` before ``time``, oldest first."""
@@ -340,7 +340,10 @@ class Verbs(QueueVerbs, ScheduleVerbs, JobVerbs, SealVerbs, AuditVerbs, UserVerb
 
     def depths_of(self, tenant: Tenant, most: int) -> tuple[int, int]:
         """Count a tenant's messages that do not rest, and its dead letters, no further than ``most``."""
-        messages, letters = self._run("count_open_of", (tenant, most)), self._run("count_letters_of", (tenant, most))
+        messages, letters = (
+            self._run("count_open_of", (tenant, tenant, most)),
+            self._run("count_letters_of", (tenant, most)),
+        )
         return _int(messages[0][0]), _int(letters[0][0])
 
     # URL groups.

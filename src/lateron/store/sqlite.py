@@ -32,7 +32,7 @@ from lateron.store.sealing import Seals
 from lateron.store.sql import Verbs
 from lateron.store.usage import Usage, sizes, usage
 
-SCHEMA: Final = 11  # What this program writes: the number of the last step in schema/.
+SCHEMA: Final = 12  # What this program writes: the number of the last step in schema/.
 OLDEST_READER: Final = 7  # The oldest program that still reads what this one writes; for those before no token ends.
 APPLICATION_ID: Final = 0x4C61746F  # "Lato" in the header of the file: what `file` and backups see.
 OLDEST_SQLITE: Final = (3, 51, 3)
