@@ -45,7 +45,7 @@ WRITING: Final = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE | apsw.SQL
 READING: Final = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_NOMUTEX
 CACHE_KB: Final = 32_000  # Pages of the store that are kept in memory.
 SPARING_KB: Final = 2_000  # As above, while much is read that is not needed again.
-PREPARED: Final = 256  # Statements kept ready: all of the hot ones in all their sizes.
+PREPARED: Final = 320  # Statements kept ready: all of the hot ones in all their sizes.
 
 
 @cache
