@@ -26,7 +26,7 @@ WALKS = {
     "SCAN data_key": "one row for each rotation",
     "SCAN store": "one row",
     "SCAN bulk_job USING INDEX bulk_job_open": "jobs that are under way, at most a hundred of each user",
-    "SCAN message USING COVERING INDEX message_active": "as above",
+    "SCAN message USING COVERING INDEX message_active": "open attempts only",
     "SCAN message USING COVERING INDEX message_lane": "once, at a start, and at most so many",
     "SCAN message USING INDEX message_parked": "as above",
     "SCAN dead_letter": "as above",

@@ -128,7 +128,8 @@ def groups_of(rows: Sequence[Row], own: int) -> dict[Row, list[Value]] | None:
     """Put rows together that are alike behind their first ``own`` columns.
 
     Returns:
-        By what is shared, the own columns of one row after the other; None if too few are alike for it to pay.
+        By what is shared, the own columns of one row after the other; None if groups would have fewer than
+        ``GROUP`` rows on average.
     """
     most = len(rows) // GROUP
     groups: dict[Row, list[Value]] = {}

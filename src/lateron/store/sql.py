@@ -340,11 +340,9 @@ class Verbs(QueueVerbs, ScheduleVerbs, JobVerbs, SealVerbs, AuditVerbs, UserVerb
 
     def depths_of(self, tenant: Tenant, most: int) -> tuple[int, int]:
         """Count a tenant's messages that do not rest, and its dead letters, no further than ``most``."""
-        messages, letters = (
-            self._run("count_open_of", (tenant, tenant, most)),
-            self._run("count_letters_of", (tenant, most)),
-        )
-        return _int(messages[0][0]), _int(letters[0][0])
+        ((messages,),) = self._run("count_open_of", (tenant, tenant, most))
+        ((letters,),) = self._run("count_letters_of", (tenant, most))
+        return _int(messages), _int(letters)
 
     # URL groups.
 

@@ -75,10 +75,11 @@ class SqliteConnection:
     def run_rows(self, name: str, rows: Sequence[Row]) -> list[Row]:
         """Execute a statement for all rows of its list."""
         alike = self._alike.get(name)
-        groups = None if alike is None else groups_of(rows, alike.width)
-        if alike is not None and groups is not None:
-            self._run_alike(alike, groups)
-            return []
+        if alike is not None:
+            groups = groups_of(rows, alike.width)
+            if groups is not None:
+                self._run_alike(alike, groups)
+                return []  # No statement that has such a form returns anything.
         found: list[Row] = []
         expanded = self._statements[name].expanded
         for start, size in pieces(len(rows)):
